@@ -1,0 +1,55 @@
+# make sweep   set everything up, execute the demo grid on this machine, print its results
+# make test    set everything up, run the test suite
+# Options: PYTHON=python3.12   TORCH_INDEX=<package index with another build of torch>   VENV=<folder>
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
+# the first that runs and is of a version that the project takes
+PYTHON ?= $(shell for p in python3 python3.11 python3.12; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+
+.PHONY: sweep test test-long lint clean tools
+.DEFAULT_GOAL := sweep
+
+sweep: $(VENV)/.built
+	@$(BIN)/python -m sweep.launch --grid demo --local
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest -m "not long"
+
+test-long: $(VENV)/.dev
+	@$(BIN)/python -m pytest -m long
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build prunesweep.egg-info prune/_C*.so
+
+# Each step leaves a mark, so that a second call installs nothing.
+$(VENV)/.torch: constraints.txt | tools
+	@$(PYTHON) -m venv $(VENV)
+	@echo "installing torch"
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.torch pyproject.toml setup.py $(wildcard csrc/*)
+	@echo "installing the other dependencies"
+	@$(PIP) setuptools wheel ninja pybind11
+	@echo "building the extension against the installed torch (a minute or two)"
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.built
+	@echo "installing the test tools"
+	@$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+# What pip cannot install. Names the missing thing and the Debian package that has it.
+tools:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found: apt install python3, or give PYTHON=/path/to/python" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: $(PYTHON) has no venv module: apt install python3-venv" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys, sysconfig, os; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+		|| { echo "error: $(PYTHON) has no headers (Python.h): apt install python3-dev" >&2; exit 2; }
+	@command -v $${CXX:-g++} >/dev/null || { echo "error: no C++ compiler ($${CXX:-g++}): apt install g++" >&2; exit 2; }

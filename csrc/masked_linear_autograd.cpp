@@ -1,0 +1,159 @@
+// Gradients of any order and autocast for the masked linear layer.
+//
+// With W∘M for the masked weight, the three operators are
+//   F(x, W, M, b) = x (W∘M)^T + b      masked_linear
+//   X(g, W, M)    = g (W∘M)            masked_linear_grad_input
+//   G(g, x, M)    = M∘(g^T x)          masked_linear_grad_weight
+// and each one's vector-Jacobian product is made of the others, so no order of differentiation needs a new kernel.
+
+#include <ATen/autocast_mode.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/util/irange.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <numeric>
+
+namespace prunesweep {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using MaybeTensor = std::optional<Tensor>;
+
+Tensor F(const Tensor& x, const Tensor& weight, const Tensor& mask, const MaybeTensor& bias) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("prune::masked_linear", "")
+                             .typed<Tensor(const Tensor&, const Tensor&, const Tensor&, const MaybeTensor&)>();
+  return op.call(x, weight, mask, bias);
+}
+
+Tensor X(const Tensor& grad, const Tensor& weight, const Tensor& mask) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("prune::masked_linear_grad_input", "")
+                             .typed<Tensor(const Tensor&, const Tensor&, const Tensor&)>();
+  return op.call(grad, weight, mask);
+}
+
+Tensor G(const Tensor& grad, const Tensor& x, const Tensor& mask) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("prune::masked_linear_grad_weight", "")
+                             .typed<Tensor(const Tensor&, const Tensor&, const Tensor&)>();
+  return op.call(grad, x, mask);
+}
+
+// [..., n] -> [n]
+Tensor sum_rows(const Tensor& grad) {
+  if (grad.dim() == 1) {
+    return grad;
+  }
+  std::vector<int64_t> leading(grad.dim() - 1);
+  std::iota(leading.begin(), leading.end(), 0);
+  return grad.sum(leading);
+}
+
+struct MaskedLinear : torch::autograd::Function<MaskedLinear> {
+  static Tensor forward(
+      AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& mask, const MaybeTensor& bias) {
+    ctx->save_for_backward({x, weight, mask});
+    ctx->saved_data["has_bias"] = bias.has_value(); // needs_input_grad knows no input 3 without it
+    at::AutoDispatchBelowADInplaceOrView below_autograd;
+    return F(x, weight, mask, bias);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    const auto &x = saved[0], &weight = saved[1], &mask = saved[2], &grad = grads[0];
+    const bool has_bias = ctx->saved_data.at("has_bias").toBool();
+    return {
+        ctx->needs_input_grad(0) ? X(grad, weight, mask) : Tensor(),
+        ctx->needs_input_grad(1) ? G(grad, x, mask) : Tensor(),
+        Tensor(),
+        has_bias && ctx->needs_input_grad(3) ? sum_rows(grad) : Tensor()};
+  }
+};
+
+struct GradInput : torch::autograd::Function<GradInput> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& weight, const Tensor& mask) {
+    ctx->save_for_backward({grad, weight, mask});
+    at::AutoDispatchBelowADInplaceOrView below_autograd;
+    return X(grad, weight, mask);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    const auto &grad = saved[0], &weight = saved[1], &mask = saved[2], &v = grads[0];
+    return {
+        ctx->needs_input_grad(0) ? F(v, weight, mask, std::nullopt) : Tensor(),
+        ctx->needs_input_grad(1) ? G(grad, v, mask) : Tensor(),
+        Tensor()};
+  }
+};
+
+struct GradWeight : torch::autograd::Function<GradWeight> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& x, const Tensor& mask) {
+    ctx->save_for_backward({grad, x, mask});
+    at::AutoDispatchBelowADInplaceOrView below_autograd;
+    return G(grad, x, mask);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    const auto &grad = saved[0], &x = saved[1], &mask = saved[2], &v = grads[0];
+    return {
+        ctx->needs_input_grad(0) ? F(x, v, mask, std::nullopt) : Tensor(),
+        ctx->needs_input_grad(1) ? X(grad, v, mask) : Tensor(),
+        Tensor()};
+  }
+};
+
+Tensor masked_linear_autograd(
+    const Tensor& x, const Tensor& weight, const Tensor& mask, const MaybeTensor& bias) {
+  return MaskedLinear::apply(x, weight, mask, bias);
+}
+
+Tensor grad_input_autograd(const Tensor& grad, const Tensor& weight, const Tensor& mask) {
+  return GradInput::apply(grad, weight, mask);
+}
+
+Tensor grad_weight_autograd(const Tensor& grad, const Tensor& x, const Tensor& mask) {
+  return GradWeight::apply(grad, x, mask);
+}
+
+// As torch.nn.functional.linear does it: float32 goes down to autocast's dtype, float64 stays.
+Tensor lower(const Tensor& t) {
+  return at::autocast::cached_cast(at::autocast::get_autocast_dtype(at::kCPU), t, at::kCPU);
+}
+
+Tensor masked_linear_autocast(
+    const Tensor& x, const Tensor& weight, const Tensor& mask, const MaybeTensor& bias) {
+  c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::DispatchKey::AutocastCPU);
+  return F(lower(x), lower(weight), mask, bias ? MaybeTensor(lower(*bias)) : std::nullopt);
+}
+
+Tensor grad_input_autocast(const Tensor& grad, const Tensor& weight, const Tensor& mask) {
+  c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::DispatchKey::AutocastCPU);
+  return X(lower(grad), lower(weight), mask);
+}
+
+Tensor grad_weight_autocast(const Tensor& grad, const Tensor& x, const Tensor& mask) {
+  c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::DispatchKey::AutocastCPU);
+  return G(lower(grad), lower(x), mask);
+}
+
+} // namespace
+
+TORCH_LIBRARY_IMPL(prune, Autograd, m) {
+  m.impl("masked_linear", &masked_linear_autograd);
+  m.impl("masked_linear_grad_input", &grad_input_autograd);
+  m.impl("masked_linear_grad_weight", &grad_weight_autograd);
+}
+
+TORCH_LIBRARY_IMPL(prune, AutocastCPU, m) {
+  m.impl("masked_linear", &masked_linear_autocast);
+  m.impl("masked_linear_grad_input", &grad_input_autocast);
+  m.impl("masked_linear_grad_weight", &grad_weight_autocast);
+}
+
+} // namespace prunesweep

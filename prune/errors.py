@@ -1,0 +1,17 @@
+"""The error of everything in `prune` that a caller can mend."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PruneError(ValueError):
+    """One line that names the thing, the value and the mend."""
+
+
+def check_known(kind: str, name: str, known: Iterable[str]) -> None:
+    """Raise `PruneError` with the nearest known name unless `name` is one of `known`."""
+    names = list(known)
+    if name not in names:
+        close = get_close_matches(name, names, n=1)
+        hint = f" (did you mean '{close[0]}'?)" if close else ""
+        raise PruneError(f"unknown {kind} '{name}'{hint}: known are {', '.join(names)}")

@@ -1,0 +1,103 @@
+"""The operators of the compiled extension, for tensors on the CPU.
+
+`prune.reference` states the same in plain PyTorch. The operators themselves are `torch.ops.prune.*`; shapes for
+`torch.compile`, gradients of any order and autocast come with them.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+try:
+    import prune._C  # noqa: F401  (importing it registers torch.ops.prune)
+except ImportError as error:
+    raise ImportError(
+        f"the compiled extension prune._C cannot be imported ({error}): build it with `make sweep`, "
+        "or with `pip install --no-build-isolation -e .` in the environment that has torch"
+    ) from None
+
+
+class GlobalMask(NamedTuple):
+    """What `global_mask` selected.
+
+    masks: one bool tensor per score tensor, of the same shape, contiguous; true = kept.
+    threshold: the smallest kept score; +inf if nothing was to be kept.
+    ties: how many of the scores selected from equal the threshold; 0 if nothing was to be kept. If it exceeds the
+        number of them that are kept, the choice among them was made by index.
+    """
+
+    masks: list[Tensor]
+    threshold: float
+    ties: int
+
+
+def masked_linear(x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return `x @ (weight ∘ mask)^T + bias`, where a weight under a false mask acts as an exact zero.
+
+    A pruned weight has no influence on outputs or gradients whatever it holds, NaN and infinities included, and its
+    own gradient is exactly zero. If `x` holds a NaN or an infinity, the outputs of its row may be NaN even where
+    only pruned weights meet it.
+
+    Args:
+        x: [..., in]; float32, float64 or bfloat16, any strides, leading sizes may be zero.
+        weight: [out, in], dtype of `x`.
+        mask: [out, in], bool; true = kept. It must not change between forward and backward.
+        bias: [out], dtype of `x`, or None.
+
+    Returns:
+        [..., out], contiguous, dtype of `x`; under `torch.autocast("cpu")` the dtype of autocast, as with
+        `torch.nn.functional.linear`. Differentiable any number of times in `x`, `weight` and `bias`.
+
+    Raises:
+        RuntimeError: a shape, dtype or device that does not fit; the message names the argument.
+    """
+    return torch.ops.prune.masked_linear.default(x, weight, mask, bias)
+
+
+def global_mask(
+    scores: Sequence[Tensor],
+    keep: int,
+    *,
+    weights: Sequence[Tensor] | None = None,
+    within: Sequence[Tensor] | None = None,
+) -> GlobalMask:
+    """Keep exactly the `keep` highest scores over all tensors together.
+
+    Ties go to the lowest (tensor, flat index in C order), and +0 equals -0, so the result is a function of the
+    values alone: it does not depend on strides or on the number of threads. Not differentiable.
+
+    Args:
+        scores: at least one tensor; any shapes and strides, empty ones included; all float32, all float64 or all
+            bfloat16.
+        keep: how many to keep, from 0 to the number of scores to select from.
+        weights: tensors of the shapes and dtype of `scores`. If given, the products `scores[i] * weights[i]`, rounded
+            to that dtype, take the place of the scores everywhere, without being stored.
+        within: bool tensors of the shapes of `scores`. If given, elements where it is false are not selected from:
+            they are never kept, do not count as ties, and may be NaN.
+
+    Raises:
+        ValueError: a NaN among the scores (or products) selected from; `keep` out of range; an empty list of scores;
+            lists of different lengths.
+        RuntimeError: a shape, dtype or device that does not fit; the message names the argument.
+    """
+    masks, threshold, ties = torch.ops.prune.global_mask.default(scores, keep, weights, within)
+    return GlobalMask(masks, threshold.item(), ties.item())
+
+
+# Counted dense, as torch.utils.flop_counter counts every matrix product: 2 * rows * in * out, the bias left out.
+@register_flop_formula(torch.ops.prune.masked_linear)
+def _masked_linear_flops(x: Sequence[int], weight: Sequence[int], *rest: Any, **names: Any) -> int:
+    return 2 * torch.Size(x).numel() * weight[0]
+
+
+@register_flop_formula(torch.ops.prune.masked_linear_grad_input)
+def _grad_input_flops(grad: Sequence[int], weight: Sequence[int], *rest: Any, **names: Any) -> int:
+    return 2 * torch.Size(grad).numel() * weight[1]
+
+
+@register_flop_formula(torch.ops.prune.masked_linear_grad_weight)
+def _grad_weight_flops(grad: Sequence[int], x: Sequence[int], *rest: Any, **names: Any) -> int:
+    return 2 * torch.Size(grad).numel() * x[-1]

@@ -1,0 +1,177 @@
+"""The pruning methods: what each weight is worth. Higher scores are kept, whatever the method."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune.errors import PruneError, check_known
+from prune.linear import MaskedLinear, prunable_linears
+from prune.scoring import Batches, Scoring, check_batches, scoring_mode
+from prune.synflow_form import synaptic_flow
+
+ScoreFunction = Callable[[Scoring], list[Tensor]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method: its function, and how many iterations of score and prune it takes by default."""
+
+    name: str
+    function: ScoreFunction
+    iterations: int = 1
+
+
+METHODS: dict[str, Method] = {}
+
+
+def method(name: str, *, iterations: int = 1) -> Callable[[ScoreFunction], ScoreFunction]:
+    """Register the decorated function `f(scoring) -> [scores of each of scoring.weights]` under `name`.
+
+    Raises:
+        PruneError: the name is taken, or there are fewer than one iteration.
+    """
+    if name in METHODS:
+        raise PruneError(f"pruning method '{name}' is registered already: choose another name")
+    if iterations < 1:
+        raise PruneError(f"pruning method '{name}' has iterations={iterations}: give 1 or more")
+
+    def register(function: ScoreFunction) -> ScoreFunction:
+        METHODS[name] = Method(name, function, iterations)
+        return function
+
+    return register
+
+
+def get_method(name: str) -> Method:
+    """Return the method registered under `name`; `PruneError` with the nearest known name if there is none."""
+    check_known("pruning method", name, METHODS)
+    return METHODS[name]
+
+
+@method("random")
+def random(scoring: Scoring) -> list[Tensor]:
+    """One uniform draw per weight, made on the generator's device (the CPU if there is none): no data, no weights."""
+    source = scoring.generator
+    device = source.device if source is not None else torch.device("cpu")
+    draws = [torch.rand(w.shape, generator=source, device=device, dtype=w.dtype) for w in scoring.weights]
+    return [draw.to(w.device) for draw, w in zip(draws, scoring.weights, strict=True)]
+
+
+@method("magnitude")
+def magnitude(scoring: Scoring) -> list[Tensor]:
+    """|w|, of the weights as they are: no data (Han et al. 2015, here at initialisation)."""
+    return [w.abs() for w in scoring.weights]
+
+
+@method("snip")
+def snip(scoring: Scoring) -> list[Tensor]:
+    """|w * dL/dw|, L summed over the batches: how much the loss feels the weight (Lee et al. 2019)."""
+    return [(w * g).abs() for w, g in zip(scoring.weights, scoring.gradient(), strict=True)]
+
+
+@method("grasp")
+def grasp(scoring: Scoring) -> list[Tensor]:
+    """w * (H g) at temperature 200 (Wang et al. 2020, GraSP), g and H of the loss summed over the batches.
+
+    Removing a weight changes |g|^2 by -2 w (H g) to first order, so the lowest go: the gradient flow shrinks least, or grows.
+    """
+    gradient = scoring.gradient(temperature=200)
+    product = scoring.hessian_product(gradient, temperature=200)
+    return [w * hg for w, hg in zip(scoring.weights, product, strict=True)]
+
+
+@method("synflow", iterations=100)
+def synflow(scoring: Scoring) -> list[Tensor]:
+    """|w| * dR/d|w|, R the synaptic flow of `synflow_form.synaptic_flow` (Tanaka et al. 2020); in float64."""
+    weights = [w.detach().abs().double().requires_grad_() for w in scoring.weights]
+    flow = synaptic_flow(scoring.model, scoring.batches, dict(zip(scoring.names, weights, strict=True)))
+    gradient = torch.autograd.grad(flow, weights, materialize_grads=True)
+    return [w * g for w, g in zip(weights, gradient, strict=True)]
+
+
+def score(
+    model: nn.Module,
+    loss_fn: Callable[[Any, Any], Tensor],
+    batches: Batches,
+    method: str,
+    *,
+    skip: Collection[str] = (),
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """Return what `method` thinks of every prunable weight: {dotted layer name: scores}, higher = keep; change nothing.
+
+    The model is scored in eval mode without autocast, at its masked weights where layers are masked already. Training
+    flags, gradients and the global random state are as before afterwards, whatever happens.
+
+    Args:
+        model: with linear layers, plain or masked.
+        loss_fn: `loss_fn(model(*inputs), target)` is a scalar.
+        batches: sequence of `((input, ...), target)`; may be empty for methods that need no data, SynFlow needs one.
+        method: a name in `METHODS`.
+        skip: dotted names of submodules to leave alone.
+        generator: for methods that draw random numbers; None: the global one, whose state stays as it is.
+
+    Returns:
+        Scores of the shape and dtype of the layer's weight [out, in], without gradient.
+
+    Raises:
+        PruneError (a ValueError): an unknown method, nothing to prune, malformed or missing batches, NaN scores.
+    """
+    chosen = get_method(method)
+    linears = linears_to_prune(model, skip)
+    batches = tuple(batches)
+    with scoring_mode(model):
+        scores = masked_scores(chosen, model, loss_fn, batches, linears, current_masks(linears), generator)
+    return {name: s.to(linears[name].weight.dtype) for name, s in scores.items()}
+
+
+def linears_to_prune(model: nn.Module, skip: Collection[str]) -> dict[str, nn.Linear]:
+    """Return `prunable_linears(model, skip)`; `PruneError` if there is none, or none with a weight."""
+    linears = prunable_linears(model, skip)
+    if not any(linear.weight.numel() for linear in linears.values()):
+        raise PruneError(f"{type(model).__name__} has no nn.Linear left to prune (skip: {list(skip)})")
+    return linears
+
+
+def current_masks(linears: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
+    """Return a copy of each layer's mask; all true for a plain `nn.Linear`."""
+    return {
+        name: linear.weight_mask.clone()
+        if isinstance(linear, MaskedLinear)
+        else torch.ones_like(linear.weight, dtype=torch.bool)
+        for name, linear in linears.items()
+    }
+
+
+def masked_scores(
+    method: Method,
+    model: nn.Module,
+    loss_fn: Callable[[Any, Any], Tensor],
+    batches: Batches,
+    linears: Mapping[str, nn.Linear],
+    masks: Mapping[str, Tensor],
+    generator: torch.Generator | None,
+) -> dict[str, Tensor]:
+    """Return the scores of the network masked by `masks`, as the method computed them; inside `scoring_mode` only.
+
+    Raises:
+        PruneError: a method that returns the wrong shapes, or NaN under a true mask.
+    """
+    check_batches(batches)
+    scoring = Scoring(model, loss_fn, batches, linears, masks, generator)
+    scores = [s.detach() for s in method.function(scoring)]
+    shapes, expected = [s.shape for s in scores], [w.shape for w in scoring.weights]
+    if shapes != expected:
+        raise PruneError(
+            f"pruning method '{method.name}' returned scores of shapes {list(map(tuple, shapes))}: "
+            f"return one per weight, {list(map(tuple, expected))}"
+        )
+    for name, s in zip(scoring.names, scores, strict=True):
+        if (s.isnan() & masks[name]).any():
+            raise PruneError(
+                f"pruning method '{method.name}' gives NaN in layer '{name}': check weights, data and loss"
+            )
+    return dict(zip(scoring.names, scores, strict=True))

@@ -1,0 +1,201 @@
+"""The command line: `sweep launch|run|status|logs|report|prepare|list`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sweep.errors import SweepError
+from sweep.exit_codes import BUSY, ExitCode
+
+app = typer.Typer(
+    help="Sweeps of pruning-at-initialisation experiments on NLP models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Results = Annotated[
+    Path | None, typer.Option(help="folder of the sweeps [SWEEP_RESULTS, else ./results]", metavar="DIR")
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="local copy of the data [SWEEP_DATA, else download]", metavar="DIR")
+]
+Unverified = Annotated[
+    bool, typer.Option(help="take local data whose hash is not the published one; rows say so")
+]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="file with tasks or pruners of one's own", metavar="FILE.py"),
+]
+Name = Annotated[str, typer.Argument(help="name of the sweep")]
+
+
+@app.command()
+def launch(
+    grid: Annotated[
+        str, typer.Option(help="a shipped grid (see `sweep list`) or a YAML file", metavar="NAME|FILE.yaml")
+    ],
+    local: Annotated[bool, typer.Option("--local", help="execute on this machine")] = False,
+    slots: Annotated[int | None, typer.Option(help="runs at once [cores / threads]", metavar="N")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="just the runs with these values", metavar="K=V,..")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="set a key for every run", metavar="[TASK.]K=V")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="other seeds: 0-4 or 0,2", metavar="RANGE")] = None,
+    name: Annotated[str | None, typer.Option(help="name of the sweep [the grid's]", metavar="NAME")] = None,
+    results: Results = None,
+    data_dir: DataDir = None,
+    allow_unverified_data: Unverified = False,
+    plugin: Plugins = None,
+    retry: Annotated[
+        str | None, typer.Option(help="also try failed runs again, or make all anew", metavar="failed|all")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show the runs and their states, start nothing")
+    ] = False,
+) -> None:
+    """Launch a grid. The same command again resumes: complete runs are skipped."""
+    from sweep.errors import UsageError
+    from sweep.launch import Request
+    from sweep.launch import launch as carry_out
+
+    if not local and not dry_run:
+        raise UsageError("launching on Slurm is not available yet; add --local to use this machine")
+    request = Request(
+        grid=grid,
+        only=only or [],
+        settings=settings or [],
+        seeds=seeds,
+        name=name,
+        results=results,
+        data_dir=data_dir,
+        allow_unverified=allow_unverified_data,
+        plugins=plugin or [],
+        slots=slots,
+        retry=retry,
+        dry_run=dry_run,
+    )
+    raise typer.Exit(carry_out(request))
+
+
+@app.command()
+def run(
+    run_id: Annotated[str, typer.Argument(metavar="ID", help="id of a run, or its beginning")],
+    name: Annotated[str | None, typer.Option(help="its sweep [looked for in all]", metavar="NAME")] = None,
+    again: Annotated[bool, typer.Option("--again", help="make it anew although it is complete")] = False,
+    results: Results = None,
+) -> None:
+    """Execute one run of a sweep in the foreground."""
+    from sweep.catalog import latest_submission
+    from sweep.find import find_run
+    from sweep.run import execute
+
+    sweep, found = find_run(run_id, name, results)
+    code = execute(
+        sweep, found, latest_submission(sweep), again=again, log=lambda line: print(line, flush=True)
+    )
+    raise typer.Exit(ExitCode.INCOMPLETE if code == BUSY else code)
+
+
+@app.command()
+def status(
+    name: Name,
+    json: Annotated[bool, typer.Option("--json", help="as JSON, a run a line")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="again every two seconds until nothing runs")
+    ] = False,
+    results: Results = None,
+) -> None:
+    """Show what is done, running, failed or unknown."""
+    from sweep.show_status import show_status
+
+    raise typer.Exit(show_status(name, results, as_json=json, watch=watch))
+
+
+@app.command()
+def logs(
+    which: Annotated[str, typer.Argument(metavar="NAME|ID", help="a sweep, with --failed; or a run")],
+    failed: Annotated[bool, typer.Option("--failed", help="the end of the log of every failed run")] = False,
+    lines: Annotated[int, typer.Option(help="how many lines from the end", metavar="N", min=1)] = 20,
+    results: Results = None,
+) -> None:
+    """Print the end of the log of a run, or of all failed runs of a sweep."""
+    from sweep.find import print_logs
+
+    print_logs(which, failed, lines, results)
+
+
+@app.command()
+def report(name: Name, results: Results = None) -> None:
+    """Write the report of a sweep from its result files."""
+    from sweep.paths import existing_sweep
+    from sweep.report import write_report
+
+    print(write_report(existing_sweep(name, results)))
+
+
+@app.command()
+def prepare(
+    task: Annotated[list[str], typer.Option(help="task whose data to prepare", metavar="NAME")],
+    data_dir: DataDir = None,
+    allow_unverified_data: Unverified = False,
+    plugin: Plugins = None,
+) -> None:
+    """Download, verify and tokenise the data of tasks ahead, where there is a network."""
+    from sweep.data import DataSource
+    from sweep.plugins import load_plugins
+    from sweep.tasks import get_task
+
+    load_plugins(plugin or [])
+    source = DataSource.from_env(data_dir, allow_unverified_data)
+    for name in task:
+        kind = get_task(name)
+        data = kind(kind.Options()).prepare(source)
+        verified = "verified" if data.data_verified else "NOT verified"
+        print(
+            f"{name}: {data.train_rows} training and {data.test_rows} test rows, {verified}, hash {data.data_hash}"
+        )
+
+
+@app.command("list")
+def list_all(plugin: Plugins = None) -> None:
+    """List the grids, tasks and pruners there are."""
+    from sweep.show_status import show_lists
+
+    show_lists(plugin or [])
+
+
+def launch_main() -> None:
+    """`python -m sweep.launch`: the launch command alone."""
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command()(launch)
+    _run(alone, "python -m sweep.launch")
+
+
+def main() -> None:
+    """Entry point of `sweep`."""
+    _run(app, "sweep")
+
+
+def _run(command: Callable[..., Any], program: str) -> None:
+    """Run a typer app; a mistake of the user is one line and an exit code, never a traceback."""
+    try:
+        command(prog_name=program)
+    except SweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(ExitCode.INTERRUPTED)
+    except BrokenPipeError:  # `sweep status | head`
+        sys.stderr.close()
+        sys.exit(ExitCode.OK)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""What one run does: prepare, build, score, mask, train, evaluate, write."""
+
+import json
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import prune
+from sweep import provenance, store
+from sweep.attempt import Attempt
+from sweep.checkpoint import Checkpoint
+from sweep.data import DataSource
+from sweep.files import replacing, write_json
+from sweep.paths import RunPaths
+from sweep.seeds import derive
+from sweep.spec import Run
+from sweep.stop import Stop
+from sweep.tasks import get_task
+from sweep.tasks.base import Dataset, Task
+from sweep.train import Position, train
+
+
+@dataclass
+class Seconds:
+    """Wall time per phase; what earlier attempts spent is added when a run goes on."""
+
+    spent: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, phase: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[phase] = self.spent.get(phase, 0.0) + time.perf_counter() - began
+
+
+def run_one(
+    run: Run,
+    paths: RunPaths,
+    source: DataSource,
+    attempt: Attempt,
+    stop: Stop,
+    *,
+    sweep: str = "",
+    plugins: Sequence[Path] = (),
+    log: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Execute `run` from its beginning or from its checkpoint, and write its tables; the result last, when all else is durable.
+
+    Args:
+        run: what to do.
+        paths: the run's folder.
+        source: where data may come from.
+        attempt: the held right to execute the run; told the progress.
+        stop: where signals arrive.
+        sweep: name of the sweep, for the row.
+        plugins: loaded plug-ins, for the row.
+        log: takes one line.
+
+    Returns:
+        The row of `result.parquet`.
+    """
+    seconds = Seconds()
+    torch.set_num_threads(run.threads)
+    write_json(paths.spec, {"id": run.id, **run.model_dump(mode="json")})
+
+    attempt.report({"phase": "data"})
+    task = make_task(run)
+    with seconds.of("data"):
+        data = task.prepare(source)
+    checkpoint = Checkpoint(
+        paths.checkpoint,
+        {
+            "run_id": run.id,
+            "data_hash": data.data_hash,
+            "pipeline_version": task.pipeline_version,
+            "torch": torch.__version__,
+        },
+    )
+    saved = checkpoint.load()
+    torch.manual_seed(derive(run.seed, "init"))
+    model = task.model(data)
+
+    attempt.report({"phase": "prune"})
+    if saved:
+        seconds.spent |= saved["seconds"]
+        pruning, layers, resumed = saved["pruning"], saved["layers"], saved["resumed"] + 1
+        prune.mask_linears(model)
+        log(
+            f"going on from the checkpoint: epoch {saved['position']['epoch'] + 1}, step {saved['position']['step']}"
+        )
+    else:
+        with seconds.of("prune"):
+            pruning, layers = _prune(run, task, data, model)
+        resumed = 0
+        log(f"kept {pruning['kept']} of {pruning['prunable']} weights")
+
+    extra = {"seconds": seconds.spent, "pruning": pruning, "layers": layers, "resumed": resumed}
+    with stop.deferred():
+        at = train(run, task, data, model, checkpoint, saved, extra, stop, attempt.report, log)
+        attempt.report({"phase": "evaluate", "fraction": 1.0})
+        with seconds.of("evaluate"):
+            test = task.evaluate(model, data.test, run.eval_batch_size)
+            training = task.evaluate(model, data.train, run.eval_batch_size)
+        inputs, _ = data.test.batches(run.eval_batch_size)[0]
+        pruning["mask_effective"] &= prune.mask_effective(model, inputs)
+        row = {
+            **_asked(run, sweep),
+            **pruning,
+            "metric": task.metric,
+            "test_metric": test[task.metric],
+            "test_accuracy": test.get("accuracy"),
+            "train_accuracy": training.get("accuracy"),
+            "test_loss": test["loss"],
+            "train_loss": training["loss"],
+            **_cost(seconds, at),
+            "data_hash": data.data_hash,
+            "data_verified": data.data_verified,
+            "train_rows": data.train_rows,
+            "test_rows": data.test_rows,
+            "pipeline_version": task.pipeline_version,
+            "attempt": attempt.number,
+            "resumed": resumed,
+            "started_at": attempt.started_at,
+            "finished_at": datetime.now(UTC),
+            **provenance.code(),
+            **provenance.machine(),
+            "plugins": provenance.plugins(list(plugins)),
+            "schema_version": store.SCHEMA_VERSION,
+        }
+        _write(paths, run, row, at, layers, model)
+        checkpoint.delete()
+    return row
+
+
+def make_task(run: Run) -> Task:
+    """The run's task with the run's options."""
+    kind = get_task(run.task)
+    return kind(kind.Options(**run.options))
+
+
+def _prune(
+    run: Run, task: Task, data: Dataset, model: nn.Module
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Mask `model` in place; what the row and the layer table say of it."""
+    rows = task.score_rows(
+        data.train, run.score_samples, torch.Generator().manual_seed(derive(run.seed, "score rows"))
+    )
+    batches = data.train.batches(run.score_batch_size, rows)
+    report = prune.prune_model(
+        model,
+        task.loss,
+        batches,
+        # at compression 0 nothing is scored, and `dense` is no method
+        run.pruner if run.compression else "random",
+        run.compression,
+        scope=run.scope,
+        iterations=run.iterations,
+        schedule=run.schedule,
+        shuffle=run.shuffle,
+        invert=run.invert,
+        generator=torch.Generator().manual_seed(derive(run.seed, "prune", run.pruner)),
+    )
+    batch = data.test.batches(run.eval_batch_size)[0]
+    stats = prune.network_stats(model, [batch])
+    pruning = {
+        "iterations": report.iterations,
+        "threshold": report.threshold,
+        "ties": report.ties,
+        "kept": report.kept,
+        "prunable": report.total,
+        "density": report.density,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "flops_dense": float(stats.flops_dense),
+        "flops_remaining": stats.flops_remaining,
+        "flops_remaining_paper": stats.flops_remaining_paper,
+        "effective_density": stats.effective_density,
+        "empty_layers": len(stats.empty_layers),
+        "dead_units": sum(layer.dead_inputs + layer.dead_outputs for layer in stats.layers),
+        "layer_collapse": stats.layer_collapse,
+        "mask_effective": prune.mask_effective(model, batch[0]),
+    }
+    layers = [
+        {
+            "layer": layer.name,
+            "position": position,
+            "prunable": layer.total,
+            "kept": layer.kept,
+            "density": layer.density,
+            "effective_density": layer.effective_density,
+            "flops_dense": float(layer.flops_dense),
+            "flops": float(layer.flops),
+            "empty": layer.empty,
+            "dead_inputs": layer.dead_inputs,
+            "dead_outputs": layer.dead_outputs,
+        }
+        for position, layer in enumerate(stats.layers)
+    ]
+    return pruning, layers
+
+
+def _asked(run: Run, sweep: str) -> dict[str, Any]:
+    """The columns that repeat the specification."""
+    asked = run.model_dump(exclude={"options", "betas", "iterations"})
+    return asked | {
+        "run_id": run.id,
+        "sweep": sweep,
+        "beta1": run.betas[0],
+        "beta2": run.betas[1],
+        "options": json.dumps(run.options, sort_keys=True),
+        "density_asked": run.density,
+    }
+
+
+def _cost(seconds: Seconds, at: Position) -> dict[str, Any]:
+    spent = {"data": 0.0, "prune": 0.0, **seconds.spent, "train": at.seconds}
+    spent["evaluate"] += at.evaluate_seconds
+    return {
+        **{f"seconds_{phase}": value for phase, value in spent.items()},
+        "seconds_total": sum(spent.values()),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
+def _write(
+    paths: RunPaths,
+    run: Run,
+    row: dict[str, Any],
+    at: Position,
+    layers: list[dict[str, Any]],
+    model: nn.Module,
+) -> None:
+    """Everything of a finished run. `result.parquet` comes last: where it is, the rest is."""
+    masks = {
+        name: layer.weight_mask
+        for name, layer in model.named_modules()
+        if isinstance(layer, prune.MaskedLinear)
+    }
+    with replacing(paths.mask) as temporary:
+        torch.save(masks, temporary)
+    store.write_rows(paths.layers, store.LAYERS, [{"run_id": run.id, **layer} for layer in layers])
+    store.write_rows(paths.epochs, store.EPOCHS, [{"run_id": run.id, **epoch} for epoch in at.history])
+    store.write_rows(paths.result, store.RESULT, [row])

@@ -1,0 +1,198 @@
+"""A grid: the YAML that is expanded into runs."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from sweep.errors import UsageError, nearest
+from sweep.spec import Run, one_line, settable_fields
+from sweep.tasks import TASKS
+
+SHIPPED = files("sweep") / "grids"
+
+
+class Grid(BaseModel):
+    """Tasks x pruners x compressions x seeds, with what is set for all, for a task or for a pruner."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    name: Annotated[str, Field(description="the sweep's name unless --name gives another")]
+    summary: Annotated[str, Field(description="what the grid is for, one line")] = ""
+    tasks: Annotated[
+        dict[str, dict[str, Any]], Field(min_length=1, description="names, or name: {key: value}")
+    ]
+    pruners: Annotated[
+        dict[str, dict[str, Any]], Field(min_length=1, description="names, or name: {key: value}")
+    ]
+    compressions: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[int], Field(min_length=1, description="a list, or a range such as 0-4")]
+    settings: Annotated[dict[str, Any], Field(alias="set", description="keys for every run")] = {}
+
+    @field_validator("tasks", "pruners", mode="before")
+    @classmethod
+    def _names_or_mapping(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list):
+            return {name: {} for name in value}
+        return {name: keys or {} for name, keys in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _seed_range(cls, value: Any) -> Any:
+        return parse_seeds(value) if isinstance(value, str) else [value] if isinstance(value, int) else value
+
+    @classmethod
+    def load(cls, name: str) -> Self:
+        """Read a shipped grid by name, or a YAML file by path.
+
+        Raises:
+            UsageError: no such grid or file, not YAML, an unknown key, a value of the wrong kind.
+        """
+        is_file = name.endswith((".yaml", ".yml"))
+        path = Path(name) if is_file else SHIPPED / f"{name}.yaml"
+        if not path.is_file():
+            if is_file:
+                raise UsageError(
+                    f"no grid file {name!r}; give a path that exists or one of: {', '.join(shipped_grids())}"
+                )
+            known = shipped_grids()
+            raise UsageError(
+                f"unknown grid {name!r}{nearest(name, known)}; shipped: {', '.join(known)}; or give a FILE.yaml"
+            )
+        return cls.parse(path.read_text(encoding="utf-8"), name)
+
+    @classmethod
+    def parse(cls, text: str, origin: str) -> Self:
+        """Read a grid from YAML text; `origin` names it in errors."""
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f", line {mark.line + 1}" if mark else ""
+            raise UsageError(
+                f"grid {origin!r}{line}: not valid YAML: {getattr(error, 'problem', error)}"
+            ) from None
+        if not isinstance(content, dict):
+            raise UsageError(f"grid {origin!r} must be a mapping with the keys {', '.join(_keys())}")
+        if not origin.endswith((".yaml", ".yml")):
+            content.setdefault("name", origin)
+        content.setdefault("name", Path(origin).stem)
+        for key in content:
+            if key not in _keys():
+                raise UsageError(f"grid {origin!r}: unknown key {key!r}{nearest(str(key), _keys())}")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise UsageError(f"grid {origin!r}: {one_line(error)}") from None
+
+    def with_settings(self, settings: Mapping[str, Any], seeds: Sequence[int] | None = None) -> Self:
+        """This grid with `settings` for every run (a key `task.key`: for that task's runs), winning over what the file says."""
+        general = dict(self.settings)
+        tasks, pruners = (
+            {name: dict(keys) for name, keys in group.items()} for group in (self.tasks, self.pruners)
+        )
+        for key, value in settings.items():
+            owner, dot, name = key.rpartition(".")
+            if dot and owner not in tasks:
+                raise UsageError(
+                    f"--set {key}: grid {self.name!r} has no task {owner!r}{nearest(owner, tasks)}"
+                )
+            for keys in [*(tasks.values() if not dot else [tasks[owner]]), *pruners.values()]:
+                keys.pop(name, None)
+            (tasks[owner] if dot else general)[name] = value
+        changes = {
+            "settings": general,
+            "tasks": tasks,
+            "pruners": pruners,
+            "seeds": list(seeds or self.seeds),
+        }
+        return self.model_copy(update=changes)
+
+    def dump(self) -> str:
+        """The grid as YAML that `parse` reads back."""
+        return yaml.safe_dump(
+            self.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True
+        )
+
+
+def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[Run]:
+    """The runs of `grid`, without repeats, in the order tasks, seeds, compressions, pruners.
+
+    Keys are applied from the general to the particular: the task's defaults, the grid's `set`, the task's keys, the pruner's keys.
+    At compression 0 all pruners are one run.
+
+    Args:
+        grid: what to expand.
+        only: keep runs whose field (or option) has one of the values, compared as text: `{"task": ["toy"]}`. What is left out is
+            not even checked, so a part of a grid runs although another part cannot.
+    """
+    only = dict(only or {})
+    runs: dict[str, Run] = {}
+    for task, task_keys in grid.tasks.items():
+        if task not in only.get("task", [task]):
+            continue
+        if task not in TASKS:
+            known = [name for name in grid.tasks if name in TASKS]
+            mend = f"; leave it out with --only task={known[0]}" if known else ""
+            raise UsageError(f"grid {grid.name!r} has the task {task!r}, which is unknown{nearest(task, TASKS)}{mend}")
+        for seed in grid.seeds:
+            for compression in grid.compressions:
+                for pruner, pruner_keys in grid.pruners.items():
+                    overrides = {**grid.settings, **task_keys, **pruner_keys}
+                    run = Run.make(task, pruner, compression, seed, overrides)
+                    runs.setdefault(run.id, run)
+    known = {
+        "task",
+        "pruner",
+        "compression",
+        "seed",
+        *settable_fields(),
+        *(k for run in runs.values() for k in run.options),
+    }
+    for key in only:
+        if key not in known:
+            raise UsageError(f"--only: unknown field {key!r}{nearest(key, known)}")
+    return [run for run in runs.values() if all(_field(run, k) in _as_text(v) for k, v in only.items())]
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`"0-4"`, `"7"`, `"0,2,5-6"` as a list of seeds, in order, without repeats."""
+    seeds: dict[int, None] = {}
+    try:
+        for part in text.split(","):
+            first, dash, last = part.strip().partition("-")
+            for seed in range(int(first), int(last if dash else first) + 1):
+                seeds[seed] = None
+    except ValueError:
+        seeds.clear()
+    if not seeds:
+        raise UsageError(f"seeds {text!r} are no list or range of whole numbers; write 0-4 or 0,2,5")
+    return list(seeds)
+
+
+def shipped_grids() -> list[str]:
+    """Names of the grids that come with the project."""
+    return sorted(
+        path.name.removesuffix(".yaml") for path in SHIPPED.iterdir() if path.name.endswith(".yaml")
+    )
+
+
+def _keys() -> list[str]:
+    return [field.alias or name for name, field in Grid.model_fields.items()]
+
+
+def _field(run: Run, key: str) -> str:
+    return _text(run.options.get(key) if key not in Run.model_fields else getattr(run, key))
+
+
+def _as_text(values: Sequence[str]) -> set[str]:
+    return {_text(yaml.safe_load(value)) for value in values}
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,182 @@
+"""Slots on this machine: so many runs at once, each a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from sweep.attempt import latest, record_end
+from sweep.catalog import DataStamp
+from sweep.exit_codes import BUSY, ExitCode
+from sweep.paths import SweepPaths
+from sweep.status import RunStatus, examine
+
+_POLL_SECONDS = 0.2
+_ELSEWHERE_SECONDS = 2.0
+_FATAL_FAULTS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
+_SOURCE = Path(__file__).resolve().parent.parent
+
+
+class Display(Protocol):
+    """What is told while runs go on. `total` counts the runs of this launch."""
+
+    def started(self, status: RunStatus) -> None: ...
+    def ended(self, status: RunStatus) -> None: ...
+    def tick(self, running: Sequence[RunStatus], waiting: int) -> None: ...
+    def note(self, line: str) -> None: ...
+
+
+@dataclass
+class _Slot:
+    process: subprocess.Popen[bytes]
+    run_id: str
+
+
+class LocalEngine:
+    """Executes runs in `slots` processes at a time until none is left to do.
+
+    Args:
+        sweep: where the runs are.
+        submission: number of the submission that says where the data is.
+        data: per task the current data, to tell complete results from stale ones.
+        slots: processes at a time.
+        display: told what happens.
+        again: make the runs anew, also complete ones.
+    """
+
+    def __init__(
+        self,
+        sweep: SweepPaths,
+        submission: int,
+        data: Mapping[str, DataStamp],
+        slots: int,
+        display: Display,
+        again: bool = False,
+    ) -> None:
+        self.sweep, self.submission, self.data, self.slots, self.display = (
+            sweep,
+            submission,
+            data,
+            slots,
+            display,
+        )
+        self.again = again
+        self._running: list[_Slot] = []
+
+    def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
+        """Execute the runs with these specifications.
+
+        A run that another launch holds is waited for, and begun if that one lets it fall. On KeyboardInterrupt the running ones get
+        SIGTERM, save themselves and are waited for; then KeyboardInterrupt goes on to the caller. A second one kills them.
+        """
+        self._specs = {spec["id"]: spec for spec in specs}
+        waiting = deque(self._specs)
+        elsewhere: list[str] = []
+        next_look = 0.0
+        try:
+            while waiting or self._running or elsewhere:
+                self._reap(elsewhere)
+                while waiting and len(self._running) < self.slots:
+                    self._start(waiting.popleft())
+                if elsewhere and time.monotonic() >= next_look:
+                    elsewhere = self._look_elsewhere(elsewhere, waiting)
+                    next_look = time.monotonic() + _ELSEWHERE_SECONDS
+                held = [
+                    self._examine(run_id) for run_id in [*(slot.run_id for slot in self._running), *elsewhere]
+                ]
+                self.display.tick([status for status in held if status.state == "running"], len(waiting))
+                time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            self._stop()
+            raise
+
+    def _start(self, run_id: str) -> None:
+        run = self.sweep.run(run_id)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        threads = str(self._specs[run_id]["threads"])
+        environment = os.environ | {
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            # the same code as the launcher's, whatever folder it was started from
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(_SOURCE), os.environ.get("PYTHONPATH")])),
+        }
+        # -P: a folder named `models` or `prune` where the user happens to be must not shadow the project's
+        command = [sys.executable, "-P", "-m", "sweep.run", run_id, "--sweep", str(self.sweep.folder)]
+        command += ["--submission", str(self.submission), *(["--again"] if self.again else [])]
+        with run.log.open("ab") as log:
+            # a session of its own: Ctrl-C is for the launcher, which passes it on in order
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+        self._running.append(_Slot(process, run_id))
+        self.display.started(self._examine(run_id))
+
+    def _reap(self, elsewhere: list[str]) -> None:
+        for slot in list(self._running):
+            status = slot.process.poll()
+            if status is None:
+                continue
+            self._running.remove(slot)
+            if status == BUSY:
+                elsewhere.append(slot.run_id)
+                continue
+            self._record_silent_death(slot, status)
+            self.display.ended(self._examine(slot.run_id))
+
+    def _record_silent_death(self, slot: _Slot, status: int) -> None:
+        """Write the end of an attempt whose process could not: only its parent knows how it died."""
+        run = self.sweep.run(slot.run_id)
+        claim = latest(run)
+        if claim and claim.content["pid"] == slot.process.pid:
+            if claim.outcome:
+                return
+            if status < 0:
+                name = signal.Signals(-status).name
+                hint = " (out of memory?)" if name == "SIGKILL" else ""
+                outcome = "failed" if -status in _FATAL_FAULTS else "interrupted"
+                record_end(run, claim, outcome, f"killed by {name}{hint}", status)
+            else:
+                record_end(run, claim, "failed", f"exit status {status}, see {run.log}", status)
+        elif status != ExitCode.OK:
+            self.display.note(f"{slot.run_id}: could not begin (exit status {status}), see {run.log}")
+
+    def _look_elsewhere(self, elsewhere: list[str], waiting: deque[str]) -> list[str]:
+        still = []
+        for run_id in elsewhere:
+            status = self._examine(run_id)
+            if status.state == "running":
+                still.append(run_id)
+            elif status.state in ("interrupted", "pending", "stale"):
+                waiting.append(run_id)
+            else:
+                self.display.ended(status)
+        return still
+
+    def _examine(self, run_id: str) -> RunStatus:
+        spec = self._specs[run_id]
+        return examine(self.sweep.run(run_id), spec, self.data.get(spec["task"]))
+
+    def _stop(self) -> None:
+        self.display.note(f"stopping: {len(self._running)} runs save themselves (Ctrl-C again kills them)")
+        for slot in self._running:
+            slot.process.terminate()
+        try:
+            for slot in self._running:
+                slot.process.wait()
+        except KeyboardInterrupt:
+            for slot in self._running:
+                slot.process.kill()
+                slot.process.wait()
+        for slot in self._running:
+            self._record_silent_death(slot, slot.process.returncode)

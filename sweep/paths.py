@@ -1,0 +1,130 @@
+"""Every path the project writes, one function each.
+
+results/<sweep>/grid.yaml             the grid, as resolved
+                runs.jsonl            its runs, one JSON object a line
+                submissions/<n>.json  what was launched, when, how, on which data
+                runs/<id>/            spec.json log.txt attempts/ checkpoint.pt mask.pt {result,layers,epochs}.parquet
+                report/               report.md tables/ plots/
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweep.errors import UsageError, nearest
+
+
+def results_root(given: Path | None = None) -> Path:
+    """Where sweeps are kept: `--results`, else `SWEEP_RESULTS`, else `results` in the current folder."""
+    return (given or Path(os.environ.get("SWEEP_RESULTS") or "results")).expanduser().absolute()
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The files of one run."""
+
+    folder: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.folder / "spec.json"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    @property
+    def attempts(self) -> Path:
+        return self.folder / "attempts"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def mask(self) -> Path:
+        return self.folder / "mask.pt"
+
+    @property
+    def result(self) -> Path:
+        return self.folder / "result.parquet"
+
+    @property
+    def layers(self) -> Path:
+        return self.folder / "layers.parquet"
+
+    @property
+    def epochs(self) -> Path:
+        return self.folder / "epochs.parquet"
+
+    def attempt(self, number: int) -> Path:
+        return self.attempts / f"{number:04d}.json"
+
+    def heartbeat(self, number: int) -> Path:
+        return self.attempts / f"{number:04d}.live"
+
+    def superseded(self, table: Path, number: int) -> Path:
+        """Where attempt `number` puts a result that it replaces."""
+        return self.attempts / f"{number:04d}.superseded.{table.name}"
+
+
+@dataclass(frozen=True)
+class SweepPaths:
+    """The files of one sweep."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def grid(self) -> Path:
+        return self.folder / "grid.yaml"
+
+    @property
+    def runs_list(self) -> Path:
+        return self.folder / "runs.jsonl"
+
+    @property
+    def submissions(self) -> Path:
+        return self.folder / "submissions"
+
+    def submission(self, number: int) -> Path:
+        return self.submissions / f"{number:04d}.json"
+
+    def run(self, run_id: str) -> RunPaths:
+        return RunPaths(self.folder / "runs" / run_id)
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report"
+
+    @property
+    def report_markdown(self) -> Path:
+        return self.report / "report.md"
+
+    def plot(self, name: str) -> Path:
+        return self.report / "plots" / name
+
+    def table(self, name: str) -> Path:
+        return self.report / "tables" / name
+
+
+def sweep_paths(name: str, results: Path | None = None) -> SweepPaths:
+    """The paths of the sweep `name`, which must be usable as a folder name."""
+    if not name or name.startswith((".", "-")) or "/" in name or not name.isprintable():
+        raise UsageError(f"sweep name {name!r} cannot be a folder name; give another with --name")
+    return SweepPaths(results_root(results) / name)
+
+
+def existing_sweep(name: str, results: Path | None = None) -> SweepPaths:
+    """Like `sweep_paths`, for a sweep that has been launched."""
+    paths = sweep_paths(name, results)
+    if not paths.grid.is_file():
+        root = paths.folder.parent
+        known = [p.parent.name for p in root.glob("*/grid.yaml")]
+        raise UsageError(
+            f"no sweep {name!r} in {root}{nearest(name, known)}; launch it first, or name its folder with --results"
+        )
+    return paths

@@ -1,0 +1,62 @@
+"""Figures of the report."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from sweep.files import replacing
+from sweep.paper import Figures
+from sweep.stats import Cells
+
+# Okabe and Ito's palette: told apart with every common colour blindness
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+STYLE: Mapping[str, object] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "svg.hashsalt": "prunesweep",  # the same figure gives the same file
+}
+
+
+def metric_against_compression(
+    path: Path, title: str, metric: str, cells: Cells, pruners: Sequence[str], paper: Figures
+) -> None:
+    """Draw the mean and 95 % interval per pruner against compression, and the paper's points, hollow; write `path`."""
+    with matplotlib.rc_context(dict(STYLE)):
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        axes = figure.subplots()
+        for index, pruner in enumerate(pruners):
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            # side by side, so that overlapping intervals can be read
+            shift = 0.012 * (index - (len(pruners) - 1) / 2)
+            points = sorted(
+                (compression, summary) for (name, compression), summary in cells.items() if name == pruner
+            )
+            axes.errorbar(
+                [compression + shift for compression, _ in points],
+                [summary.mean for _, summary in points],
+                yerr=[summary.half_width or 0.0 for _, summary in points],
+                color=colour, marker=marker, markersize=5, capsize=3, linewidth=1.5, label=pruner,
+            )  # fmt: skip
+            published = sorted(
+                (compression, value) for (name, compression), value in paper.items() if name == pruner
+            )
+            if published:
+                axes.plot(
+                    *zip(*published, strict=True),
+                    color=colour, marker=marker, markersize=7, markerfacecolor="none", linestyle=":", linewidth=1,
+                    label=f"{pruner}, the paper",
+                )  # fmt: skip
+        axes.set_xlabel("compression c (density = 10$^{-c}$)")
+        axes.set_ylabel(metric)
+        axes.set_title(title, loc="left")
+        axes.legend()
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:], dpi=150)

@@ -1,0 +1,70 @@
+"""Where a result comes from: code, versions, machine."""
+
+import hashlib
+import json
+import platform
+import socket
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+_SOURCE = Path(__file__).resolve().parent.parent
+
+
+def code() -> dict[str, Any]:
+    """`git_sha` and `git_dirty` of the checkout that this code runs from; None for both outside one."""
+    sha = _git("rev-parse", "HEAD")
+    tracked_changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {"git_sha": sha, "git_dirty": None if tracked_changes is None else bool(tracked_changes)}
+
+
+def machine() -> dict[str, Any]:
+    """Versions, host and processors, as the result row has them. Imports torch."""
+    import torch
+
+    return {
+        "prunesweep_version": version("prunesweep"),
+        "python_version": platform.python_version(),
+        "torch_version": torch.__version__,
+        "host": socket.gethostname(),
+        "cpu": _cpu(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def plugins(paths: list[Path]) -> str | None:
+    """Name and SHA-256 of each plug-in file as JSON; None without any."""
+    if not paths:
+        return None
+    return json.dumps({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths})
+
+
+def _git(*arguments: str) -> str | None:
+    if not (_SOURCE / ".git").exists():  # an installed copy must not name the checkout it happens to lie in
+        return None
+    try:
+        # a checkout of another owner is still the code that runs
+        command = [
+            "git",
+            "-c",
+            f"safe.directory={_SOURCE}",
+            "-C",
+            str(_SOURCE),
+            "--no-optional-locks",
+            *arguments,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except FileNotFoundError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,218 @@
+"""What the terminal shows: progress while runs go on, tables afterwards."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sweep.local import Display
+from sweep.stats import Cells, Summary, cells
+from sweep.status import STATES, RunStatus, State, counts, pruners_of
+
+STYLES: dict[State, str] = {
+    "done": "green",
+    "running": "cyan",
+    "pending": "dim",
+    "interrupted": "yellow",
+    "failed": "red",
+    "stale": "magenta",
+    "unknown": "yellow",
+}
+
+console = Console(highlight=False)
+
+
+def make_display(total: int, slots: int) -> "LiveDisplay | PlainDisplay":
+    """A live table on a terminal, plain lines elsewhere."""
+    return LiveDisplay(total, slots) if console.is_terminal else PlainDisplay(total)
+
+
+class PlainDisplay(Display):
+    """One line an event, for logs."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.finished = 0
+
+    def __enter__(self) -> "PlainDisplay":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def started(self, status: RunStatus) -> None:
+        self._say(f"start  {status.run_id}")
+
+    def ended(self, status: RunStatus) -> None:
+        self.finished += status.state == "done"
+        self._say(f"{ended_line(status)}  [{self.finished}/{self.total}]")
+
+    def tick(self, running: Sequence[RunStatus], waiting: int) -> None: ...
+
+    def note(self, line: str) -> None:
+        self._say(line)
+
+    def _say(self, line: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
+
+
+class LiveDisplay(Display):
+    """A line per running slot, the counts and a bar, redrawn in place; ended runs scroll away above."""
+
+    def __init__(self, total: int, slots: int) -> None:
+        self.total, self.slots = total, slots
+        self.finished = 0
+        self.began = time.monotonic()
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "LiveDisplay":
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def started(self, status: RunStatus) -> None: ...
+
+    def ended(self, status: RunStatus) -> None:
+        self.finished += status.state == "done"
+        console.print(Text(ended_line(status), style=STYLES[status.state]))
+
+    def note(self, line: str) -> None:
+        console.print(Text(line, style="yellow"))
+
+    def tick(self, running: Sequence[RunStatus], waiting: int) -> None:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("run", "phase", "", "loss", "metric", "left"):
+            table.add_column(
+                name, justify="right" if name in ("loss", "metric", "left") else "left", no_wrap=True
+            )
+        for status in running:
+            table.add_row(*progress_cells(status.progress, status.run_id))
+        partial = sum(status.progress.get("fraction", 0.0) for status in running)
+        done = self.finished + partial
+        left = (time.monotonic() - self.began) / done * (self.total - done) if done > 0.5 else None
+        overall = Table.grid(padding=(0, 1))
+        overall.add_row(
+            ProgressBar(total=self.total, completed=done, width=30),
+            Text(
+                f"{self.finished}/{self.total} done · {len(running)} running · {waiting} waiting · {duration(left)} left"
+            ),
+        )
+        self._live.update(Group(table, overall))
+
+
+def progress_cells(progress: Mapping[str, Any], run_id: str) -> list[str | Text | ProgressBar]:
+    """One line of the progress table: run, phase, bar, loss, metric, time left."""
+    phase = str(progress.get("phase", "start"))
+    if phase == "train":
+        phase = f"epoch {progress['epoch']}/{progress['epochs']}"
+    loss, metric = progress.get("loss"), progress.get("metric")
+    return [
+        Text(run_id, style=STYLES["running"]),
+        phase,
+        ProgressBar(total=1.0, completed=progress.get("fraction", 0.0), width=16),
+        "" if loss is None else f"{loss:.4f}",
+        "" if metric is None else f"{metric:.2f}",
+        duration(progress.get("eta")),
+    ]
+
+
+def ended_line(status: RunStatus) -> str:
+    """How a run ended, in one line."""
+    if status.state == "done" and status.row:
+        row = status.row
+        return f"done   {status.run_id}  {row['metric']} {row['test_metric']:.2f}  {duration(row['seconds_total'])}"
+    return f"{status.state:<6} {status.run_id}  {status.detail}"
+
+
+def status_table(statuses: Sequence[RunStatus]) -> Table:
+    """Counts by state: a row per task and pruner, and the sum."""
+    present = list(counts(list(statuses)))
+    table = Table(box=None, pad_edge=False, header_style="dim", show_footer=True)
+    table.add_column("task", footer="all")
+    table.add_column("pruner")
+    for state in present:
+        total = sum(status.state == state for status in statuses)
+        table.add_column(state, justify="right", style=STYLES[state], footer=str(total))
+    groups: dict[tuple[str, str], list[RunStatus]] = {}
+    for status in statuses:
+        groups.setdefault((status.spec["task"], status.spec["pruner"]), []).append(status)
+    for (task, pruner), members in groups.items():
+        numbers = counts(members)
+        table.add_row(task, pruner, *(str(numbers.get(state, "")) for state in present))
+    return table
+
+
+def explain(statuses: Sequence[RunStatus]) -> None:
+    """Print, for each state that needs a word, what it means and which runs are in it and why."""
+    for state in ("running", "failed", "interrupted", "stale", "unknown"):
+        members = [status for status in statuses if status.state == state]
+        if not members:
+            continue
+        console.print(Text.assemble("\n", (state, STYLES[state]), (f": {STATES[state]}", "dim")))
+        for status in members[:20]:
+            console.print(Text(f"  {status.run_id}  {_detail(status)}"), soft_wrap=True)
+        if len(members) > 20:
+            console.print(Text(f"  and {len(members) - 20} more", style="dim"))
+
+
+def _detail(status: RunStatus) -> str:
+    if status.state != "running":
+        return status.detail
+    cells = progress_cells(status.progress, status.run_id)
+    return "  ".join(str(cell) for cell in (cells[1], *cells[3:]) if cell)
+
+
+def result_table(task: str, metric: str, found: Cells, pruners: Sequence[str]) -> Table:
+    """The metric of one task: compression down, pruners across, mean and 95 % interval over seeds."""
+    table = Table(
+        title=f"{task}: test {metric}", title_justify="left", title_style="bold", header_style="dim"
+    )
+    table.add_column("compression", justify="right")
+    table.add_column("density", justify="right")
+    for pruner in pruners:
+        table.add_column(pruner, justify="right")
+    for compression in sorted({compression for _, compression in found}):
+        summaries = [found.get((pruner, compression)) for pruner in pruners]
+        table.add_row(
+            f"{compression:g}", f"{10**-compression:.3g}", *(interval(summary) for summary in summaries)
+        )
+    return table
+
+
+def results(statuses: Sequence[RunStatus]) -> None:
+    """Print the result table of every task with complete runs."""
+    rows = [status.row for status in statuses if status.state == "done" and status.row]
+    for task in dict.fromkeys(row["task"] for row in rows):
+        mine = [row for row in rows if row["task"] == task]
+        pruners = pruners_of(statuses, task)
+        console.print(result_table(task, mine[0]["metric"], cells(mine, "test_metric", pruners), pruners))
+
+
+def interval(summary: Summary | None, digits: int = 2) -> str:
+    """`mean ± half-width (n)`; without an interval where one seed gives none."""
+    if summary is None:
+        return "–"
+    half = "" if summary.half_width is None else f" ± {summary.half_width:.{digits}f}"
+    return f"{summary.mean:.{digits}f}{half} (n={summary.n})"
+
+
+def duration(seconds: float | None) -> str:
+    """`3.2 s`, `4 min 10 s`, `2 h 05 min`."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def fail(message: str) -> None:
+    """Print a one-line error to stderr."""
+    print(f"error: {message}", file=sys.stderr, flush=True)

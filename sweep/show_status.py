@@ -1,0 +1,68 @@
+"""`sweep status` and `sweep list`."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from sweep import show
+from sweep.exit_codes import ExitCode
+from sweep.paths import SweepPaths, existing_sweep
+from sweep.status import counts, survey
+
+_WATCH_SECONDS = 2.0
+
+
+def show_status(name: str, results: Path | None, *, as_json: bool, watch: bool) -> ExitCode:
+    """Print the state of a sweep's runs; with `watch` until none is running. Returns the exit code that its state deserves."""
+    sweep = existing_sweep(name, results)
+    while True:
+        statuses = survey(sweep)
+        number = counts(statuses)
+        if as_json:
+            for status in statuses:
+                line = {
+                    "run_id": status.run_id,
+                    "state": status.state,
+                    "detail": status.detail,
+                    "attempts": status.attempts,
+                }
+                print(json.dumps(line | {"progress": dict(status.progress)}, ensure_ascii=False), flush=True)
+        else:
+            if watch and show.console.is_terminal:
+                show.console.clear()
+            _print_tables(sweep, statuses)
+        if not (watch and number.get("running")):
+            break
+        time.sleep(_WATCH_SECONDS)
+    if number.get("failed"):
+        return ExitCode.FAILED
+    return ExitCode.OK if number.get("done", 0) == len(statuses) else ExitCode.INCOMPLETE
+
+
+def _print_tables(sweep: SweepPaths, statuses: Sequence[show.RunStatus]) -> None:
+    show.console.print(f"{sweep.name}  ({sweep.folder})", soft_wrap=True)
+    show.console.print(show.status_table(statuses))
+    show.explain(statuses)
+
+
+def show_lists(plugins: Sequence[Path]) -> None:
+    """Print the shipped grids, the tasks and the pruners, with a line on each."""
+    from prune import METHODS
+    from sweep.grid import Grid, shipped_grids
+    from sweep.plugins import load_plugins
+    from sweep.tasks import TASKS, get_task
+
+    load_plugins(plugins)
+    grids = {name: Grid.load(name).summary for name in shipped_grids()}
+    tasks = {name: get_task(name).summary for name in TASKS}
+    pruners = {name: method.summary for name, method in METHODS.items()}
+    for title, entries in (("grids", grids), ("tasks", tasks), ("pruners", pruners)):
+        table = Table(
+            title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False
+        )
+        for name, summary in entries.items():
+            table.add_row(name, summary)
+        show.console.print(table)

@@ -1,0 +1,103 @@
+"""What is done, running, failed or unknown: told by the files alone."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sweep.attempt import latest, liveness, read_progress
+from sweep.catalog import DataStamp, current_data, read_runs
+from sweep.errors import SweepError
+from sweep.paths import RunPaths, SweepPaths
+from sweep.spec import DENSE
+from sweep.store import NewerSchema, read_result
+
+State = Literal["done", "running", "pending", "interrupted", "failed", "stale", "unknown"]
+
+STATES: dict[State, str] = {
+    "done": "its result is complete, for the current data and pipeline",
+    "running": "an attempt is alive",
+    "pending": "never begun",
+    "interrupted": "stopped, killed or lost; the launch command goes on from its checkpoint",
+    "failed": "ended with an error; --retry failed tries again",
+    "stale": "its result is of other data or another pipeline version, or damaged; the launch command runs it again",
+    "unknown": "silent on another machine, too short a time to call it lost",
+}
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """The state of one run."""
+
+    run_id: str
+    spec: Mapping[str, Any]
+    state: State
+    detail: str = ""
+    attempts: int = 0
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    row: Mapping[str, Any] | None = None
+
+
+def survey(sweep: SweepPaths, data: Mapping[str, DataStamp] | None = None) -> list[RunStatus]:
+    """The state of every run of a sweep, in the grid's order.
+
+    Args:
+        sweep: where.
+        data: per task the current data; by default that of the latest submissions.
+    """
+    data = current_data(sweep) if data is None else data
+    return [
+        examine(sweep.run(run_id), spec, data.get(spec["task"])) for run_id, spec in read_runs(sweep).items()
+    ]
+
+
+def examine(run: RunPaths, spec: Mapping[str, Any], stamp: DataStamp | None) -> RunStatus:
+    """The state of one run. A live attempt comes first, then the result, then how the last attempt ended."""
+    claim = latest(run)
+    attempts = claim.number if claim else 0
+
+    def status(state: State, detail: str = "", **more: Any) -> RunStatus:
+        return RunStatus(spec["id"], spec, state, detail, attempts, **more)
+
+    life = liveness(run, claim) if claim else "ended"
+    if claim and life == "live":
+        return status("running", progress=read_progress(run, claim))
+    try:
+        row = read_result(run.result)
+    except NewerSchema as error:
+        return status("unknown", str(error))
+    except SweepError as error:
+        return status("stale", str(error))
+    if row is not None:
+        reason = staleness(row, stamp)
+        return status("stale", reason, row=row) if reason else status("done", row=row)
+    if not claim:
+        return status("pending")
+    if life == "unknown":
+        return status("unknown", f"no heartbeat from {claim.content.get('host')} for over a minute")
+    if claim.outcome == "failed":
+        return status("failed", claim.content.get("error") or "")
+    return status("interrupted", claim.content.get("error") or "killed without a word")
+
+
+def staleness(row: Mapping[str, Any], stamp: DataStamp | None) -> str:
+    """Why a result does not count for the data and pipeline of `stamp`; empty if it does."""
+    if stamp is None:
+        return ""
+    if row["data_hash"] != stamp.data_hash:
+        return f"data {row['data_hash'][:12]}, now {stamp.data_hash[:12]}"
+    if row["pipeline_version"] != stamp.pipeline_version:
+        return f"pipeline version {row['pipeline_version']}, now {stamp.pipeline_version}"
+    return ""
+
+
+def counts(statuses: list[RunStatus]) -> dict[State, int]:
+    """How many runs are in each state that occurs, in the order of `STATES`."""
+    number = Counter(status.state for status in statuses)
+    return {state: number[state] for state in STATES if number[state]}
+
+
+def pruners_of(statuses: Iterable[RunStatus], task: str) -> list[str]:
+    """The pruners of a task's runs in the grid's order; `dense` only where it is alone."""
+    names = list(dict.fromkeys(status.spec["pruner"] for status in statuses if status.spec["task"] == task))
+    return [name for name in names if name != DENSE] or names

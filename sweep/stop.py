@@ -1,0 +1,44 @@
+"""Stopping on a signal without losing work."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stopped(BaseException):
+    """A signal asked the run to stop. Not an Exception, so that no `except Exception` on the way swallows it."""
+
+
+class Stop:
+    """Turns SIGTERM, SIGUSR2 (Slurm's warnings) and SIGINT into `Stopped`, at once or, inside `deferred`, when asked."""
+
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.requested: str | None = None
+        self._deferred = False
+
+    def install(self) -> None:
+        """Handle the signals from now on (main thread only)."""
+        for number in self.SIGNALS:
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.requested = signal.Signals(number).name
+        if not self._deferred:
+            raise Stopped(self.requested)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, a signal only sets `requested`; the block looks at it between steps and calls `raise_if_requested`."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def raise_if_requested(self) -> None:
+        """Raise `Stopped` if a signal has come."""
+        if self.requested:
+            raise Stopped(self.requested)

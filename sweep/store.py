@@ -1,0 +1,241 @@
+"""The Parquet schemas of what a run leaves behind, writing them atomically, and reading sweeps back."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweep.errors import SweepError, UsageError
+from sweep.files import replacing
+
+SCHEMA_VERSION = 1
+"""Raised when a column is added or changes its meaning; `read_table` brings older files forward."""
+
+
+class NewerSchema(UsageError):
+    """A file written by a newer prunesweep: not to be read, and not to be overwritten."""
+
+
+_log = logging.getLogger(__name__)
+
+_UTC = pa.timestamp("us", tz="UTC")
+
+
+def _schema(columns: Sequence[tuple[str, pa.DataType, str]]) -> pa.Schema:
+    fields = [pa.field(name, kind, metadata={"doc": doc}) for name, kind, doc in columns]
+    return pa.schema(fields, metadata={"prunesweep_schema": str(SCHEMA_VERSION)})
+
+
+RESULT = _schema(
+    [
+        ("run_id", pa.string(), "stable id of the run's specification"),
+        ("sweep", pa.string(), "name of the sweep"),
+        ("task", pa.string(), ""),
+        ("pruner", pa.string(), "'dense' at compression 0"),
+        ("compression", pa.float64(), "density asked = 10 ** -compression"),
+        ("seed", pa.int64(), ""),
+        # asked
+        ("epochs", pa.int64(), ""),
+        ("batch_size", pa.int64(), ""),
+        ("eval_batch_size", pa.int64(), ""),
+        ("lr", pa.float64(), ""),
+        ("beta1", pa.float64(), ""),
+        ("beta2", pa.float64(), ""),
+        ("eps", pa.float64(), ""),
+        ("score_samples", pa.int64(), ""),
+        ("score_batch_size", pa.int64(), ""),
+        ("scope", pa.string(), ""),
+        ("iterations", pa.int64(), "pruning iterations done"),
+        ("schedule", pa.string(), ""),
+        ("shuffle", pa.bool_(), ""),
+        ("invert", pa.bool_(), ""),
+        ("threads", pa.int64(), ""),
+        ("options", pa.string(), "the task's own options, as JSON"),
+        # reached
+        ("metric", pa.string(), "name of the task's metric"),
+        ("test_metric", pa.float64(), "the task's metric on the test rows"),
+        ("test_accuracy", pa.float64(), "percent"),
+        ("train_accuracy", pa.float64(), "percent, over all training rows after the last epoch"),
+        ("test_loss", pa.float64(), ""),
+        ("train_loss", pa.float64(), "over all training rows after the last epoch"),
+        ("density_asked", pa.float64(), "10 ** -compression"),
+        ("density", pa.float64(), "kept / prunable"),
+        ("kept", pa.int64(), "weights kept, floor(density_asked * prunable)"),
+        ("prunable", pa.int64(), "weights that could be pruned"),
+        ("parameters", pa.int64(), "all parameters of the model"),
+        (
+            "threshold",
+            pa.float64(),
+            "smallest kept score; null where nothing was pruned or layers have their own",
+        ),
+        ("ties", pa.int64(), "scores equal to the threshold"),
+        ("flops_dense", pa.float64(), "of one forward pass of a batch, nothing pruned"),
+        (
+            "flops_remaining",
+            pa.float64(),
+            "fraction of flops_dense left, with the positions each layer really sees",
+        ),
+        (
+            "flops_remaining_paper",
+            pa.float64(),
+            "the paper's 'FLOP sparsity': (kept + biases) / (prunable + biases), positions not counted",
+        ),
+        ("effective_density", pa.float64(), "weights on a live path / prunable"),
+        ("empty_layers", pa.int64(), "layers that kept nothing"),
+        ("dead_units", pa.int64(), "units without a live input or without a live output"),
+        ("layer_collapse", pa.bool_(), "some layer is empty while others are not"),
+        (
+            "mask_effective",
+            pa.bool_(),
+            "outputs unchanged when pruned weights are scrambled, after pruning and at the end",
+        ),
+        # cost
+        ("seconds_data", pa.float64(), "wall time of preparing the data"),
+        ("seconds_prune", pa.float64(), ""),
+        ("seconds_train", pa.float64(), ""),
+        ("seconds_evaluate", pa.float64(), ""),
+        ("seconds_total", pa.float64(), "wall time of the run over all attempts that saved their work"),
+        ("peak_memory_bytes", pa.int64(), "of the process"),
+        # trust
+        ("data_hash", pa.string(), ""),
+        ("data_verified", pa.bool_(), "the data's hash is the published one"),
+        ("train_rows", pa.int64(), ""),
+        ("test_rows", pa.int64(), ""),
+        ("pipeline_version", pa.int64(), "of the task: text to batches"),
+        ("attempt", pa.int64(), "number of the attempt that finished"),
+        ("resumed", pa.int64(), "times that it went on from a checkpoint"),
+        ("started_at", _UTC, "start of the attempt that finished"),
+        ("finished_at", _UTC, ""),
+        ("git_sha", pa.string(), "of the code; null outside a checkout"),
+        ("git_dirty", pa.bool_(), ""),
+        ("plugins", pa.string(), "name and SHA-256 of each plug-in, as JSON"),
+        ("prunesweep_version", pa.string(), ""),
+        ("python_version", pa.string(), ""),
+        ("torch_version", pa.string(), ""),
+        ("host", pa.string(), ""),
+        ("cpu", pa.string(), ""),
+        ("cpu_capability", pa.string(), "instruction set that torch uses"),
+        ("gpu", pa.string(), "null on a CPU"),
+        ("schema_version", pa.int64(), ""),
+    ]
+)
+
+EPOCHS = _schema(
+    [
+        ("run_id", pa.string(), ""),
+        ("epoch", pa.int64(), "from 1"),
+        ("train_loss", pa.float64(), "mean over the epoch's batches, while training"),
+        ("test_loss", pa.float64(), ""),
+        ("test_metric", pa.float64(), ""),
+        ("seconds", pa.float64(), "wall time of the epoch's training"),
+    ]
+)
+
+LAYERS = _schema(
+    [
+        ("run_id", pa.string(), ""),
+        ("layer", pa.string(), "module name"),
+        ("position", pa.int64(), "order in the model, from 0"),
+        ("prunable", pa.int64(), ""),
+        ("kept", pa.int64(), ""),
+        ("density", pa.float64(), ""),
+        ("effective_density", pa.float64(), "weights on a live path / prunable"),
+        ("flops_dense", pa.float64(), "of one forward pass of a batch"),
+        ("flops", pa.float64(), "what is left of them"),
+        ("empty", pa.bool_(), ""),
+        ("dead_inputs", pa.int64(), "input units without a live output"),
+        ("dead_outputs", pa.int64(), "output units without a live input"),
+    ]
+)
+
+
+def write_rows(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write `rows` to `path` with exactly the columns of `schema`, atomically; the file is whole or absent.
+
+    A key that the schema lacks, or a column that a row lacks, is a programming error and raises KeyError.
+    """
+    rows = list(rows)
+    for row in rows:
+        if unknown := set(row) ^ set(schema.names):
+            raise KeyError(f"{path.name}: row and schema differ in {sorted(unknown)}")
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read one file written by `write_rows`, brought forward to `schema`.
+
+    Raises:
+        SweepError: not a whole Parquet file of this project.
+        NewerSchema: written by a newer prunesweep.
+    """
+    try:
+        # one handle: a file replaced in between is still read whole
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise SweepError(f"{path}: not a whole Parquet file ({str(error).splitlines()[0]})") from None
+    version = int((table.schema.metadata or {}).get(b"prunesweep_schema", b"0"))
+    if version == 0:
+        raise SweepError(f"{path}: not written by prunesweep")
+    if version > SCHEMA_VERSION:
+        raise NewerSchema(
+            f"{path}: schema {version} is newer than this prunesweep's {SCHEMA_VERSION}; update prunesweep"
+        )
+    return _migrated(table, schema)
+
+
+def _migrated(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Columns that an older file lacks are null; the order and types are the schema's."""
+    columns = [
+        table[field.name].cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def read_result(path: Path) -> dict[str, Any] | None:
+    """The row of a `result.parquet`; None where there is no file. Raises SweepError as `read_table` does."""
+    try:
+        rows = read_table(path, RESULT).to_pylist()
+    except FileNotFoundError:
+        return None
+    if len(rows) != 1:
+        raise SweepError(f"{path}: {len(rows)} rows instead of one")
+    return rows[0]
+
+
+def load(path: str | Path, table: str = "result") -> pa.Table:
+    """Read the results of one sweep, or of every sweep below a folder.
+
+    Args:
+        path: a sweep's folder, or a folder of sweeps (`results`).
+        table: `"result"` (a row a run), `"epochs"` or `"layers"`.
+
+    Returns:
+        pyarrow.Table with the columns of `RESULT`, `EPOCHS` or `LAYERS`, ordered by run folder. Files that are not whole or not
+        the project's are left out and named in a warning of the logger `sweep.store`.
+
+    Raises:
+        UsageError: no such folder, or nothing in it has been launched.
+    """
+    schema = {"result": RESULT, "epochs": EPOCHS, "layers": LAYERS}[table]
+    folder = Path(path).expanduser()
+    sweeps = [folder] if (folder / "runs").is_dir() else sorted(p.parent for p in folder.glob("*/runs"))
+    if not sweeps:
+        raise UsageError(f"no sweep in {folder}; give a sweep's folder or the folder that holds them")
+    tables = [schema.empty_table()]
+    for sweep in sweeps:
+        for file in sorted(sweep.glob(f"runs/*/{table}.parquet")):
+            try:
+                tables.append(read_table(file, schema))
+            except SweepError as error:
+                _log.warning("left out: %s", error)
+    return pa.concat_tables(tables)

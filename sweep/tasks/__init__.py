@@ -1,0 +1,7 @@
+"""Tasks: data, model, loss and metric under one name."""
+
+from sweep.tasks import ag_news, toy  # registers the built-in tasks
+from sweep.tasks.base import Task
+from sweep.tasks.registry import TASKS, get_task, task
+
+__all__ = ["TASKS", "Task", "ag_news", "get_task", "task", "toy"]

@@ -1,0 +1,75 @@
+"""What a task has to offer. Importing this imports no torch: commands that only list or look need none."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel
+
+from sweep.data import Dataset, DataSource, Split
+from sweep.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+
+class Task(ABC):
+    """A data set with a model for it, a loss and a metric.
+
+    Attributes:
+        name: set by the decorator `sweep.tasks.task`.
+        summary: one line for listings.
+        metric: key of `evaluate`'s result that the task is judged by; more is better.
+        pipeline_version: to be raised when the same files give other token ids or batches than before; results of another
+            version are stale.
+        defaults: the training of this task unless a grid says otherwise: `epochs`, `batch_size`, `eval_batch_size`, `lr`,
+            `betas`, `eps` (of Adam), `score_samples`, `score_batch_size`.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    metric: ClassVar[str] = "accuracy"
+    pipeline_version: ClassVar[int] = 1
+    defaults: ClassVar[Mapping[str, Any]]
+
+    class Options(BaseModel, frozen=True, extra="forbid"):
+        """The task's own options, each with a default. They are part of what identifies a run."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @abstractmethod
+    def prepare(self, source: DataSource) -> Dataset:
+        """Get, verify and tokenize the data; the second time, map what the first time left in the cache.
+
+        Raises:
+            DataError: the data is missing, malformed or not the published one.
+        """
+
+    @abstractmethod
+    def model(self, data: Dataset) -> nn.Module:
+        """A new model, initialised from torch's global generator."""
+
+    @abstractmethod
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Mean loss over a batch, a scalar; `output` is what the model gives for the batch's inputs."""
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module, split: Split, batch_size: int) -> dict[str, float]:
+        """The metric and the mean `loss` over `split`, in eval mode; the model's mode is as before afterwards."""
+
+    def score_rows(self, split: Split, samples: int, generator: Generator) -> Tensor:
+        """Rows for pruning scores: `samples` different ones, int64, by default drawn evenly from all.
+
+        Raises:
+            UsageError: there are fewer rows than that.
+        """
+        import torch
+
+        if samples > len(split):
+            raise UsageError(
+                f"score_samples = {samples}, but {self.name} has only {len(split)} training rows; set it lower"
+            )
+        return torch.randperm(len(split), generator=generator)[:samples]

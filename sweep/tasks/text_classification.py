@@ -1,0 +1,105 @@
+"""Classification of texts by a bag of tokens: everything but where the texts come from."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from sweep.data import Dataset, DataSource, Split
+from sweep.tasks.base import Task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from torch import Tensor, nn
+
+
+class Row(NamedTuple):
+    """A text and its class, counted from 0."""
+
+    label: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Labelled texts.
+
+    Attributes:
+        data_hash: identifies the content.
+        verified: whether the content is the published one.
+        rows: makes the rows of `train` and `test`; called only when their token ids are not in the cache.
+    """
+
+    data_hash: str
+    verified: bool
+    rows: Callable[[], Mapping[str, Sequence[Row]]]
+
+
+class TextClassification(Task):
+    """A task whose model is `models.TextClassificationModel`. A subclass says where the texts come from.
+
+    Attributes:
+        num_classes: labels are 0 .. num_classes - 1.
+        tokenizer: torchtext's name of it.
+        embed_dim: size of an embedding.
+    """
+
+    num_classes: ClassVar[int]
+    tokenizer: ClassVar[str] = "basic_english"
+    embed_dim: ClassVar[int] = 64
+
+    @abstractmethod
+    def corpus(self, source: DataSource) -> Corpus:
+        """Find and verify the texts."""
+
+    def prepare(self, source: DataSource) -> Dataset:
+        from sweep.bags import BagSplit
+        from sweep.token_cache import Key, load_or_build
+
+        corpus = self.corpus(source)
+        key: Key = {"data": corpus.data_hash, "tokenizer": self.tokenizer, "pipeline": self.pipeline_version}
+        tables = load_or_build(
+            source.tokens, self.name, key, lambda: _tokenized(corpus.rows(), self.tokenizer)
+        )
+        return Dataset(
+            train=BagSplit.from_table(tables["train"]),
+            test=BagSplit.from_table(tables["test"]),
+            data_hash=corpus.data_hash,
+            data_verified=corpus.verified,
+            info={"vocab_size": tables["vocabulary"].num_rows, "num_classes": self.num_classes},
+        )
+
+    def model(self, data: Dataset) -> nn.Module:
+        from models import TextClassificationModel
+
+        return TextClassificationModel(data.info["vocab_size"], self.embed_dim, self.num_classes)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        from sweep.classification import cross_entropy
+
+        return cross_entropy(output, target)
+
+    def evaluate(self, model: nn.Module, split: Split, batch_size: int) -> dict[str, float]:
+        from sweep.classification import evaluate
+
+        return evaluate(model, self.loss, split, batch_size)
+
+
+def _tokenized(rows: Mapping[str, Sequence[Row]], tokenizer_name: str) -> dict[str, pa.RecordBatch]:
+    """Tables `train` and `test` (see `sweep.bags.to_table`) and `vocabulary`, which comes from the training rows alone."""
+    import numpy as np
+    import pyarrow as pa
+
+    from sweep.bags import to_table
+    from sweep.text import build_vocabulary, encode, get_tokenizer, tokenize
+
+    tokenizer = get_tokenizer(tokenizer_name)
+    texts = {split: tokenize((row.text for row in rows[split]), tokenizer) for split in rows}
+    vocabulary = build_vocabulary(texts["train"])
+    tables = {"vocabulary": pa.record_batch({"token": pa.array(vocabulary.get_itos())})}
+    for split, tokens in texts.items():
+        labels = np.array([row.label for row in rows[split]], dtype=np.int64)
+        tables[split] = to_table(*encode(tokens, vocabulary), labels)
+    return tables

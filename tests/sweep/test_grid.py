@@ -1,0 +1,105 @@
+"""Grids: expansion, selection, settings, errors."""
+
+import pytest
+
+from sweep.errors import UsageError
+from sweep.grid import Grid, expand, parse_seeds
+
+
+
+def grid(**changes):
+    fields = {"name": "g", "tasks": ["toy"], "pruners": ["random", "grasp"], "compressions": [0, 1], "seeds": "0-1"}
+    import yaml
+
+    return Grid.parse(yaml.safe_dump(fields | changes, sort_keys=False), "g.yaml")
+
+
+def test_expansion_counts_the_dense_run_once_per_seed():
+    runs = expand(grid())
+    assert [(r.pruner, r.compression, r.seed) for r in runs] == [
+        ("dense", 0, 0), ("random", 1, 0), ("grasp", 1, 0),
+        ("dense", 0, 1), ("random", 1, 1), ("grasp", 1, 1),
+    ]  # fmt: skip
+
+
+def test_the_particular_wins_over_the_general():
+    runs = expand(
+        grid(
+            tasks={"toy": {"epochs": 3, "lr": 0.5}},
+            pruners={"random": {}, "grasp": {"lr": 0.25}},
+            set={"epochs": 2, "threads": 2},
+            compressions=[1],
+            seeds=[0],
+        )
+    )
+    assert [(r.epochs, r.lr, r.threads) for r in runs] == [(3, 0.5, 2), (3, 0.25, 2)]
+
+
+def test_settings_of_the_command_line_win_over_the_file():
+    g = grid(tasks={"toy": {"epochs": 3}}, pruners={"random": {"lr": 0.1}, "grasp": {}}, compressions=[1], seeds=[0])
+    assert {(r.epochs, r.lr) for r in expand(g.with_settings({"epochs": 1, "lr": 0.7}))} == {(1, 0.7)}
+    assert {(r.epochs, r.lr) for r in expand(g.with_settings({"toy.epochs": 1, "toy.lr": 0.7}))} == {(1, 0.7)}
+    with pytest.raises(UsageError, match=r"--set tov.epochs: grid 'g' has no task 'tov' \(did you mean 'toy'\?\)"):
+        g.with_settings({"tov.epochs": 1})
+
+
+def test_a_dumped_grid_is_read_back():
+    g = grid(set={"epochs": 2})
+    assert Grid.parse(g.dump(), "grid.yaml") == g
+
+
+def test_only_selects_by_field_and_does_not_check_what_it_leaves_out():
+    g = grid(tasks=["toy", "not_there"])
+    chosen = expand(g, {"task": ["toy"], "compression": ["1.0"], "pruner": ["grasp", "random"], "seed": ["1"]})
+    assert [(r.pruner, r.seed) for r in chosen] == [("random", 1), ("grasp", 1)]
+    with pytest.raises(UsageError, match=r"grid 'g' has the task 'not_there', which is unknown; .*--only task=toy"):
+        expand(g)
+    with pytest.raises(UsageError, match=r"--only: unknown field 'sed' \(did you mean 'seed'\?\)"):
+        expand(g, {"task": ["toy"], "sed": ["1"]})
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("0-2", [0, 1, 2]), ("7", [7]), ("5, 1-2,1", [5, 1, 2])])
+def test_seed_ranges(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-1", "1-", "-1"])
+def test_bad_seed_ranges(text):
+    with pytest.raises(UsageError, match="no list or range of whole numbers"):
+        parse_seeds(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"compresions": [1]}, r"grid 'g.yaml': unknown key 'compresions' \(did you mean 'compressions'\?\)"),
+        ({"compressions": [-1]}, r"grid 'g.yaml': compressions.0 = -1: input should be greater than or equal to 0"),
+        ({"seeds": []}, r"seeds = \[\]: list should have at least 1 item"),
+        ({"seeds": "x"}, r"seeds 'x' are no list or range"),
+        ({"tasks": 3}, r"tasks = 3: input should be a valid dictionary"),
+    ],
+)
+def test_bad_grids(changes, message):
+    with pytest.raises(UsageError, match=message):
+        grid(**changes)
+
+
+def test_bad_names_and_files(tmp_path):
+    with pytest.raises(UsageError, match=r"unknown grid 'demp' \(did you mean 'demo'\?\); shipped: demo, full, paper"):
+        Grid.load("demp")
+    with pytest.raises(UsageError, match=r"no grid file 'x.yaml'"):
+        Grid.load("x.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("tasks: [toy\npruners: 3")
+    with pytest.raises(UsageError, match=r"broken.yaml', line 2: not valid YAML"):
+        Grid.load(str(broken))
+    broken.write_text("- toy")
+    with pytest.raises(UsageError, match=r"must be a mapping with the keys name, summary, tasks, pruners"):
+        Grid.load(str(broken))
+
+
+def test_the_shipped_paper_grid_is_the_papers():
+    paper = Grid.load("paper")
+    assert (paper.compressions, list(paper.pruners), paper.seeds) == ([0, 0.1, 0.5, 1, 2], ["random", "grasp"], [0, 1, 2])
+    # per seed: one dense run, and two pruners at four compressions
+    assert len(expand(paper, {"task": ["ag_news"]})) == 3 * (1 + 2 * 4)

@@ -1,0 +1,56 @@
+"""Runs: stable ids, resolved values, errors with the mend."""
+
+import pytest
+
+from sweep.errors import UsageError
+from sweep.spec import Run
+
+
+def make(**overrides):
+    return Run.make("toy", "random", 1.0, 0, overrides)
+
+
+def test_what_equals_the_default_does_not_change_the_id():
+    plain = make()
+    assert make(epochs=plain.epochs, scope="global", lr=str(plain.lr), betas=[0.9, 0.999]).id == plain.id
+    assert make(epochs=plain.epochs + 1).id != plain.id
+
+
+def test_the_id_is_the_hash_of_the_four_coordinates_and_what_differs():
+    import hashlib
+
+    science = '{"compression": 0.5, "pruner": "grasp", "seed": 3, "task": "toy", "threads": 2}'
+    run = Run.make("toy", "grasp", 0.5, 3, {"threads": 2})
+    assert run.id == "toy-grasp-c0.5-s3-" + hashlib.sha256(science.encode()).hexdigest()[:8]
+
+
+def test_at_compression_zero_all_pruners_are_one_run():
+    assert Run.make("toy", "random", 0, 0, {"scope": "layer"}) == Run.make("toy", "grasp", 0.0, 0, {"iterations": 5})
+    assert Run.make("toy", "random", 0, 0, {}).pruner == "dense"
+
+
+def test_a_run_survives_json():
+    run = make(lr=0.02, betas=[0.8, 0.9])
+    again = Run.model_validate_json(run.model_dump_json())
+    assert again == run
+    assert again.id == run.id
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("toy", "random", -1, 0, {}), r"task 'toy': compression = -1.0: input should be greater than or equal to 0"),
+        (("toy", "random", float("nan"), 0, {}), r"compression = nan: input should be a finite number"),
+        (("toy", "grisp", 1, 0, {}), r"unknown pruner 'grisp' \(did you mean 'grasp'\?\)"),
+        (("tov", "random", 1, 0, {}), r"unknown task 'tov' \(did you mean 'toy'\?\)"),
+        (("toy", "random", 1, 0, {"epoch": 3}), r"unknown key 'epoch' for task 'toy' \(did you mean 'epochs'\?\)"),
+        (("toy", "random", 1, 0, {"seed": 3}), r"unknown key 'seed' for task 'toy'"),
+        (("toy", "random", 1, 0, {"lr": "fast"}), r"lr = 'fast': input should be a valid number"),
+        (("toy", "random", 1, 0, {"betas": [0.9, 1]}), r"betas = \[0.9, 1\]: both betas must lie in \[0, 1\)"),
+        (("toy", "random", 1, 0, {"scope": "globl"}), r"scope = 'globl': input should be 'global' or 'layer'"),
+    ],
+)
+def test_bad_values_are_named_in_one_line(arguments, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        Run.make(*arguments)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,95 @@
+"""Result files: one schema, whole or named, old ones brought forward, newer ones refused."""
+
+import logging
+import os
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sweep import store
+from sweep.errors import SweepError, UsageError
+
+
+def result_row(**values):
+    """A row with a value of the right type in every column."""
+    samples = {
+        pa.string(): "x", pa.float64(): 0.5, pa.int64(): 1, pa.bool_(): True,
+        pa.timestamp("us", tz="UTC"): datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    }  # fmt: skip
+    return {field.name: samples[field.type] for field in store.RESULT} | values
+
+
+def write(sweep, run_id, **values):
+    path = sweep / "runs" / run_id / "result.parquet"
+    store.write_rows(path, store.RESULT, [result_row(run_id=run_id, **values)])
+    return path
+
+
+def test_a_row_is_read_back_as_written(tmp_path):
+    row = result_row(gpu=None, test_accuracy=None)
+    path = tmp_path / "result.parquet"
+    store.write_rows(path, store.RESULT, [row])
+    assert store.read_result(path) == row
+    assert store.read_result(tmp_path / "none.parquet") is None
+
+
+def test_files_with_nulls_and_values_make_one_data_set(tmp_path):
+    """pandas, DuckDB and pyarrow read many files by a glob only if a column of nulls has the others' type."""
+    write(tmp_path, "a", gpu=None)
+    write(tmp_path, "b", gpu="H200")
+    table = pq.read_table(tmp_path / "runs")
+    assert table.schema.field("gpu").type == pa.string()
+    assert table["gpu"].to_pylist() == [None, "H200"]
+
+
+def test_a_row_that_does_not_fit_the_schema_is_refused(tmp_path):
+    row = result_row(new_column=1)
+    del row["seed"]
+    with pytest.raises(KeyError, match=r"row and schema differ in \['new_column', 'seed'\]"):
+        store.write_rows(tmp_path / "result.parquet", store.RESULT, [row])
+    assert os.listdir(tmp_path) == []
+
+
+def test_load_reads_a_sweep_or_many_and_names_what_it_leaves_out(tmp_path, caplog):
+    write(tmp_path / "one", "a")
+    write(tmp_path / "two", "b")
+    whole = write(tmp_path / "two", "c")
+    truncated = write(tmp_path / "two", "d")
+    truncated.write_bytes(truncated.read_bytes()[:100])
+    foreign = tmp_path / "two" / "runs" / "e" / "result.parquet"
+    foreign.parent.mkdir()
+    pq.write_table(pa.table({"run_id": ["e"]}), foreign)
+    with caplog.at_level(logging.WARNING):
+        assert store.load(tmp_path)["run_id"].to_pylist() == ["a", "b", "c"]
+    assert [str(truncated) in caplog.text, str(foreign) in caplog.text, str(whole) in caplog.text] == [True, True, False]
+    assert store.load(tmp_path / "one").schema.names == store.RESULT.names
+    with pytest.raises(UsageError, match="no sweep in"):
+        store.load(tmp_path / "one" / "runs")
+
+
+def test_an_older_file_gets_nulls_for_what_it_lacks(tmp_path):
+    old = pa.schema([("run_id", pa.string()), ("seed", pa.int32())], metadata={"prunesweep_schema": "1"})
+    path = tmp_path / "result.parquet"
+    pq.write_table(pa.Table.from_pylist([{"run_id": "a", "seed": 3}], schema=old), path)
+    row = store.read_result(path)
+    assert (row["run_id"], row["seed"], row["test_accuracy"]) == ("a", 3, None)
+
+
+def test_a_newer_file_is_refused_with_the_mend(tmp_path):
+    path = tmp_path / "result.parquet"
+    schema = store.RESULT.with_metadata({"prunesweep_schema": str(store.SCHEMA_VERSION + 1)})
+    pq.write_table(pa.Table.from_pylist([result_row()], schema=schema), path)
+    with pytest.raises(store.NewerSchema, match=r"schema 2 is newer than this prunesweep's 1; update prunesweep"):
+        store.read_result(path)
+
+
+def test_damage_is_an_error_of_one_line(tmp_path):
+    path = tmp_path / "result.parquet"
+    path.write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(SweepError, match="not a whole Parquet file") as caught:
+        store.read_result(path)
+    assert "\n" not in str(caught.value)
+
+
