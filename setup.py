@@ -13,7 +13,14 @@ setup(
             sorted(glob("csrc/*.cpp")),
             include_dirs=[pybind11.get_include()],
             # no -march=native: the library has to load on every node of a mixed cluster
-            extra_compile_args=["-O3", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"],
+            extra_compile_args=[
+                "-O3",
+                "-fopenmp",
+                "-fvisibility=hidden",
+                "-Wall",
+                "-Wextra",
+                "-Wno-unused-parameter",
+            ],
             extra_link_args=["-fopenmp"],
         )
     ],

@@ -83,6 +83,8 @@ def global_mask(
             lists of different lengths.
         RuntimeError: a shape, dtype or device that does not fit; the message names the argument.
     """
+    if not scores:  # the dispatcher finds the device by the tensors, and would speak of that
+        raise ValueError("global_mask: scores is an empty list, but at least one tensor is needed")
     masks, threshold, ties = torch.ops.prune.global_mask.default(scores, keep, weights, within)
     return GlobalMask(masks, threshold.item(), ties.item())
 

@@ -80,7 +80,11 @@ def launch(
         retry=retry,
         dry_run=dry_run,
     )
-    raise typer.Exit(carry_out(request))
+    try:
+        raise typer.Exit(carry_out(request))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 @app.command()
@@ -189,9 +193,6 @@ def _run(command: Callable[..., Any], program: str) -> None:
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(ExitCode.INTERRUPTED)
     except BrokenPipeError:  # `sweep status | head`
         sys.stderr.close()
         sys.exit(ExitCode.OK)

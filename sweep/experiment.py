@@ -1,5 +1,6 @@
 """What one run does: prepare, build, score, mask, train, evaluate, write."""
 
+import hashlib
 import json
 import resource
 import time
@@ -70,6 +71,9 @@ def run_one(
         The row of `result.parquet`.
     """
     seconds = Seconds()
+    # Adam's first moment of a rare token decays into denormal numbers within an epoch, and arithmetic on those is many times slower:
+    # AG News trains four times faster without them. They are below 1.2e-38, so no weight feels it.
+    torch.set_flush_denormal(True)
     torch.set_num_threads(run.threads)
     write_json(paths.spec, {"id": run.id, **run.model_dump(mode="json")})
 
@@ -83,7 +87,7 @@ def run_one(
             "run_id": run.id,
             "data_hash": data.data_hash,
             "pipeline_version": task.pipeline_version,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
         },
     )
     saved = checkpoint.load()
@@ -122,6 +126,7 @@ def run_one(
             "train_accuracy": training.get("accuracy"),
             "test_loss": test["loss"],
             "train_loss": training["loss"],
+            "weights_hash": weights_hash(model),
             **_cost(seconds, at),
             "data_hash": data.data_hash,
             "data_verified": data.data_verified,
@@ -219,6 +224,15 @@ def _asked(run: Run, sweep: str) -> dict[str, Any]:
         "options": json.dumps(run.options, sort_keys=True),
         "density_asked": run.density,
     }
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 over names and bytes of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _cost(seconds: Seconds, at: Position) -> dict[str, Any]:

@@ -139,7 +139,9 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
         if task not in TASKS:
             known = [name for name in grid.tasks if name in TASKS]
             mend = f"; leave it out with --only task={known[0]}" if known else ""
-            raise UsageError(f"grid {grid.name!r} has the task {task!r}, which is unknown{nearest(task, TASKS)}{mend}")
+            raise UsageError(
+                f"grid {grid.name!r} has the task {task!r}, which is unknown{nearest(task, TASKS)}{mend}"
+            )
         for seed in grid.seeds:
             for compression in grid.compressions:
                 for pruner, pruner_keys in grid.pruners.items():

@@ -1,7 +1,8 @@
 """Figures of the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from sweep.stats import Cells
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-STYLE: Mapping[str, object] = {
+STYLE: dict[str, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -26,24 +27,36 @@ STYLE: Mapping[str, object] = {
 
 
 def metric_against_compression(
-    path: Path, title: str, metric: str, cells: Cells, pruners: Sequence[str], paper: Figures
+    path: Path, title: str, metric: str, found: Cells, pruners: Sequence[str], paper: Figures
 ) -> None:
-    """Draw the mean and 95 % interval per pruner against compression, and the paper's points, hollow; write `path`."""
-    with matplotlib.rc_context(dict(STYLE)):
+    """Draw per pruner every seed (dots), their mean (line) and its 95 % interval (bars) against compression; write `path`.
+
+    The paper's numbers are hollow on a dotted line. The axis covers what was measured; an interval may go beyond it.
+    """
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
         for index, pruner in enumerate(pruners):
             colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
             # side by side, so that overlapping intervals can be read
-            shift = 0.012 * (index - (len(pruners) - 1) / 2)
+            shift = 0.02 * (index - (len(pruners) - 1) / 2)
             points = sorted(
-                (compression, summary) for (name, compression), summary in cells.items() if name == pruner
+                (compression, summary) for (name, compression), summary in found.items() if name == pruner
             )
+            for compression, summary in points:
+                axes.plot(
+                    [compression + shift] * summary.n,
+                    summary.values,
+                    ".",
+                    color=colour,
+                    alpha=0.45,
+                    markersize=6,
+                )
             axes.errorbar(
                 [compression + shift for compression, _ in points],
                 [summary.mean for _, summary in points],
                 yerr=[summary.half_width or 0.0 for _, summary in points],
-                color=colour, marker=marker, markersize=5, capsize=3, linewidth=1.5, label=pruner,
+                color=colour, marker=marker, markersize=5, capsize=3, linewidth=1.5, elinewidth=1, label=pruner,
             )  # fmt: skip
             published = sorted(
                 (compression, value) for (name, compression), value in paper.items() if name == pruner
@@ -54,6 +67,9 @@ def metric_against_compression(
                     color=colour, marker=marker, markersize=7, markerfacecolor="none", linestyle=":", linewidth=1,
                     label=f"{pruner}, the paper",
                 )  # fmt: skip
+        seen = [value for summary in found.values() for value in summary.values] + list(paper.values())
+        margin = 0.05 * (max(seen) - min(seen)) or 1.0
+        axes.set_ylim(min(seen) - margin, max(seen) + margin)
         axes.set_xlabel("compression c (density = 10$^{-c}$)")
         axes.set_ylabel(metric)
         axes.set_title(title, loc="left")

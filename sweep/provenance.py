@@ -15,8 +15,8 @@ _SOURCE = Path(__file__).resolve().parent.parent
 def code() -> dict[str, Any]:
     """`git_sha` and `git_dirty` of the checkout that this code runs from; None for both outside one."""
     sha = _git("rev-parse", "HEAD")
-    tracked_changes = _git("status", "--porcelain", "--untracked-files=no")
-    return {"git_sha": sha, "git_dirty": None if tracked_changes is None else bool(tracked_changes)}
+    changes = _git("status", "--porcelain") if sha else None
+    return {"git_sha": sha, "git_dirty": None if changes is None else bool(changes)}
 
 
 def machine() -> dict[str, Any]:
@@ -26,7 +26,7 @@ def machine() -> dict[str, Any]:
     return {
         "prunesweep_version": version("prunesweep"),
         "python_version": platform.python_version(),
-        "torch_version": torch.__version__,
+        "torch_version": str(torch.__version__),
         "host": socket.gethostname(),
         "cpu": _cpu(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

@@ -23,7 +23,9 @@ class RowGradients:
     def __init__(self, model: nn.Module) -> None:
         self._tables: dict[nn.Parameter, Tensor] = {}
         for module in model.modules():
-            if isinstance(module, nn.Embedding) or (isinstance(module, nn.EmbeddingBag) and module.mode != "max"):
+            if isinstance(module, nn.Embedding) or (
+                isinstance(module, nn.EmbeddingBag) and module.mode != "max"
+            ):
                 module.sparse = True
                 if module.weight.requires_grad:
                     self._tables[module.weight] = torch.zeros_like(module.weight)

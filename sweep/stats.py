@@ -14,11 +14,15 @@ from sweep.spec import DENSE
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean over n seeds with the half-width of its 95 % interval; None where n = 1 gives none."""
+    """Values of n seeds, their mean and the half-width of its 95 % interval; None where n = 1 gives none."""
 
     mean: float
     half_width: float | None
-    n: int
+    values: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
 
 
 Cells = Mapping[tuple[str, float], Summary]
@@ -30,9 +34,9 @@ def summarise(values: Sequence[float]) -> Summary:
     n = len(values)
     mean = statistics.fmean(values)
     if n < 2:
-        return Summary(mean, None, n)
+        return Summary(mean, None, tuple(values))
     half = float(stdtrit(n - 1, 0.975)) * statistics.stdev(values) / math.sqrt(n)
-    return Summary(mean, half, n)
+    return Summary(mean, half, tuple(values))
 
 
 def cells(rows: Iterable[Mapping[str, Any]], column: str, pruners: Sequence[str]) -> Cells:

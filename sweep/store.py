@@ -92,6 +92,7 @@ RESULT = _schema(
             pa.bool_(),
             "outputs unchanged when pruned weights are scrambled, after pruning and at the end",
         ),
+        ("weights_hash", pa.string(), "SHA-256 of the final parameters and masks: equal for bit-identical runs"),
         # cost
         ("seconds_data", pa.float64(), "wall time of preparing the data"),
         ("seconds_prune", pa.float64(), ""),

@@ -7,6 +7,7 @@ a temporary folder and renamed, so it is there whole or not at all, and any numb
 import hashlib
 import json
 import logging
+import mmap
 import os
 import secrets
 import shutil
@@ -67,11 +68,12 @@ def _open(folder: Path, key: Key) -> Tables:
 
 
 def _map(path: Path, checksum: int) -> pa.RecordBatch:
-    with pa.memory_map(str(path)) as file:
-        if zlib.crc32(file.read_buffer()) != checksum:
-            raise ValueError(f"{path.name} has another checksum")
-        file.seek(0)
-        return pa.ipc.open_file(file).get_batch(0)
+    # opened by Python, since pyarrow takes no path that is not UTF-8
+    with open(path, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if zlib.crc32(mapped) != checksum:
+        raise ValueError(f"{path.name} has another checksum")
+    return pa.ipc.open_file(pa.py_buffer(mapped)).get_batch(0)
 
 
 def _publish(folder: Path, key: Key, tables: Tables) -> None:
@@ -81,7 +83,7 @@ def _publish(folder: Path, key: Key, tables: Tables) -> None:
         checksums = {}
         for name, table in tables.items():
             path = temporary / f"{name}.arrow"
-            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            with open(path, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_batch(table)
             checksums[name] = zlib.crc32(path.read_bytes())
         manifest = json.dumps({"key": dict(key), "crc32": checksums}, indent=1)

@@ -8,16 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sweep.data import (
-    DataSource,
-    FileContent,
-    PublishedFile,
-    combined_hash,
-    download,
-    find_local,
-    read_verified,
-)
+from sweep.data import DataSource
 from sweep.errors import DataError
+from sweep.published import FileContent, PublishedFile, combined_hash, download, find_local, read_verified
 from sweep.tasks.registry import task
 from sweep.tasks.text_classification import Corpus, Row, TextClassification
 

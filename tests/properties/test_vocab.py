@@ -33,7 +33,9 @@ def test_lookup_is_that_of_a_list(known: list[str], asked: list[str], default: i
 
 
 @given(token_lists, st.lists(st.tuples(tokens, st.none() | st.integers(-1, 40)), max_size=15))
-def test_insert_and_append_are_those_of_a_list(start: list[str], changes: list[tuple[str, int | None]]) -> None:
+def test_insert_and_append_are_those_of_a_list(
+    start: list[str], changes: list[tuple[str, int | None]]
+) -> None:
     vocab, model = Vocab(start, None), list(start)
     for token, index in changes:
         place = len(model) if index is None else index

@@ -4,12 +4,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 
 from sweep.bags import BagSplit
-from sweep.data import DataSource, PublishedFile
+from sweep.data import DataSource
 from sweep.errors import DataError
+from sweep.published import PublishedFile
 from sweep.tasks import Task, ag_news, get_task
 from sweep.tasks.ag_news import parse_rows
 from sweep.tasks.text_classification import Row
@@ -71,18 +73,32 @@ def test_addresses_and_hashes_are_torchtexts() -> None:
 class TestPrepare:
     def test_rows_become_batches(self, task: Task, tmp_path: Path) -> None:
         data = task.prepare(source(tmp_path))
-        # tokens by hand: stocks up oil surges , again stocks follow . | talks fail | goal ! | über-fast chip chip speeds up
-        # three and two times: none; twice: chip stocks up; once, in lexical order: ! , . again fail follow goal oil speeds
-        # surges talks über-fast
-        names = "<unk> chip stocks up ! , . again fail follow goal oil speeds surges talks über-fast".split()
+        # twice, in lexical order: chip stocks up; once: the rest
+        names = [
+            "<unk>",
+            "chip",
+            "stocks",
+            "up",
+            "!",
+            ",",
+            ".",
+            "again",
+            "fail",
+            "follow",
+            "goal",
+            "oil",
+            "speeds",
+        ]
+        names += ["surges", "talks", "über-fast"]
         assert data.info["vocab_size"] == len(names)
         (tokens, offsets), target = data.train.batches(64)[0]
-        words = "stocks up oil surges , again stocks follow . talks fail goal ! über-fast chip chip speeds up".split()
-        assert [names[token] for token in tokens] == words
+        assert " ".join(names[token] for token in tokens) == (
+            "stocks up oil surges , again stocks follow . talks fail goal ! über-fast chip chip speeds up"
+        )
         assert offsets.tolist() == [0, 9, 11, 13]
         assert target.tolist() == [2, 0, 1, 3]
         (tokens, offsets), target = data.test.batches(64)[0]
-        assert [names[token] for token in tokens] == ["<unk>", "chip", "up", "up", "talks", "<unk>"]
+        assert " ".join(names[token] for token in tokens) == "<unk> chip up up talks <unk>"
         assert target.tolist() == [3, 0]
         assert (data.train_rows, data.test_rows, data.data_verified) == (4, 2, False)
 
@@ -138,7 +154,10 @@ class TestPrepare:
 def test_a_missing_file_is_named(task: Task, tmp_path: Path, missing: str) -> None:
     other = {"train": "test", "test": "train"}[missing]
     write_csv(tmp_path / "data" / f"{other}.csv", TEST)
-    with pytest.raises(DataError, match=rf"ag_news {missing} rows: no {missing}\.csv or {missing}_partial\.csv in .*--data-dir"):
+    with pytest.raises(
+        DataError,
+        match=rf"ag_news {missing} rows: no {missing}\.csv or {missing}_partial\.csv in .*--data-dir",
+    ):
         task.prepare(source(tmp_path))
 
 
@@ -173,7 +192,10 @@ def test_real_rows(task: Task, tmp_path: Path) -> None:
     local = DataSource.from_env(allow_unverified=True, cache=tmp_path)
     data = task.prepare(local)
     assert data.test_rows == 7600
-    assert (data.train_rows, data.info["vocab_size"], data.data_verified) in [(120000, 95811, True), (69712, 74155, False)]
+    assert (data.train_rows, data.info["vocab_size"], data.data_verified) in [
+        (120000, 95811, True),
+        (69712, 74155, False),
+    ]
     assert isinstance(data.train, BagSplit)
     assert isinstance(data.test, BagSplit)
     assert data.test.labels.bincount().tolist() == [1900] * 4
@@ -181,13 +203,13 @@ def test_real_rows(task: Task, tmp_path: Path) -> None:
     assert data.train.ids.min() == 1
     assert data.train.ids.max() == data.info["vocab_size"] - 1
     (tokens, _), target = data.test.batches(1)[0]
-    words = (
+    (vocabulary,) = tmp_path.rglob("vocabulary.arrow")
+    names = pa.ipc.open_file(str(vocabulary)).get_batch(0).column("token")
+    assert target.item() == 2
+    assert " ".join(names[token].as_py() for token in tokens.tolist()) == (
         "fears for t n pension after talks unions representing workers at turner newall say they are ' disappointed ' after "
         "talks with stricken parent firm federal mogul ."
-    ).split()
-    assert (len(tokens), target.item()) == (len(words), 2)
-    same = {(i, j) for i in range(len(words)) for j in range(len(words)) if words[i] == words[j]}
-    assert {(i, j) for i in range(len(words)) for j in range(len(words)) if tokens[i] == tokens[j]} == same
+    )
     # the commoner a token, the smaller its id
     counts = torch.bincount(data.train.ids)
     assert (counts[1:-1] >= counts[2:]).all()

@@ -109,7 +109,9 @@ def test_a_later_process_with_the_same_number_is_not_the_holder(run):
     held.end("done")
 
 
-@pytest.mark.parametrize(("silent", "expected"), [(0, "live"), (120, "unknown"), (700, "dead"), (-3600, "live")])
+@pytest.mark.parametrize(
+    ("silent", "expected"), [(0, "live"), (120, "unknown"), (700, "dead"), (-3600, "live")]
+)
 def test_on_another_machine_the_heartbeat_decides(run, silent, expected):
     """Also with a heartbeat from the future, after a clock went back."""
     Attempt.claim(run).end("done")

@@ -6,9 +6,14 @@ from sweep.errors import UsageError
 from sweep.grid import Grid, expand, parse_seeds
 
 
-
 def grid(**changes):
-    fields = {"name": "g", "tasks": ["toy"], "pruners": ["random", "grasp"], "compressions": [0, 1], "seeds": "0-1"}
+    fields = {
+        "name": "g",
+        "tasks": ["toy"],
+        "pruners": ["random", "grasp"],
+        "compressions": [0, 1],
+        "seeds": "0-1",
+    }
     import yaml
 
     return Grid.parse(yaml.safe_dump(fields | changes, sort_keys=False), "g.yaml")
@@ -36,10 +41,17 @@ def test_the_particular_wins_over_the_general():
 
 
 def test_settings_of_the_command_line_win_over_the_file():
-    g = grid(tasks={"toy": {"epochs": 3}}, pruners={"random": {"lr": 0.1}, "grasp": {}}, compressions=[1], seeds=[0])
+    g = grid(
+        tasks={"toy": {"epochs": 3}},
+        pruners={"random": {"lr": 0.1}, "grasp": {}},
+        compressions=[1],
+        seeds=[0],
+    )
     assert {(r.epochs, r.lr) for r in expand(g.with_settings({"epochs": 1, "lr": 0.7}))} == {(1, 0.7)}
     assert {(r.epochs, r.lr) for r in expand(g.with_settings({"toy.epochs": 1, "toy.lr": 0.7}))} == {(1, 0.7)}
-    with pytest.raises(UsageError, match=r"--set tov.epochs: grid 'g' has no task 'tov' \(did you mean 'toy'\?\)"):
+    with pytest.raises(
+        UsageError, match=r"--set tov.epochs: grid 'g' has no task 'tov' \(did you mean 'toy'\?\)"
+    ):
         g.with_settings({"tov.epochs": 1})
 
 
@@ -50,9 +62,13 @@ def test_a_dumped_grid_is_read_back():
 
 def test_only_selects_by_field_and_does_not_check_what_it_leaves_out():
     g = grid(tasks=["toy", "not_there"])
-    chosen = expand(g, {"task": ["toy"], "compression": ["1.0"], "pruner": ["grasp", "random"], "seed": ["1"]})
+    chosen = expand(
+        g, {"task": ["toy"], "compression": ["1.0"], "pruner": ["grasp", "random"], "seed": ["1"]}
+    )
     assert [(r.pruner, r.seed) for r in chosen] == [("random", 1), ("grasp", 1)]
-    with pytest.raises(UsageError, match=r"grid 'g' has the task 'not_there', which is unknown; .*--only task=toy"):
+    with pytest.raises(
+        UsageError, match=r"grid 'g' has the task 'not_there', which is unknown; .*--only task=toy"
+    ):
         expand(g)
     with pytest.raises(UsageError, match=r"--only: unknown field 'sed' \(did you mean 'seed'\?\)"):
         expand(g, {"task": ["toy"], "sed": ["1"]})
@@ -73,7 +89,10 @@ def test_bad_seed_ranges(text):
     ("changes", "message"),
     [
         ({"compresions": [1]}, r"grid 'g.yaml': unknown key 'compresions' \(did you mean 'compressions'\?\)"),
-        ({"compressions": [-1]}, r"grid 'g.yaml': compressions.0 = -1: input should be greater than or equal to 0"),
+        (
+            {"compressions": [-1]},
+            r"grid 'g.yaml': compressions.0 = -1: input should be greater than or equal to 0",
+        ),
         ({"seeds": []}, r"seeds = \[\]: list should have at least 1 item"),
         ({"seeds": "x"}, r"seeds 'x' are no list or range"),
         ({"tasks": 3}, r"tasks = 3: input should be a valid dictionary"),
@@ -85,7 +104,9 @@ def test_bad_grids(changes, message):
 
 
 def test_bad_names_and_files(tmp_path):
-    with pytest.raises(UsageError, match=r"unknown grid 'demp' \(did you mean 'demo'\?\); shipped: demo, full, paper"):
+    with pytest.raises(
+        UsageError, match=r"unknown grid 'demp' \(did you mean 'demo'\?\); shipped: demo, full, paper"
+    ):
         Grid.load("demp")
     with pytest.raises(UsageError, match=r"no grid file 'x.yaml'"):
         Grid.load("x.yaml")
@@ -100,6 +121,10 @@ def test_bad_names_and_files(tmp_path):
 
 def test_the_shipped_paper_grid_is_the_papers():
     paper = Grid.load("paper")
-    assert (paper.compressions, list(paper.pruners), paper.seeds) == ([0, 0.1, 0.5, 1, 2], ["random", "grasp"], [0, 1, 2])
+    assert (paper.compressions, list(paper.pruners), paper.seeds) == (
+        [0, 0.1, 0.5, 1, 2],
+        ["random", "grasp"],
+        [0, 1, 2],
+    )
     # per seed: one dense run, and two pruners at four compressions
     assert len(expand(paper, {"task": ["ag_news"]})) == 3 * (1 + 2 * 4)

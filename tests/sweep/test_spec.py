@@ -25,7 +25,9 @@ def test_the_id_is_the_hash_of_the_four_coordinates_and_what_differs():
 
 
 def test_at_compression_zero_all_pruners_are_one_run():
-    assert Run.make("toy", "random", 0, 0, {"scope": "layer"}) == Run.make("toy", "grasp", 0.0, 0, {"iterations": 5})
+    assert Run.make("toy", "random", 0, 0, {"scope": "layer"}) == Run.make(
+        "toy", "grasp", 0.0, 0, {"iterations": 5}
+    )
     assert Run.make("toy", "random", 0, 0, {}).pruner == "dense"
 
 
@@ -39,15 +41,27 @@ def test_a_run_survives_json():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("toy", "random", -1, 0, {}), r"task 'toy': compression = -1.0: input should be greater than or equal to 0"),
+        (
+            ("toy", "random", -1, 0, {}),
+            r"task 'toy': compression = -1.0: input should be greater than or equal to 0",
+        ),
         (("toy", "random", float("nan"), 0, {}), r"compression = nan: input should be a finite number"),
         (("toy", "grisp", 1, 0, {}), r"unknown pruner 'grisp' \(did you mean 'grasp'\?\)"),
         (("tov", "random", 1, 0, {}), r"unknown task 'tov' \(did you mean 'toy'\?\)"),
-        (("toy", "random", 1, 0, {"epoch": 3}), r"unknown key 'epoch' for task 'toy' \(did you mean 'epochs'\?\)"),
+        (
+            ("toy", "random", 1, 0, {"epoch": 3}),
+            r"unknown key 'epoch' for task 'toy' \(did you mean 'epochs'\?\)",
+        ),
         (("toy", "random", 1, 0, {"seed": 3}), r"unknown key 'seed' for task 'toy'"),
         (("toy", "random", 1, 0, {"lr": "fast"}), r"lr = 'fast': input should be a valid number"),
-        (("toy", "random", 1, 0, {"betas": [0.9, 1]}), r"betas = \[0.9, 1\]: both betas must lie in \[0, 1\)"),
-        (("toy", "random", 1, 0, {"scope": "globl"}), r"scope = 'globl': input should be 'global' or 'layer'"),
+        (
+            ("toy", "random", 1, 0, {"betas": [0.9, 1]}),
+            r"betas = \[0.9, 1\]: both betas must lie in \[0, 1\)",
+        ),
+        (
+            ("toy", "random", 1, 0, {"scope": "globl"}),
+            r"scope = 'globl': input should be 'global' or 'layer'",
+        ),
     ],
 )
 def test_bad_values_are_named_in_one_line(arguments, message):

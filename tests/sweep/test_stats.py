@@ -14,12 +14,14 @@ def test_the_interval_is_scipys():
     values = [91.2, 90.7, 91.9, 90.1]
     low, high = scipy_stats.t.interval(0.95, 3, loc=scipy_stats.tmean(values), scale=scipy_stats.sem(values))
     found = summarise(values)
-    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx((low, high), rel=1e-12)
+    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx(
+        (low, high), rel=1e-12
+    )
     assert found.n == 4
 
 
 def test_one_seed_has_no_interval():
-    assert summarise([3.0]) == Summary(3.0, None, 1)
+    assert summarise([3.0]) == Summary(3.0, None, (3.0,))
 
 
 def test_dense_runs_count_for_every_pruner_and_missing_values_for_none():

@@ -63,7 +63,11 @@ def test_load_reads_a_sweep_or_many_and_names_what_it_leaves_out(tmp_path, caplo
     pq.write_table(pa.table({"run_id": ["e"]}), foreign)
     with caplog.at_level(logging.WARNING):
         assert store.load(tmp_path)["run_id"].to_pylist() == ["a", "b", "c"]
-    assert [str(truncated) in caplog.text, str(foreign) in caplog.text, str(whole) in caplog.text] == [True, True, False]
+    assert [str(truncated) in caplog.text, str(foreign) in caplog.text, str(whole) in caplog.text] == [
+        True,
+        True,
+        False,
+    ]
     assert store.load(tmp_path / "one").schema.names == store.RESULT.names
     with pytest.raises(UsageError, match="no sweep in"):
         store.load(tmp_path / "one" / "runs")
@@ -81,7 +85,9 @@ def test_a_newer_file_is_refused_with_the_mend(tmp_path):
     path = tmp_path / "result.parquet"
     schema = store.RESULT.with_metadata({"prunesweep_schema": str(store.SCHEMA_VERSION + 1)})
     pq.write_table(pa.Table.from_pylist([result_row()], schema=schema), path)
-    with pytest.raises(store.NewerSchema, match=r"schema 2 is newer than this prunesweep's 1; update prunesweep"):
+    with pytest.raises(
+        store.NewerSchema, match=r"schema 2 is newer than this prunesweep's 1; update prunesweep"
+    ):
         store.read_result(path)
 
 
@@ -91,5 +97,3 @@ def test_damage_is_an_error_of_one_line(tmp_path):
     with pytest.raises(SweepError, match="not a whole Parquet file") as caught:
         store.read_result(path)
     assert "\n" not in str(caught.value)
-
-

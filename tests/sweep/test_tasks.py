@@ -15,7 +15,16 @@ from sweep.errors import UsageError
 from sweep.tasks import TASKS, Task, get_task, task
 from sweep.tasks.text_classification import Corpus, Row, TextClassification
 
-DEFAULTS = {"epochs", "batch_size", "eval_batch_size", "lr", "betas", "eps", "score_samples", "score_batch_size"}
+DEFAULTS = {
+    "epochs",
+    "batch_size",
+    "eval_batch_size",
+    "lr",
+    "betas",
+    "eps",
+    "score_samples",
+    "score_batch_size",
+}
 
 
 @pytest.fixture
@@ -48,7 +57,9 @@ class TestRegistry:
             task("toy")(Colours)
 
     def test_an_unknown_name(self) -> None:
-        with pytest.raises(UsageError, match=r"unknown task 'agnews' \(did you mean 'ag_news'\?\); known: ag_news"):
+        with pytest.raises(
+            UsageError, match=r"unknown task 'agnews' \(did you mean 'ag_news'\?\); known: ag_news"
+        ):
             get_task("agnews")
 
 
@@ -82,7 +93,10 @@ def test_unknown_options_are_refused() -> None:
 
 def test_listing_tasks_imports_neither_torch_nor_pyarrow() -> None:
     code = "import sys, sweep.tasks; print([m for m in ('torch', 'pyarrow', 'torchtext', 'pooch') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )
 
 
 @pytest.mark.usefixtures("_own_registry")
@@ -100,10 +114,17 @@ class TestTextClassification:
         (tokens, offsets), target = data.test.batches(5)[0]
         assert (tokens.tolist(), offsets.tolist(), target.tolist()) == ([3, 4, 0], [0, 3], [1, 0])
         assert dict(data.info) == {"vocab_size": 6, "num_classes": 2}
-        assert (data.train_rows, data.test_rows, data.data_hash, data.data_verified) == (2, 2, "some hash", True)
+        assert (data.train_rows, data.test_rows, data.data_hash, data.data_verified) == (
+            2,
+            2,
+            "some hash",
+            True,
+        )
         assert [path.name[:8] for path in (tmp_path / "tokens").iterdir()] == ["colours-"]
 
-    def test_prepare_again_reads_no_rows(self, colours: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_prepare_again_reads_no_rows(
+        self, colours: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         source = DataSource(None, False, tmp_path)
         first = colours.prepare(source)
         monkeypatch.setattr(Colours, "corpus", lambda *_: Corpus("some hash", True, lambda: 1 / 0))
@@ -188,5 +209,10 @@ class TestEvaluate:
         evaluate(model, nn.CrossEntropyLoss(), self.split, 2)
         assert [module.training for module in (model, model.live, model.frozen)] == [True, True, False]
         with pytest.raises(IndexError):
-            evaluate(model, nn.CrossEntropyLoss(), BagSplit(torch.tensor([9]), torch.arange(2), torch.tensor([0])), 2)
+            evaluate(
+                model,
+                nn.CrossEntropyLoss(),
+                BagSplit(torch.tensor([9]), torch.arange(2), torch.tensor([0])),
+                2,
+            )
         assert [module.training for module in (model, model.live, model.frozen)] == [True, True, False]

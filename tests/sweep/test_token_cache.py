@@ -1,4 +1,5 @@
 import logging
+import os
 import subprocess
 import sys
 import textwrap
@@ -116,6 +117,12 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot keep token ids in .*file.*SWEEP_CACHE") as caught:
         load_or_build(tmp_path / "file", "x", KEY, tables)
     assert "\n" not in str(caught.value)
+
+
+def test_a_path_that_is_no_utf8(tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"caf\xe9 'x'")
+    assert_right(load_or_build(root, "x", KEY, tables))
+    assert_right(load_or_build(root, "x", KEY, never))
 
 
 def test_two_processes_build_at_once(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -32,7 +33,9 @@ def test_the_corpus_is_the_same_everywhere(data: Dataset) -> None:
     assert (data.train_rows, data.test_rows) == (ROWS["train"], ROWS["test"])
 
 
-def test_the_corpus_neither_depends_on_nor_disturbs_the_global_random_state(toy: Task, data: Dataset, tmp_path: Path) -> None:
+def test_the_corpus_neither_depends_on_nor_disturbs_the_global_random_state(
+    toy: Task, data: Dataset, tmp_path: Path
+) -> None:
     random.seed(1)
     torch.manual_seed(1)
     before = random.getstate(), torch.get_rng_state()
@@ -86,7 +89,7 @@ def trained_accuracy(toy: Task, data: Dataset, keep: int, seed: int) -> float:
     torch.manual_seed(seed)
     model = cast(TextClassificationModel, toy.model(data))
     model.fc = Masked(model.fc, keep)  # type: ignore[assignment]
-    optimiser = torch.optim.Adam(model.parameters(), lr=toy.defaults["lr"])
+    optimiser = torch.optim.Adam(model.parameters(), lr=toy.defaults["lr"], fused=True)
     for _ in range(toy.defaults["epochs"]):
         for inputs, target in data.train.batches(toy.defaults["batch_size"], torch.randperm(data.train_rows)):
             optimiser.zero_grad()
@@ -95,6 +98,16 @@ def trained_accuracy(toy: Task, data: Dataset, keep: int, seed: int) -> float:
     return toy.evaluate(model, data.test, toy.defaults["eval_batch_size"])["accuracy"]
 
 
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    """Threads cost more than they bring in a model of this size."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("_one_thread")
 def test_dense_learns_it_and_two_weights_do_not(toy: Task, data: Dataset) -> None:
     weights = cast(TextClassificationModel, toy.model(data)).fc.weight.numel()
     assert weights == 256

@@ -1,0 +1,42 @@
+"""Dropout that draws and keeps little: sixteen random bits and one stored byte per element."""
+
+import torch
+from torch import Tensor
+
+from models.linear_form import LinearForm
+
+_LEVELS = 1 << 16
+
+
+class Dropout(LinearForm):
+    """Zero elements at random while training and scale the others up, so that the expectation stays (Srivastava et al. 2014).
+
+    On the CPU `nn.Dropout` draws a double per element and keeps float noise for the backward pass; this takes 16
+    bits and keeps a bool. The probability is therefore a multiple of 2^-16: 0.1 becomes 0.100006, and the scale fits that.
+    Identity in eval mode and in the linear form.
+
+    Args:
+        p: probability of zero, from 0 to below 1.
+
+    Raises:
+        ValueError: p outside that range.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout is {p}, but it needs to be from 0 to below 1")
+        self.p = p
+        self._dropped = min(round(p * _LEVELS), _LEVELS - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.in_linear_form or self._dropped == 0:
+            return x
+        # one draw of the generator, which is what costs, gives four elements their bits
+        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        bits = words.view(torch.int16)[: x.numel()].view(x.shape)
+        kept = bits >= self._dropped - _LEVELS // 2
+        return torch.where(kept, x * (_LEVELS / (_LEVELS - self._dropped)), 0)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"

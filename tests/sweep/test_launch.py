@@ -1,0 +1,113 @@
+"""Launching on this machine, end to end, by the commands that the documentation shows."""
+
+import os
+import re
+import signal
+import time
+
+import pytest
+import torch
+from conftest import science
+
+import sweep
+
+STEPS = 5000  # far more than the test lets happen
+
+
+def test_a_launch_ends_with_results_a_report_and_exit_code_0(work, grid):
+    done = work("--grid", grid(compressions=[0, 1], seeds="0-1"), "--local", "--slots", 2)
+    assert done.returncode == 0, done.stderr
+    rows = sweep.load(work.results / "grid").to_pylist()
+    # per seed: dense once, and each pruner at compression 1
+    assert sorted((row["pruner"], row["compression"], row["seed"]) for row in rows) == [
+        ("dense", 0, 0), ("dense", 0, 1), ("grasp", 1, 0), ("grasp", 1, 1), ("random", 1, 0), ("random", 1, 1),
+    ]  # fmt: skip
+    pruned = [row for row in rows if row["compression"] == 1]
+    # 4 x 64 weights and 4 biases: floor(25.6) are kept
+    assert {(row["kept"], row["flops_remaining_paper"]) for row in pruned} == {(25, (25 + 4) / (256 + 4))}
+    assert all(row["mask_effective"] for row in rows)
+    assert (work.results / "grid/report/report.md").read_text().count("| 1 | 0.1 |") == 3
+    assert "6 runs: 6 done" in done.stdout
+    folder = work.paths().run(pruned[0]["run_id"]).folder
+    files = ["attempts", "epochs.parquet", "layers.parquet", "log.txt", "mask.pt", "result.parquet", "spec.json"]
+    assert sorted(os.listdir(folder)) == files
+    assert {name: int(mask.sum()) for name, mask in torch.load(folder / "mask.pt").items()} == {"fc": 25}
+
+
+def test_the_same_command_again_skips_what_is_complete(work, grid):
+    path = grid()
+    assert work("--grid", path, "--local").returncode == 0
+    before = science(sweep.load(work.results / "grid").to_pylist())
+    again = work("--grid", path, "--local")
+    assert (again.returncode, "start" in again.stdout) == (0, False)
+    assert sweep.load(work.results / "grid").to_pylist() != []
+    assert work("--grid", path, "--local", "--retry", "all").returncode == 0
+    repeated = sweep.load(work.results / "grid").to_pylist()
+    assert science(repeated) == before, "the same specification must give the same bits"
+    assert {row["attempt"] for row in repeated} == {2}
+    kept = sorted(os.listdir(work.paths().run(repeated[0]["run_id"]).attempts))
+    assert "0002.superseded.result.parquet" in kept
+
+
+def test_pruners_share_initial_weights_and_batches(work, grid):
+    """With one compression where nothing is pruned away, all pruners are the dense run; at another, they still begin alike."""
+    path = grid(tasks={"toy": {"epochs": 0}}, pruners=["random", "magnitude"], compressions=[0, 0.001], seeds=[3])
+    assert work("--grid", path, "--local").returncode == 0
+    rows = sweep.load(work.results / "grid").to_pylist()
+    masks = {row["pruner"]: torch.load(work.paths().run(row["run_id"]).mask)["fc"] for row in rows}
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == {"dense": 256, "random": 255, "magnitude": 255}
+    # untrained, one weight of 256 apart: the accuracies are those of one network
+    assert max(row["test_accuracy"] for row in rows) - min(row["test_accuracy"] for row in rows) < 3
+
+
+def test_a_dry_run_starts_nothing(work, grid):
+    shown = work("--grid", grid(), "--dry-run")
+    assert (shown.returncode, work.results.exists()) == (0, False)
+    assert re.search(r"pending\s+toy-random-c1-s0-", shown.stdout)
+
+
+def test_ctrl_c_stops_cleanly_and_the_next_launch_goes_on(work, grid):
+    path = grid(tasks={"toy": {"epochs": STEPS}}, pruners=["random"])
+    process = work.start("--grid", path, "--local", "--name", "long")
+    deadline = time.monotonic() + 60
+    while '"epoch"' not in "".join(p.read_text() for p in work.results.glob("long/runs/*/attempts/*.live")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in err
+    (run_id,) = work.run_ids("long")
+    assert work.states("long") == {run_id: "interrupted"}
+    assert work.paths("long").run(run_id).checkpoint.is_file()
+    assert "stopped by SIGTERM" in work.sweep("status", "long").stdout
+
+
+def test_a_growing_grid_is_taken_and_a_changed_one_refused(work, grid):
+    assert work("--grid", grid(), "--local", "--name", "mine").returncode == 0
+    assert work("--grid", grid(seeds="0-1"), "--local", "--name", "mine").returncode == 0
+    assert len(sweep.load(work.results / "mine")) == 4
+    changed = work("--grid", grid(tasks={"toy": {"epochs": 2}}), "--local", "--name", "mine")
+    assert changed.returncode == 2
+    assert re.search(r"^error: the sweep 'mine' has 4 runs that this grid lacks .* --name$", changed.stderr, re.M)
+    assert len(sweep.load(work.results / "mine")) == 4
+
+
+def test_only_a_part_of_a_grid(work, grid):
+    path = grid(tasks=["toy", "later"], compressions=[0, 1])
+    done = work("--grid", path, "--local", "--only", "task=toy,pruner=grasp", "--set", "toy.epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert [row["pruner"] for row in sweep.load(work.results / "grid").to_pylist()] == ["grasp"]
+
+
+@pytest.mark.parametrize("by", ["beginning", "whole"])
+def test_one_run_in_the_foreground(work, grid, by):
+    path = grid()
+    assert work("--grid", path, "--local", "--only", "pruner=grasp").returncode == 0
+    run_id = next(name for name in work.run_ids() if "random" in name)
+    name = run_id if by == "whole" else run_id[:14]
+    done = work.sweep("run", name)
+    assert (done.returncode, done.stdout.splitlines()[-1][:15]) == (0, "done: accuracy "), done.stderr
+    assert work.sweep("run", name).stdout == f"{run_id} is complete\n"
+    unknown = work.sweep("run", "toy-grisp")
+    assert (unknown.returncode, unknown.stderr[:26]) == (2, "error: no run 'toy-grisp' ")

@@ -1,0 +1,108 @@
+"""Killed at any moment and repeated, a run ends bit for bit as if it had never been disturbed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import science
+
+import sweep
+from sweep.attempt import latest
+
+EPOCHS = 60
+
+
+def launched(work, grid, name):
+    """A sweep of one GraSP run whose training takes a few seconds; it is stopped before it begins. Its id."""
+    path = grid(tasks={"toy": {"epochs": EPOCHS}}, pruners=["grasp"])
+    # a launch whose only run is held already would wait, so the run is begun and killed
+    process = work.start("--grid", path, "--local", "--name", name)
+    deadline = time.monotonic() + 60
+    while not list(work.results.glob(f"{name}/runs/*/attempts/*.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    return work.run_ids(name)[0]
+
+
+def begin(work, name, run_id, interval):
+    environment = work.environment | {"SWEEP_CHECKPOINT_SECONDS": str(interval)}
+    command = [sys.executable, "-m", "sweep.run", run_id, "--sweep", str(work.paths(name).folder)]
+    return subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL)
+
+
+def tables(work, name):
+    return [science(sweep.load(work.results / name, table).to_pylist()) for table in ("result", "epochs", "layers")]
+
+
+@pytest.fixture
+def undisturbed(work, grid):
+    run_id = launched(work, grid, "calm")
+    work.paths("calm").run(run_id).checkpoint.unlink(missing_ok=True)
+    assert begin(work, "calm", run_id, 3600).wait(timeout=120) == 0
+    return run_id, tables(work, "calm")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2])
+def test_killed_again_and_again(work, grid, undisturbed, number):
+    run_id, expected = undisturbed
+    assert launched(work, grid, "rough") == run_id
+    work.paths("rough").run(run_id).checkpoint.unlink(missing_ok=True)
+    generator = random.Random(number)
+    kills = 0
+    for _ in range(40):
+        process = begin(work, "rough", run_id, 0.05)
+        try:
+            # an attempt takes about two seconds to its first step, so that some die before it and some go far
+            assert process.wait(timeout=generator.uniform(1.0, 5.0)) == 0
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(number)
+            process.wait(timeout=30)
+            kills += 1
+    assert kills >= 2, "the run was too quick to be disturbed"
+    assert tables(work, "rough") == expected
+    (row,) = sweep.load(work.results / "rough").to_pylist()
+    assert row["resumed"] >= 1
+    assert not work.paths("rough").run(run_id).checkpoint.exists()
+
+
+def test_a_checkpoint_of_other_data_is_not_used(work, grid, undisturbed):
+    """The saved state names what it belongs to; here its torch is another, so the run begins anew."""
+    run_id, expected = undisturbed
+    assert launched(work, grid, "other") == run_id
+    run = work.paths("other").run(run_id)
+    process = begin(work, "other", run_id, 0.05)
+    deadline = time.monotonic() + 60
+    while not run.checkpoint.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    saved = torch.load(run.checkpoint)
+    saved["identity"]["torch"] = "1.0"
+    torch.save(saved, run.checkpoint)
+    assert begin(work, "other", run_id, 3600).wait(timeout=120) == 0
+    (row,) = sweep.load(work.results / "other").to_pylist()
+    assert row["resumed"] == 0
+    assert tables(work, "other") == expected
+
+
+def test_death_between_result_and_end_of_the_attempt_costs_nothing(work, grid, undisturbed):
+    """The power goes after the result is durable: the run is complete, and is not executed again."""
+    run_id, _ = undisturbed
+    run = work.paths("calm").run(run_id)
+    claim = latest(run)
+    run.attempt(claim.number).write_text(
+        json.dumps({k: v for k, v in claim.content.items() if k not in ("outcome", "ended_at")})
+    )
+    assert work.states("calm") == {run_id: "done"}
+    assert begin(work, "calm", run_id, 60).wait(timeout=60) == 0
+    assert latest(run).number == claim.number
