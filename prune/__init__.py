@@ -1,7 +1,7 @@
 """Pruning of linear layers at initialisation: methods, masks, the masked layer and what a mask leaves behind."""
 
 from prune import ops
-from prune.errors import PruneError
+from prune.errors import NoLinearForm, PruneError
 from prune.fidelity import mask_effective
 from prune.linear import MaskedLinear, mask_linears
 from prune.prune import LayerReport, PruneReport, prune_model
@@ -17,6 +17,7 @@ __all__ = [
     "MaskedLinear",
     "Method",
     "NetworkStats",
+    "NoLinearForm",
     "PruneError",
     "PruneReport",
     "Scoring",

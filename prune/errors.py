@@ -8,6 +8,10 @@ class PruneError(ValueError):
     """One line that names the thing, the value and the mend."""
 
 
+class NoLinearForm(PruneError):
+    """The network is not homogeneous and does not offer the linear form that synaptic flow needs."""
+
+
 def check_known(kind: str, name: str, known: Iterable[str]) -> None:
     """Raise `PruneError` with the nearest known name unless `name` is one of `known`."""
     names = list(known)

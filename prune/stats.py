@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from prune.errors import PruneError
+from prune.errors import NoLinearForm, PruneError
 from prune.linear import MaskedLinear
 from prune.scoring import Batches, check_batches, scoring_mode
 from prune.synflow_form import live_weights
@@ -18,6 +18,8 @@ from prune.synflow_form import live_weights
 @dataclass(frozen=True)
 class LayerStats:
     """One masked layer. A weight is live if it lies on a path of kept weights from input to output.
+
+    What depends on live paths is None where the network neither is homogeneous nor offers its linear form.
 
     name: dotted name in the model.
     kept, total: weights.
@@ -31,9 +33,9 @@ class LayerStats:
     name: str
     kept: int
     total: int
-    live: int
-    dead_inputs: int
-    dead_outputs: int
+    live: int | None
+    dead_inputs: int | None
+    dead_outputs: int | None
     positions: int
     flops_dense: int
     flops: int
@@ -44,9 +46,9 @@ class LayerStats:
         return _fraction(self.kept, self.total)
 
     @property
-    def effective_density(self) -> float:
+    def effective_density(self) -> float | None:
         """Fraction of the weights that is kept and on a live path; 1 for a layer without weights."""
-        return _fraction(self.live, self.total)
+        return None if self.live is None else _fraction(self.live, self.total)
 
     @property
     def empty(self) -> bool:
@@ -75,9 +77,20 @@ class NetworkStats:
         return _fraction(sum(layer.kept for layer in self.layers), self._total)
 
     @property
-    def effective_density(self) -> float:
+    def effective_density(self) -> float | None:
         """Fraction of the maskable weights that is kept and on a live path (Vysogorets and Kempe 2023)."""
-        return _fraction(sum(layer.live for layer in self.layers), self._total)
+        live = [layer.live for layer in self.layers if layer.live is not None]
+        return _fraction(sum(live), self._total) if len(live) == len(self.layers) else None
+
+    @property
+    def dead_units(self) -> int | None:
+        """Dead inputs and dead outputs of all layers together."""
+        units = [(layer.dead_inputs, layer.dead_outputs) for layer in self.layers]
+        return (
+            sum(i + o for i, o in units if i is not None and o is not None)
+            if self.effective_density is not None
+            else None
+        )
 
     @property
     def flops_remaining(self) -> float:
@@ -108,8 +121,7 @@ def network_stats(model: nn.Module, batches: Batches) -> NetworkStats:
             once, in the linear form of `synflow_form`, to find live paths.
 
     Raises:
-        PruneError (a ValueError): no masked layer, no batch, or a network that neither is homogeneous nor offers its
-            linear form.
+        PruneError (a ValueError): no masked layer, or no batch.
     """
     layers = {name: m for name, m in model.named_modules() if isinstance(m, MaskedLinear)}
     if not layers:
@@ -124,9 +136,14 @@ def network_stats(model: nn.Module, batches: Batches) -> NetworkStats:
     masks = {name: layer.weight_mask for name, layer in layers.items()}
     with scoring_mode(model):
         positions, products = _count_products(model, batches[0][0])
-        live = live_weights(model, batches, masks)
+        try:
+            live = live_weights(model, batches, masks)
+        except NoLinearForm:
+            live = {}  # said in the result
 
-    rows = tuple(_layer_stats(name, layer, live[name], positions[layer]) for name, layer in layers.items())
+    rows = tuple(
+        _layer_stats(name, layer, live.get(name), positions[layer]) for name, layer in layers.items()
+    )
     biases = sum(p * m.out_features for m, p in positions.items() if m.bias is not None)
     dense = products + biases
     units = sum(layer.out_features for layer in layers.values() if layer.bias is not None)
@@ -158,16 +175,16 @@ def _count_products(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Counter[
     return positions, counter.get_total_flops()
 
 
-def _layer_stats(name: str, layer: MaskedLinear, live: Tensor, positions: int) -> LayerStats:
+def _layer_stats(name: str, layer: MaskedLinear, live: Tensor | None, positions: int) -> LayerStats:
     kept, total = int(layer.weight_mask.sum()), layer.weight_mask.numel()
     bias = layer.out_features if layer.bias is not None else 0
     return LayerStats(
         name=name,
         kept=kept,
         total=total,
-        live=int(live.sum()),
-        dead_inputs=int((~live.any(0)).sum()),
-        dead_outputs=int((~live.any(1)).sum()),
+        live=None if live is None else int(live.sum()),
+        dead_inputs=None if live is None else int((~live.any(0)).sum()),
+        dead_outputs=None if live is None else int((~live.any(1)).sum()),
         positions=positions,
         flops_dense=positions * (2 * total + bias),
         flops=positions * (2 * kept + bias),

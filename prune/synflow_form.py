@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from prune.errors import PruneError
+from prune.errors import NoLinearForm, PruneError
 from prune.linear import MaskedLinear
 from prune.scoring import Batches, own_tensors
 
@@ -49,8 +49,9 @@ def synaptic_flow(model: nn.Module, batches: Batches, weights: Mapping[str, Tens
         weights: {dotted layer name: float64 [out, in]} for the prunable layers, non-negative; R is differentiable in them.
 
     Raises:
-        PruneError: no batch; a flow that is negative, not finite, or zero with every weight at one: the network is
-            not homogeneous and does not offer its linear form.
+        PruneError: no batch.
+        NoLinearForm (a PruneError): a flow that is negative, not finite, or zero with every weight at one: the network
+            is not homogeneous and does not offer its linear form.
     """
     if not batches:
         raise PruneError(
@@ -62,9 +63,9 @@ def synaptic_flow(model: nn.Module, batches: Batches, weights: Mapping[str, Tens
     )
     flow = _flow(model, inputs, weights)
     if not (flow.isfinite() and flow >= 0):
-        raise PruneError(f"the synaptic flow is {flow.item()}, neither positive nor zero: {_MEND}")
+        raise NoLinearForm(f"the synaptic flow is {flow.item()}, neither positive nor zero: {_MEND}")
     if flow == 0 and not _flow(model, inputs, {name: torch.ones_like(w) for name, w in weights.items()}) > 0:
-        raise PruneError(f"no synaptic flow reaches the output even with all weights at one: {_MEND}")
+        raise NoLinearForm(f"no synaptic flow reaches the output even with all weights at one: {_MEND}")
     return flow
 
 
@@ -126,7 +127,9 @@ def _ones(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
 def _non_negative(name: str) -> Any:
     def check(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if (inputs[0] < 0).any():
-            raise PruneError(f"layer '{name}' gets negative input in the linear form of the network: {_MEND}")
+            raise NoLinearForm(
+                f"layer '{name}' gets negative input in the linear form of the network: {_MEND}"
+            )
 
     return check
 

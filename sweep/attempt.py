@@ -1,8 +1,8 @@
 """Attempts: who executes a run, whether they still live, and how it ended.
 
-An attempt is claimed by creating `attempts/<n>.json` with the next number, which exactly one process can do. That file is the lease;
-beside it `<n>.live` carries a heartbeat and the progress. Only the highest number counts: to take over from a dead attempt is to
-create the next number, so no file is ever stolen. When an attempt ends, its file says how.
+An attempt is claimed by creating `attempts/<n>.json` with the next number, which exactly one process can do. That file is the
+lease; beside it `<n>.live` carries a heartbeat and the progress. Only the highest number counts: to take over from a dead attempt
+is to create the next number, so no file is ever stolen. When an attempt ends, its file says how.
 """
 
 import json
@@ -163,7 +163,7 @@ def record_end(
 
 
 def process_start(pid: int) -> int | None:
-    """Start of a live process in clock ticks since boot, which tells it from a later one with its number; None if there is none."""
+    """Start of a live process in clock ticks since boot, which tells it from a later one of its number; None if there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,6 +1,6 @@
 """A grid: the YAML that is expanded into runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -123,7 +123,7 @@ class Grid(BaseModel):
 def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[Run]:
     """The runs of `grid`, without repeats, in the order tasks, seeds, compressions, pruners.
 
-    Keys are applied from the general to the particular: the task's defaults, the grid's `set`, the task's keys, the pruner's keys.
+    Keys are applied from the general to the particular: the task's defaults, the grid's `set`, the task's, the pruner's keys.
     At compression 0 all pruners are one run.
 
     Args:
@@ -131,7 +131,7 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
         only: keep runs whose field (or option) has one of the values, compared as text: `{"task": ["toy"]}`. What is left out is
             not even checked, so a part of a grid runs although another part cannot.
     """
-    only = dict(only or {})
+    only = only or {}
     runs: dict[str, Run] = {}
     for task, task_keys in grid.tasks.items():
         if task not in only.get("task", [task]):
@@ -148,17 +148,11 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
                     overrides = {**grid.settings, **task_keys, **pruner_keys}
                     run = Run.make(task, pruner, compression, seed, overrides)
                     runs.setdefault(run.id, run)
-    known = {
-        "task",
-        "pruner",
-        "compression",
-        "seed",
-        *settable_fields(),
-        *(k for run in runs.values() for k in run.options),
-    }
+    options = {key for run in runs.values() for key in run.options}
+    fields = {"task", "pruner", "compression", "seed", *settable_fields(), *options}
     for key in only:
-        if key not in known:
-            raise UsageError(f"--only: unknown field {key!r}{nearest(key, known)}")
+        if key not in fields:
+            raise UsageError(f"--only: unknown field {key!r}{nearest(key, fields)}")
     return [run for run in runs.values() if all(_field(run, k) in _as_text(v) for k, v in only.items())]
 
 
@@ -192,7 +186,7 @@ def _field(run: Run, key: str) -> str:
     return _text(run.options.get(key) if key not in Run.model_fields else getattr(run, key))
 
 
-def _as_text(values: Sequence[str]) -> set[str]:
+def _as_text(values: Iterable[str]) -> set[str]:
     return {_text(yaml.safe_load(value)) for value in values}
 
 

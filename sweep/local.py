@@ -72,8 +72,8 @@ class LocalEngine:
     def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
         """Execute the runs with these specifications.
 
-        A run that another launch holds is waited for, and begun if that one lets it fall. On KeyboardInterrupt the running ones get
-        SIGTERM, save themselves and are waited for; then KeyboardInterrupt goes on to the caller. A second one kills them.
+        A run that another launch holds is waited for, and begun if that one lets it fall. On KeyboardInterrupt the running ones
+        get SIGTERM, save themselves and are waited for; then KeyboardInterrupt goes on to the caller. A second one kills them.
         """
         self._specs = {spec["id"]: spec for spec in specs}
         waiting = deque(self._specs)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib import style
 from matplotlib.figure import Figure
 
 from sweep.files import replacing
@@ -33,7 +33,7 @@ def metric_against_compression(
 
     The paper's numbers are hollow on a dotted line. The axis covers what was measured; an interval may go beyond it.
     """
-    with matplotlib.rc_context(STYLE):
+    with style.context(STYLE):
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
         for index, pruner in enumerate(pruners):

@@ -24,7 +24,8 @@ def load_plugins(paths: Iterable[Path]) -> None:
         if not path.is_file():
             raise UsageError(f"plug-in {path}: no such file")
         spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec and spec.loader
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[path.stem] = module
         try:

@@ -153,13 +153,14 @@ def _provenance(rows: Rows) -> str:
         )
     ineffective = [row["run_id"] for row in rows if not row["mask_effective"]]
     lines += [
-        f"- masks effective (outputs unchanged when pruned weights are scrambled): {len(rows) - len(ineffective)} of {len(rows)} runs"
-        + _listed(ineffective),
-        f"- code {distinct('git_sha')} (uncommitted changes: {distinct('git_dirty')}); prunesweep {distinct('prunesweep_version')}, "
-        f"torch {distinct('torch_version')}, Python {distinct('python_version')}",
+        "- masks effective (outputs unchanged when pruned weights are scrambled): "
+        f"{len(rows) - len(ineffective)} of {len(rows)} runs{_listed(ineffective)}",
+        f"- code {distinct('git_sha')} (uncommitted changes: {distinct('git_dirty')}); "
+        f"prunesweep {distinct('prunesweep_version')}, torch {distinct('torch_version')}, Python {distinct('python_version')}",
         f"- {distinct('cpu')} ({distinct('cpu_capability')}), threads a run: {distinct('threads')}, GPU: {distinct('gpu')}",
         f"- {sum(row['attempt'] - 1 for row in rows)} attempts beyond the first, {sum(row['resumed'] for row in rows)} resumed",
-        f"- median {median(row['seconds_total'] for row in rows):.1f} s a run, of which training {median(row['seconds_train'] for row in rows):.1f} s",
+        f"- median {median(row['seconds_total'] for row in rows):.1f} s a run, "
+        f"of which training {median(row['seconds_train'] for row in rows):.1f} s",
     ]
     return "\n".join(lines)
 

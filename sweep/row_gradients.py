@@ -1,9 +1,9 @@
 """Embedding gradients without a zero-fill of the whole table at every step.
 
-A batch touches a few hundred of the rows of an embedding, but autograd's dense gradient is a new table of zeros with those rows in it:
-for AG News that costs more than everything else in the step together. Here autograd gives the rows alone, and they are added into a
-table that is kept, and cleared afterwards row by row. The optimiser sees an ordinary dense gradient, so Adam's arithmetic is unchanged:
-also the rows without a gradient move by their momentum.
+A batch touches a few hundred of the rows of an embedding, but autograd's dense gradient is a new table of zeros with those rows
+in it: for AG News that costs more than the forward and backward pass. Here autograd gives the rows alone, and they are added into
+a table that is kept, and cleared afterwards row by row. The optimiser sees an ordinary dense gradient, so Adam's arithmetic is
+unchanged: also the rows without a gradient move by their momentum.
 """
 
 from collections.abc import Iterator
@@ -27,8 +27,10 @@ class RowGradients:
                 isinstance(module, nn.EmbeddingBag) and module.mode != "max"
             ):
                 module.sparse = True
-                if module.weight.requires_grad:
-                    self._tables[module.weight] = torch.zeros_like(module.weight)
+                weight = module.weight
+                assert isinstance(weight, nn.Parameter)
+                if weight.requires_grad:
+                    self._tables[weight] = torch.zeros_like(weight)
 
     @contextmanager
     def for_step(self) -> Iterator[None]:

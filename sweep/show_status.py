@@ -58,7 +58,7 @@ def show_lists(plugins: Sequence[Path]) -> None:
     load_plugins(plugins)
     grids = {name: Grid.load(name).summary for name in shipped_grids()}
     tasks = {name: get_task(name).summary for name in TASKS}
-    pruners = {name: method.summary for name, method in METHODS.items()}
+    pruners = {name: (method.function.__doc__ or "").partition("\n")[0] for name, method in METHODS.items()}
     for title, entries in (("grids", grids), ("tasks", tasks), ("pruners", pruners)):
         table = Table(
             title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False

@@ -83,7 +83,11 @@ RESULT = _schema(
             pa.float64(),
             "the paper's 'FLOP sparsity': (kept + biases) / (prunable + biases), positions not counted",
         ),
-        ("effective_density", pa.float64(), "weights on a live path / prunable"),
+        (
+            "effective_density",
+            pa.float64(),
+            "weights on a live path / prunable; null where the network has no linear form",
+        ),
         ("empty_layers", pa.int64(), "layers that kept nothing"),
         ("dead_units", pa.int64(), "units without a live input or without a live output"),
         ("layer_collapse", pa.bool_(), "some layer is empty while others are not"),
@@ -92,7 +96,11 @@ RESULT = _schema(
             pa.bool_(),
             "outputs unchanged when pruned weights are scrambled, after pruning and at the end",
         ),
-        ("weights_hash", pa.string(), "SHA-256 of the final parameters and masks: equal for bit-identical runs"),
+        (
+            "weights_hash",
+            pa.string(),
+            "SHA-256 of the final parameters and masks: equal for bit-identical runs",
+        ),
         # cost
         ("seconds_data", pa.float64(), "wall time of preparing the data"),
         ("seconds_prune", pa.float64(), ""),

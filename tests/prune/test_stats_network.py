@@ -204,5 +204,15 @@ def test_what_cannot_be_measured_is_named() -> None:
         prune.network_stats(nn.Sequential(nn.Linear(2, 2)), data(1, 2))
     with pytest.raises(PruneError, match="give at least one"):
         prune.network_stats(masked([[1]]), [])
-    with pytest.raises(PruneError, match="synflow_form"):
-        prune.network_stats(nn.Sequential(nn.LayerNorm(2), prune.MaskedLinear(2, 1)), data(1, 2))
+
+
+def test_without_a_linear_form_live_paths_are_unknown_and_the_rest_is_counted() -> None:
+    model = nn.Sequential(nn.LayerNorm(2), prune.MaskedLinear(2, 1))
+    model[1].weight_mask.copy_(torch.tensor([[True, False]]))
+    stats = prune.network_stats(model, data(3, 2))
+    (layer,) = stats.layers
+    assert (layer.live, layer.dead_inputs, layer.dead_outputs, layer.effective_density) == (None,) * 4
+    assert (stats.effective_density, stats.dead_units) == (None, None)
+    assert (layer.kept, stats.density, layer.flops) == (1, 0.5, 3 * (2 * 1 + 1))
+    with pytest.raises(prune.NoLinearForm, match="synflow_form"):
+        prune.live_weights(model, data(3, 2), {"1": model[1].weight_mask})

@@ -69,7 +69,12 @@ def grid(tmp_path):
     import yaml
 
     def write(**changes):
-        fields = {"tasks": {"toy": {"epochs": 1}}, "pruners": ["random", "grasp"], "compressions": [1], "seeds": [0]}
+        fields = {
+            "tasks": {"toy": {"epochs": 1}},
+            "pruners": ["random", "grasp"],
+            "compressions": [1],
+            "seeds": [0],
+        }
         path = tmp_path / "grid.yaml"
         path.write_text(yaml.safe_dump(fields | changes, sort_keys=False))
         return path

@@ -29,7 +29,15 @@ def test_a_launch_ends_with_results_a_report_and_exit_code_0(work, grid):
     assert (work.results / "grid/report/report.md").read_text().count("| 1 | 0.1 |") == 3
     assert "6 runs: 6 done" in done.stdout
     folder = work.paths().run(pruned[0]["run_id"]).folder
-    files = ["attempts", "epochs.parquet", "layers.parquet", "log.txt", "mask.pt", "result.parquet", "spec.json"]
+    files = [
+        "attempts",
+        "epochs.parquet",
+        "layers.parquet",
+        "log.txt",
+        "mask.pt",
+        "result.parquet",
+        "spec.json",
+    ]
     assert sorted(os.listdir(folder)) == files
     assert {name: int(mask.sum()) for name, mask in torch.load(folder / "mask.pt").items()} == {"fc": 25}
 
@@ -51,11 +59,17 @@ def test_the_same_command_again_skips_what_is_complete(work, grid):
 
 def test_pruners_share_initial_weights_and_batches(work, grid):
     """With one compression where nothing is pruned away, all pruners are the dense run; at another, they still begin alike."""
-    path = grid(tasks={"toy": {"epochs": 0}}, pruners=["random", "magnitude"], compressions=[0, 0.001], seeds=[3])
+    path = grid(
+        tasks={"toy": {"epochs": 0}}, pruners=["random", "magnitude"], compressions=[0, 0.001], seeds=[3]
+    )
     assert work("--grid", path, "--local").returncode == 0
     rows = sweep.load(work.results / "grid").to_pylist()
     masks = {row["pruner"]: torch.load(work.paths().run(row["run_id"]).mask)["fc"] for row in rows}
-    assert {name: int(mask.sum()) for name, mask in masks.items()} == {"dense": 256, "random": 255, "magnitude": 255}
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == {
+        "dense": 256,
+        "random": 255,
+        "magnitude": 255,
+    }
     # untrained, one weight of 256 apart: the accuracies are those of one network
     assert max(row["test_accuracy"] for row in rows) - min(row["test_accuracy"] for row in rows) < 3
 
@@ -89,7 +103,9 @@ def test_a_growing_grid_is_taken_and_a_changed_one_refused(work, grid):
     assert len(sweep.load(work.results / "mine")) == 4
     changed = work("--grid", grid(tasks={"toy": {"epochs": 2}}), "--local", "--name", "mine")
     assert changed.returncode == 2
-    assert re.search(r"^error: the sweep 'mine' has 4 runs that this grid lacks .* --name$", changed.stderr, re.M)
+    assert re.search(
+        r"^error: the sweep 'mine' has 4 runs that this grid lacks .* --name$", changed.stderr, re.M
+    )
     assert len(sweep.load(work.results / "mine")) == 4
 
 

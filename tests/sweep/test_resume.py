@@ -39,7 +39,10 @@ def begin(work, name, run_id, interval):
 
 
 def tables(work, name):
-    return [science(sweep.load(work.results / name, table).to_pylist()) for table in ("result", "epochs", "layers")]
+    return [
+        science(sweep.load(work.results / name, table).to_pylist())
+        for table in ("result", "epochs", "layers")
+    ]
 
 
 @pytest.fixture
