@@ -4,7 +4,7 @@ import hashlib
 import json
 import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -41,7 +41,12 @@ class Seconds:
         try:
             yield
         finally:
-            self.spent[phase] = self.spent.get(phase, 0.0) + time.perf_counter() - began
+            self.add({phase: time.perf_counter() - began})
+
+    def add(self, more: Mapping[str, float]) -> None:
+        """Book what was spent elsewhere."""
+        for phase, value in more.items():
+            self.spent[phase] = self.spent.get(phase, 0.0) + value
 
 
 def run_one(
@@ -96,7 +101,7 @@ def run_one(
 
     attempt.report({"phase": "prune"})
     if saved:
-        seconds.spent |= saved["seconds"]
+        seconds.add(saved["seconds"])
         pruning, layers, resumed = saved["pruning"], saved["layers"], saved["resumed"] + 1
         prune.mask_linears(model)
         log(
