@@ -1,6 +1,7 @@
 """`python -m sweep.launch --grid NAME`: expand a grid and get every missing run executed."""
 
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +124,8 @@ def _execute(
     complete = total - len(todo)
     already = f", {complete} already complete or left alone" if complete else ""
     show.console.print(f"{sweep.name}: {len(todo)} runs in {slots} slots{already}")
+    # `kill` stops a launch as Ctrl-C does; in the background of a script Ctrl-C does not even arrive
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with show.make_display(len(todo), slots) as display:
         engine = LocalEngine(sweep, number, stamps, slots, display, again=request.retry == "all")
         engine.execute([status.spec for status in todo])
