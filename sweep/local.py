@@ -87,10 +87,8 @@ class LocalEngine:
                 if elsewhere and time.monotonic() >= next_look:
                     elsewhere = self._look_elsewhere(elsewhere, waiting)
                     next_look = time.monotonic() + _ELSEWHERE_SECONDS
-                held = [
-                    self._examine(run_id) for run_id in [*(slot.run_id for slot in self._running), *elsewhere]
-                ]
-                self.display.tick([status for status in held if status.state == "running"], len(waiting))
+                held = [*(slot.run_id for slot in self._running), *elsewhere]
+                self.display.tick([self._examine(run_id) for run_id in held], len(waiting))
                 time.sleep(_POLL_SECONDS)
         except KeyboardInterrupt:
             self._stop()

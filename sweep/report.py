@@ -65,6 +65,11 @@ def _task_section(sweep: SweepPaths, task: str, rows: Rows, pruners: Sequence[st
         '(all weights + biases), positions not counted. The paper calls it "FLOP sparsity".',
         _metric_table(flops, pruners, published.flops_remaining if published else {}, digits=4, plain=True),
     ]
+    parts += [
+        "What the masks leave, mean over the runs: the fraction of weights kept, and on a live path from input to output; units "
+        "without a live input or output; layers that kept nothing; scores equal to the threshold.",
+        _masks_table(rows, pruners),
+    ]
     if published:
         parts += [f"### Beside {paper.TITLE}", _verdicts(published, rows, test, flops, pruners)]
     return parts
@@ -82,6 +87,21 @@ def _metric_table(
         theirs = [_number(published.get((pruner, compression))) for pruner in in_paper]
         lines.append([f"{compression:g}", f"{10**-compression:.3g}", *shown, *theirs])
     return markdown_table(header, lines)
+
+
+def _masks_table(rows: Rows, pruners: Sequence[str]) -> str:
+    columns = {"density": 4, "effective_density": 4, "dead_units": 1, "empty_layers": 1, "ties": 1}
+    means = {
+        column: cells((row for row in rows if row["compression"]), column, pruners) for column in columns
+    }
+    lines = []
+    for compression in sorted({compression for _, compression in means["density"]}):
+        for pruner in pruners:
+            found = {column: means[column].get((pruner, compression)) for column in columns}
+            if found["density"]:
+                shown = ["–" if s is None else f"{s.mean:.{columns[name]}f}" for name, s in found.items()]
+                lines.append([f"{compression:g}", pruner, *shown])
+    return markdown_table(["compression", "pruner", *(name.replace("_", " ") for name in columns)], lines)
 
 
 def _paired_text(metric: str) -> str:
