@@ -31,7 +31,8 @@ clean:
 $(VENV)/.torch: constraints.txt | tools
 	@$(PYTHON) -m venv $(VENV)
 	@echo "installing torch"
-	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@# from another index torch alone: what it depends on comes from the usual one in the next step
+	@$(PIP) $(if $(TORCH_INDEX),--no-deps --index-url $(TORCH_INDEX)) torch
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.torch pyproject.toml setup.py $(wildcard csrc/*)

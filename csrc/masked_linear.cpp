@@ -15,14 +15,15 @@ using at::Tensor;
 constexpr int64_t kGrainSize = 1 << 15; // below this a thread costs more than it saves
 
 template <typename Bits>
-void select_bits(const void* values, const bool* mask, void* out, int64_t size) {
+void select_bits(const void* values, const uint8_t* mask, void* out, int64_t size) {
   const auto* src = static_cast<const Bits*>(values);
   auto* dst = static_cast<Bits*>(out);
   at::parallel_for(0, size, kGrainSize, [&](int64_t begin, int64_t end) {
 #pragma omp simd // src and dst are the same or apart
     for (int64_t i = begin; i < end; ++i) {
-      // Bits instead of `mask ? value : 0`, which compiles to a branch that random masks mispredict.
-      dst[i] = src[i] & static_cast<Bits>(-static_cast<Bits>(mask[i]));
+      // Bits instead of `mask ? value : 0`, which compiles to a branch that random masks mispredict. Bytes instead of
+      // bool, since a mask that is a view of other memory may hold bytes that are neither 0 nor 1.
+      dst[i] = src[i] & static_cast<Bits>(-static_cast<Bits>(mask[i] != 0));
     }
   });
 }
@@ -34,7 +35,7 @@ void select(const Tensor& values, const Tensor& mask, const Tensor& out) {
   const auto kernel = values.element_size() == 2 ? select_bits<uint16_t>
       : values.element_size() == 4               ? select_bits<uint32_t>
                                                  : select_bits<uint64_t>;
-  kernel(values.const_data_ptr(), m.const_data_ptr<bool>(), out.mutable_data_ptr(), values.numel());
+  kernel(values.const_data_ptr(), static_cast<const uint8_t*>(m.const_data_ptr()), out.mutable_data_ptr(), values.numel());
 }
 
 Tensor masked_weight(const Tensor& weight, const Tensor& mask) {

@@ -1,7 +1,7 @@
 """Sweeps of pruning-at-initialisation experiments on NLP models.
 
 >>> import sweep
->>> sweep.load("results/demo").to_pandas()  # a row per finished run
+>>> sweep.load("results/demo")  # a pyarrow.Table with a row for each finished run
 >>> sweep.expand(sweep.Grid.load("paper"))  # the runs of a grid
 """
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sweep.grid import Grid, expand
+    from sweep.loading import load
     from sweep.spec import Run
-    from sweep.store import load
     from sweep.tasks import task
 
 __all__ = ["Grid", "Run", "expand", "load", "task"]
@@ -20,7 +20,7 @@ _HOMES = {
     "Grid": "sweep.grid",
     "expand": "sweep.grid",
     "Run": "sweep.spec",
-    "load": "sweep.store",
+    "load": "sweep.loading",
     "task": "sweep.tasks",
 }
 

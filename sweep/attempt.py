@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweep import files
+from sweep.errors import SweepError
 from sweep.paths import RunPaths
 
 HEARTBEAT_SECONDS = 2.0
@@ -135,20 +136,36 @@ class Attempt:
         """Say how far the run is; written with the next heartbeat."""
         self._progress = dict(progress)
 
-    def end(self, outcome: Literal["done", "failed", "interrupted"], error: str | None = None) -> None:
-        """Record how the attempt ended and give up the run."""
+    def require_held(self) -> None:
+        """Raise SweepError if the run was taken over, as from an attempt that was silent for long: the newer one may write."""
+        newest = max(_numbers(self.run), default=0)
+        if newest > self.number:
+            raise SweepError(
+                f"attempt {self.number} was given up for lost and attempt {newest} has taken over; this one ends"
+            )
+
+    def end(
+        self,
+        outcome: Literal["done", "failed", "interrupted"],
+        error: str | None = None,
+        exit_status: int | None = None,
+    ) -> None:
+        """Record how the attempt ended, and what its process will exit with, and give up the run."""
         self._stop.set()
         self._thread.join()
-        record_end(self.run, Claim(self.number, self._content), outcome, error)
+        record_end(self.run, Claim(self.number, self._content), outcome, error, exit_status)
 
     def _beat(self) -> None:
         path = self.run.heartbeat(self.number)
         while True:
             # a heartbeat that cannot be written (a full disk) must not end the run: silence is what it then says
-            with suppress(OSError):
-                temporary = path.with_name(f".{path.name}")
+            temporary = path.with_name(f".{path.name}")
+            try:
                 temporary.write_text(json.dumps(self._progress), encoding="utf-8")
                 os.replace(temporary, path)
+            except OSError:
+                with suppress(OSError):
+                    temporary.unlink()
             if self._stop.wait(HEARTBEAT_SECONDS):
                 return
 

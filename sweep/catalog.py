@@ -1,14 +1,17 @@
 """What a sweep consists of, on disk: its grid, its runs, its submissions."""
 
+import fcntl
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Self
 
-from sweep.errors import UsageError
-from sweep.files import create, write_text
+from sweep.errors import StorageError, UsageError
+from sweep.files import cannot_write, create, write_text
 from sweep.paths import SweepPaths
 
 
@@ -37,59 +40,92 @@ class Submission:
     def save(self, sweep: SweepPaths) -> int:
         """Write it under the next free number, which is returned."""
         number = max(_numbers(sweep), default=0) + 1
-        while not create(sweep.submission(number), json.dumps(asdict(self), indent=1, ensure_ascii=False)):
+        # escaped, since a path that is not UTF-8 has letters that cannot be written otherwise
+        while not create(sweep.submission(number), json.dumps(asdict(self), indent=1)):
             number += 1
         return number
 
     @classmethod
     def read(cls, sweep: SweepPaths, number: int) -> Self:
-        content = json.loads(sweep.submission(number).read_text(encoding="utf-8"))
-        content["data"] = {task: DataStamp(**stamp) for task, stamp in content["data"].items()}
-        return cls(**content)
+        """Read submission `number`. Raises StorageError if its file is damaged."""
+        path = sweep.submission(number)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content["data"] = {task: DataStamp(**stamp) for task, stamp in content["data"].items()}
+            return cls(**content)
+        except (ValueError, LookupError, TypeError) as error:
+            raise _damaged(path, error) from error
+
+
+COORDINATES = ("task", "pruner", "compression", "seed")
 
 
 def record(sweep: SweepPaths, grid: str, runs: Iterable[dict[str, Any]]) -> None:
-    """Write the grid and its runs, or check them against what the sweep already has.
+    """Add `runs` to the sweep's, and keep the grid they come from.
 
-    A sweep may grow (more seeds, another pruner): its earlier runs must all be among the new ones.
+    A sweep may grow: by a task that was left out, more seeds, another pruner. What it may not do is to change its mind: at each
+    of its coordinates (task, pruner, compression, seed) the specification stays what it was.
 
     Args:
         sweep: where.
         grid: the resolved grid as YAML.
-        runs: `{"id": ..., **spec}` for every run of the whole grid.
+        runs: `Run.listing()` of each.
 
     Raises:
-        UsageError: the name is taken by a sweep with runs that this grid lacks.
+        UsageError: the sweep has another run at the same coordinates.
     """
-    new = {run["id"]: run for run in runs}
-    old = read_runs(sweep)
-    if missing := [run_id for run_id in old if run_id not in new]:
-        raise UsageError(
-            f"the sweep {sweep.name!r} has {len(missing)} runs that this grid lacks (such as {missing[0]}); "
-            "launch the changed grid under another name with --name"
-        )
-    if set(new) != set(old):
-        write_text(
-            sweep.runs_list, "".join(json.dumps(run, ensure_ascii=False) + "\n" for run in new.values())
-        )
+    new = list(runs)
+    with _locked(sweep.folder):
+        known = read_runs(sweep)
+        taken = {tuple(run[name] for name in COORDINATES): run for run in known.values()}
+        for run in new:
+            old = taken.get(tuple(run[name] for name in COORDINATES), run)
+            # a field that is newer than the sweep has its default there
+            changed = [name for name in run if name != "id" and old.get(name, run[name]) != run[name]]
+            if changed:
+                raise UsageError(
+                    f"the sweep {sweep.name!r} has {old['id']} with {changed[0]} = {old[changed[0]]!r}, this launch asks for "
+                    f"{run[changed[0]]!r}; launch it under another name with --name"
+                )
+        # the grid first: a sweep is one that has a grid, and a launch that is killed in between is repeated
         write_text(sweep.grid, grid)
+        if any(run["id"] not in known for run in new):
+            known |= {run["id"]: run for run in new}
+            write_text(sweep.runs_list, "".join(json.dumps(run) + "\n" for run in known.values()))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time; the system releases a dead one's lock."""
+    lock = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+    except OSError as error:
+        raise cannot_write(lock, error) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def read_runs(sweep: SweepPaths) -> dict[str, dict[str, Any]]:
-    """The sweep's runs by id, in the grid's order; empty if it has never been launched."""
+    """The sweep's runs by id, in the grid's order; empty if it has never been launched. Raises StorageError if damaged."""
     try:
         lines = sweep.runs_list.read_text(encoding="utf-8").splitlines()
+        return {run["id"]: run for run in map(json.loads, lines)}
     except FileNotFoundError:
         return {}
-    return {run["id"]: run for run in map(json.loads, lines)}
+    except (ValueError, LookupError, TypeError) as error:
+        raise _damaged(sweep.runs_list, error) from error
 
 
-def latest_submission(sweep: SweepPaths) -> Submission:
-    """The last launch. Raises UsageError if there has been none."""
-    numbers = _numbers(sweep)
-    if not numbers:
-        raise UsageError(f"sweep {sweep.name!r} has never been launched; launch it first")
-    return Submission.read(sweep, max(numbers))
+def latest_submission(sweep: SweepPaths, run_id: str) -> Submission:
+    """The last launch that had the run. Raises UsageError if there is none."""
+    for number in sorted(_numbers(sweep), reverse=True):
+        submission = Submission.read(sweep, number)
+        if run_id in submission.runs:
+            return submission
+    raise UsageError(f"sweep {sweep.name!r} has never launched {run_id}; use the launch command")
 
 
 def current_data(sweep: SweepPaths) -> dict[str, DataStamp]:
@@ -98,6 +134,12 @@ def current_data(sweep: SweepPaths) -> dict[str, DataStamp]:
     for number in sorted(_numbers(sweep)):
         stamps |= Submission.read(sweep, number).data
     return stamps
+
+
+def _damaged(path: Path, error: Exception) -> StorageError:
+    return StorageError(
+        f"{path} is damaged ({error}); delete it and repeat the launch command, which writes it anew"
+    )
 
 
 def _numbers(sweep: SweepPaths) -> list[int]:

@@ -2,11 +2,14 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, BinaryIO
 
 import torch
 
+from sweep.errors import StorageError, in_one_line
 from sweep.files import replacing
 
 FORMAT = 1
@@ -18,10 +21,14 @@ class Checkpoint:
     Args:
         path: the file.
         identity: what has to be equal for the saved numbers to be the ones this process would have computed (run, data, torch).
+        guard: called before each save; raises if this process may no longer write.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+    def __init__(
+        self, path: Path, identity: dict[str, Any], guard: Callable[[], None] = lambda: None
+    ) -> None:
         self.path = path
+        self.guard = guard
         self.identity = {"format": FORMAT, **identity}
         self.interval = float(os.environ.get("SWEEP_CHECKPOINT_SECONDS", "60"))
         self._last = time.monotonic()
@@ -29,12 +36,27 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """What was saved last; None if nothing was, or if it belongs to another identity.
 
-        A file that cannot be read raises: it was written whole or not at all, so the disk is at fault, not a crash.
+        Raises:
+            StorageError: it cannot be read: it was written whole or not at all, so the disk is at fault, not a crash.
         """
         if not self.path.exists():
             return None
-        saved = torch.load(self.path, weights_only=True, map_location="cpu")
-        return saved["state"] if saved["identity"] == self.identity else None
+        try:
+            saved = torch.load(self.path, weights_only=True, map_location="cpu")
+            return saved["state"] if saved["identity"] == self.identity else None
+        except (
+            OSError,
+            RuntimeError,
+            EOFError,
+            UnpicklingError,
+            LookupError,
+            ValueError,
+            TypeError,
+        ) as error:
+            raise StorageError(
+                f"checkpoint {self.path} cannot be read ({in_one_line(error)}); "
+                "delete it and repeat the launch command with --retry failed: the run begins anew"
+            ) from error
 
     def due(self) -> bool:
         """Whether a minute (`SWEEP_CHECKPOINT_SECONDS`) has passed since the last save."""
@@ -42,10 +64,41 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the file with `state`: tensors, numbers, text, and lists and dicts of them."""
-        with replacing(self.path) as temporary:
-            torch.save({"identity": self.identity, "state": state}, temporary)
+        self.guard()
+        save_tensors(self.path, {"identity": self.identity, "state": state})
         self._last = time.monotonic()
 
     def delete(self) -> None:
         """Remove the file, once the result is durable."""
         self.path.unlink(missing_ok=True)
+
+
+def save_tensors(path: Path, content: Any) -> None:
+    """`torch.save` through `replacing`. Raises StorageError if the file cannot be written."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        remembering = _Remembering(file)
+        try:
+            torch.save(content, remembering)  # type: ignore[arg-type]
+        except RuntimeError:
+            # torch's writer tells of a full disk as "unexpected pos 576 vs 534"
+            if remembering.failure:
+                raise remembering.failure from None
+            raise
+
+
+class _Remembering:
+    """Passes bytes on to a file and remembers the system's error."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.failure: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()

@@ -7,12 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from sweep import streams
 from sweep.errors import SweepError
 from sweep.exit_codes import BUSY, ExitCode
 
+# what typer raises for options and arguments that are wrong; which module has the class depends on typer's version
+_CommandLineError: Any = typer.BadParameter.__mro__[1]
+
 app = typer.Typer(
     help="Sweeps of pruning-at-initialisation experiments on NLP models.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -101,7 +104,7 @@ def run(
 
     sweep, found = find_run(run_id, name, results)
     code = execute(
-        sweep, found, latest_submission(sweep), again=again, log=lambda line: print(line, flush=True)
+        sweep, found, latest_submission(sweep, found), again=again, log=lambda line: print(line, flush=True)
     )
     raise typer.Exit(ExitCode.INCOMPLETE if code == BUSY else code)
 
@@ -153,13 +156,12 @@ def prepare(
     """Download, verify and tokenise the data of tasks ahead, where there is a network."""
     from sweep.data import DataSource
     from sweep.plugins import load_plugins
-    from sweep.tasks import get_task
+    from sweep.tasks import prepared
 
     load_plugins(plugin or [])
     source = DataSource.from_env(data_dir, allow_unverified_data)
     for name in task:
-        kind = get_task(name)
-        data = kind(kind.Options()).prepare(source)
+        data = prepared(name, {}, source)
         verified = "verified" if data.data_verified else "NOT verified"
         print(
             f"{name}: {data.train_rows} training and {data.test_rows} test rows, {verified}, hash {data.data_hash}"
@@ -183,19 +185,30 @@ def launch_main() -> None:
 
 def main() -> None:
     """Entry point of `sweep`."""
-    _run(app, "sweep")
+    _run(app, "sweep", sys.argv[1:] or ["--help"])
 
 
-def _run(command: Callable[..., Any], program: str) -> None:
+def _run(command: Callable[..., Any], program: str, arguments: list[str] | None = None) -> None:
     """Run a typer app; a mistake of the user is one line and an exit code, never a traceback."""
+    streams.install()
     try:
-        command(prog_name=program)
+        code = command(arguments, prog_name=program, standalone_mode=False)
     except SweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:  # `sweep status | head`
-        sys.stderr.close()
-        sys.exit(ExitCode.OK)
+        code = _complain(str(error), error.exit_code)
+    except _CommandLineError as error:
+        about = error.ctx.command_path if error.ctx else program
+        code = _complain(f"{error.format_message().rstrip('.')}; see {about} --help", ExitCode.USAGE)
+    except OSError as error:
+        what = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+        code = _complain(f"{what}; check that it is there and permitted", ExitCode.USAGE)
+    if not code and (lost := streams.output_failure()):
+        code = _complain(f"standard output: {lost.strerror}; what was shown is not whole", ExitCode.USAGE)
+    sys.exit(code)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

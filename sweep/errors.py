@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from textwrap import shorten
 
 
 class SweepError(Exception):
@@ -20,6 +21,18 @@ class DataError(SweepError):
     """The data is missing, corrupt, unverified or malformed."""
 
     exit_code = 2
+
+
+class StorageError(SweepError):
+    """A file or folder cannot be read or written: a full disk, missing permission, damage."""
+
+    exit_code = 2
+
+
+def in_one_line(error: BaseException) -> str:
+    """What a traceback ends with, `ValueError: no rows`, without line breaks and in at most 500 letters."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return shorten(text, 500, placeholder=" ...")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,9 +18,10 @@ from torch import nn
 import prune
 from sweep import provenance, store
 from sweep.attempt import Attempt
-from sweep.checkpoint import Checkpoint
+from sweep.checkpoint import Checkpoint, save_tensors
 from sweep.data import DataSource
-from sweep.files import replacing, write_json
+from sweep.errors import SweepError
+from sweep.files import write_json
 from sweep.paths import RunPaths
 from sweep.seeds import derive
 from sweep.spec import Run
@@ -80,8 +82,10 @@ def run_one(
     # slower: AG News trains four times faster without them. They are below 1.2e-38, so no weight feels it.
     torch.set_flush_denormal(True)
     torch.set_num_threads(run.threads)
-    write_json(paths.spec, {"id": run.id, **run.model_dump(mode="json")})
+    write_json(paths.spec, run.listing())
 
+    # before anything else: the row names the code that ran, not what the checkout holds when the run ends
+    origin = {**provenance.code(), **provenance.machine(), "plugins": provenance.plugins(list(plugins))}
     attempt.report({"phase": "data"})
     task = make_task(run)
     with seconds.of("data"):
@@ -93,7 +97,9 @@ def run_one(
             "data_hash": data.data_hash,
             "pipeline_version": task.pipeline_version,
             "torch": str(torch.__version__),
+            "plugins": origin["plugins"],
         },
+        attempt.require_held,
     )
     saved = checkpoint.load()
     torch.manual_seed(derive(run.seed, "init"))
@@ -103,23 +109,29 @@ def run_one(
     if saved:
         seconds.add(saved["seconds"])
         pruning, layers, resumed = saved["pruning"], saved["layers"], saved["resumed"] + 1
+        origin |= provenance.joined(saved["code"], origin)
         prune.mask_linears(model)
         log(
             f"going on from the checkpoint: epoch {saved['position']['epoch'] + 1}, step {saved['position']['step']}"
         )
     else:
         with seconds.of("prune"):
-            pruning, layers = _prune(run, task, data, model)
+            try:
+                pruning, layers = _prune(run, task, data, model)
+            except prune.PruneError as error:
+                raise SweepError(str(error)) from error
         resumed = 0
         log(f"kept {pruning['kept']} of {pruning['prunable']} weights")
 
     extra = {"seconds": seconds.spent, "pruning": pruning, "layers": layers, "resumed": resumed}
+    extra["code"] = {name: origin[name] for name in ("git_sha", "git_dirty")}
     with stop.deferred():
         at = train(run, task, data, model, checkpoint, saved, extra, stop, attempt.report, log)
         attempt.report({"phase": "evaluate", "fraction": 1.0})
         with seconds.of("evaluate"):
-            test = task.evaluate(model, data.test, run.eval_batch_size)
-            training = task.evaluate(model, data.train, run.eval_batch_size)
+            test = task.measure(model, data.test, run.eval_batch_size)
+            training = task.measure(model, data.train, run.eval_batch_size)
+        _check_finite(run, {"test": test["loss"], "training": training["loss"]})
         inputs, _ = data.test.batches(run.eval_batch_size)[0]
         pruning["mask_effective"] &= prune.mask_effective(model, inputs)
         row = {
@@ -142,14 +154,23 @@ def run_one(
             "resumed": resumed,
             "started_at": attempt.started_at,
             "finished_at": datetime.now(UTC),
-            **provenance.code(),
-            **provenance.machine(),
-            "plugins": provenance.plugins(list(plugins)),
+            **origin,
+            "gpu": None,  # runs are on the CPU
             "schema_version": store.SCHEMA_VERSION,
         }
+        attempt.require_held()
         _write(paths, run, row, at, layers, model)
         checkpoint.delete()
     return row
+
+
+def _check_finite(run: Run, losses: Mapping[str, float]) -> None:
+    """The last step may have made a network of which the loop, which sees losses before steps, saw nothing yet."""
+    for split, loss in losses.items():
+        if not math.isfinite(loss):
+            raise SweepError(
+                f"the {split} loss is {loss} after epoch {run.epochs}; lower lr (now {run.lr:g})"
+            )
 
 
 def make_task(run: Run) -> Task:
@@ -264,8 +285,7 @@ def _write(
         for name, layer in model.named_modules()
         if isinstance(layer, prune.MaskedLinear)
     }
-    with replacing(paths.mask) as temporary:
-        torch.save(masks, temporary)
+    save_tensors(paths.mask, masks)
     store.write_rows(paths.layers, store.LAYERS, [{"run_id": run.id, **layer} for layer in layers])
     store.write_rows(paths.epochs, store.EPOCHS, [{"run_id": run.id, **epoch} for epoch in at.history])
     store.write_rows(paths.result, store.RESULT, [row])

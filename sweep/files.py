@@ -2,12 +2,13 @@
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sweep.errors import SweepError
+from sweep.errors import StorageError
 
 # Readers of Parquet folders skip names that start with a dot, and so does everything here.
 _PREFIX = ".tmp-"
@@ -18,9 +19,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in `path`'s folder; when the block succeeds it becomes `path`, atomically and durably.
 
     A reader sees the old file or the new one, whole, whatever is killed at any moment. An `OSError` inside the block (a full
-    disk, a read-only folder) becomes a `SweepError` that names the file; the old file stays.
+    disk, a read-only folder) becomes a `StorageError` that names the file; the old file stays.
     """
-    temporary = path.with_name(f"{_PREFIX}{os.getpid()}-{path.name}")
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -34,10 +35,10 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def cannot_write(path: Path, error: OSError) -> SweepError:
+def cannot_write(path: Path, error: OSError) -> StorageError:
     """The one-line form of a failed write, with what to do about it."""
-    mend = "make room or choose another folder with --results, then repeat the command"
-    return SweepError(f"cannot write {path}: {error.strerror or error}; {mend}")
+    mend = "make room or choose another folder with --results, then repeat the command with --retry failed"
+    return StorageError(f"cannot write {path}: {error.strerror or error}; {mend}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,7 +49,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON through `replacing`."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    # escaped, since a path that is not UTF-8 has letters that cannot be written otherwise
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def create(path: Path, text: str) -> bool:
@@ -57,7 +59,7 @@ def create(path: Path, text: str) -> bool:
     The content is complete from the first moment: a finished file is linked to its name, and `link` fails where the name is
     taken, also on NFS.
     """
-    temporary = path.with_name(f"{_PREFIX}{os.getpid()}-{path.name}")
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8")
@@ -78,6 +80,11 @@ def remove_leftovers(folder: Path) -> None:
     """Delete what a killed writer left half-written in `folder`."""
     for leftover in folder.glob(f"{_PREFIX}*"):
         leftover.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A name that no other writer has: process numbers repeat between machines and containers."""
+    return path.with_name(f"{_PREFIX}{secrets.token_hex(6)}-{path.name}")
 
 
 def _sync(path: Path) -> None:

@@ -9,10 +9,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sweep.errors import UsageError, nearest
-from sweep.spec import Run, one_line, settable_fields
+from sweep.spec import DENSE, Run, one_line, settable_fields
 from sweep.tasks import TASKS
 
 SHIPPED = files("sweep") / "grids"
+_MOST_SEEDS = 100_000
 
 
 class Grid(BaseModel):
@@ -37,7 +38,7 @@ class Grid(BaseModel):
     def _names_or_mapping(cls, value: Any) -> Any:
         if isinstance(value, str):
             value = [value]
-        if isinstance(value, list):
+        if isinstance(value, list) and all(isinstance(name, str) for name in value):
             return {name: {} for name in value}
         return {name: keys or {} for name, keys in value.items()} if isinstance(value, dict) else value
 
@@ -64,14 +65,17 @@ class Grid(BaseModel):
             raise UsageError(
                 f"unknown grid {name!r}{nearest(name, known)}; shipped: {', '.join(known)}; or give a FILE.yaml"
             )
-        return cls.parse(path.read_text(encoding="utf-8"), name)
+        try:
+            return cls.parse(path.read_text(encoding="utf-8"), name)
+        except UnicodeDecodeError as error:
+            raise UsageError(f"grid {name!r} is no text in UTF-8 ({error}); save it as such") from None
 
     @classmethod
     def parse(cls, text: str, origin: str) -> Self:
         """Read a grid from YAML text; `origin` names it in errors."""
         try:
             content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
             mark = getattr(error, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark else ""
             raise UsageError(
@@ -92,19 +96,16 @@ class Grid(BaseModel):
 
     def with_settings(self, settings: Mapping[str, Any], seeds: Sequence[int] | None = None) -> Self:
         """This grid with `settings` for every run (a key `task.key`: for that task's runs), winning over what the file says."""
-        general = dict(self.settings)
         tasks, pruners = (
             {name: dict(keys) for name, keys in group.items()} for group in (self.tasks, self.pruners)
         )
-        for key, value in settings.items():
-            owner, dot, name = key.rpartition(".")
-            if dot and owner not in tasks:
-                raise UsageError(
-                    f"--set {key}: grid {self.name!r} has no task {owner!r}{nearest(owner, tasks)}"
-                )
-            for keys in [*(tasks.values() if not dot else [tasks[owner]]), *pruners.values()]:
-                keys.pop(name, None)
-            (tasks[owner] if dot else general)[name] = value
+        # one without a task wins over all that have that name
+        plain = {key for key in settings if "." not in key}
+        kept = {key: v for key, v in self.settings.items() if key.rpartition(".")[2] not in plain}
+        for keys in [*tasks.values(), *pruners.values()]:
+            for key in plain:
+                keys.pop(key, None)
+        general = kept | dict(settings)
         changes = {
             "settings": general,
             "tasks": tasks,
@@ -123,15 +124,21 @@ class Grid(BaseModel):
 def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[Run]:
     """The runs of `grid`, without repeats, in the order tasks, seeds, compressions, pruners.
 
-    Keys are applied from the general to the particular: the task's defaults, the grid's `set`, the task's, the pruner's keys.
-    At compression 0 all pruners are one run.
+    Keys are applied from the general to the particular: the task's defaults, the grid's `set`, the task's keys, the pruner's
+    keys, keys of `set` that are written `task.key`. At compression 0 all pruners are one run, and no pruner's keys apply to it.
 
     Args:
         grid: what to expand.
-        only: keep runs whose field (or option) has one of the values, compared as text: `{"task": ["toy"]}`. What is left out is
-            not even checked, so a part of a grid runs although another part cannot.
+        only: keep runs whose field (or option) has one of the values, compared as text: `{"task": ["toy"]}`. A task that is left
+            out is not even checked, so a part of a grid runs although another part cannot.
     """
     only = only or {}
+    for key, names in (("task", grid.tasks), ("pruner", [DENSE, *grid.pruners])):
+        for value in only.get(key, []):
+            if value not in names:
+                raise UsageError(
+                    f"--only {key}={value}: grid {grid.name!r} has no such {key}{nearest(value, names)}"
+                )
     runs: dict[str, Run] = {}
     for task, task_keys in grid.tasks.items():
         if task not in only.get("task", [task]):
@@ -142,10 +149,13 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
             raise UsageError(
                 f"grid {grid.name!r} has the task {task!r}, which is unknown{nearest(task, TASKS)}{mend}"
             )
+        general, particular = _settings_for(task, grid)
         for seed in grid.seeds:
             for compression in grid.compressions:
                 for pruner, pruner_keys in grid.pruners.items():
-                    overrides = {**grid.settings, **task_keys, **pruner_keys}
+                    if compression == 0:
+                        pruner_keys = {}
+                    overrides = {**general, **task_keys, **pruner_keys, **particular}
                     run = Run.make(task, pruner, compression, seed, overrides)
                     runs.setdefault(run.id, run)
     options = {key for run in runs.values() for key in run.options}
@@ -156,19 +166,45 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
     return [run for run in runs.values() if all(_field(run, k) in _as_text(v) for k, v in only.items())]
 
 
+def _settings_for(task: str, grid: Grid) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The grid's `set` for one task: keys for all tasks, and keys written `task.key`."""
+    general: dict[str, Any] = {}
+    particular: dict[str, Any] = {}
+    for key, value in grid.settings.items():
+        owner, dot, name = key.rpartition(".")
+        if dot and owner not in grid.tasks:
+            raise UsageError(
+                f"set {key}: grid {grid.name!r} has no task {owner!r}{nearest(owner, grid.tasks)}"
+            )
+        if owner in ("", task):
+            (particular if dot else general)[name] = value
+    return general, particular
+
+
 def parse_seeds(text: str) -> list[int]:
     """`"0-4"`, `"7"`, `"0,2,5-6"` as a list of seeds, in order, without repeats."""
     seeds: dict[int, None] = {}
     try:
         for part in text.split(","):
             first, dash, last = part.strip().partition("-")
-            for seed in range(int(first), int(last if dash else first) + 1):
-                seeds[seed] = None
+            begin, end = int(first), int(last if dash else first) + 1
+            if end - begin > _MOST_SEEDS:
+                raise UsageError(f"seeds {text!r} are {end - begin}; give at most {_MOST_SEEDS}")
+            seeds |= dict.fromkeys(range(begin, end))
     except ValueError:
         seeds.clear()
     if not seeds:
         raise UsageError(f"seeds {text!r} are no list or range of whole numbers; write 0-4 or 0,2,5")
     return list(seeds)
+
+
+def parse_value(text: str) -> Any:
+    """A value of the command line, read as in a grid: `3`, `0.5`, `[0.9, 0.99]`, `true`, `null`, text."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        what = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise UsageError(f"value {text!r} is not valid YAML ({what}); quote it if it is text") from None
 
 
 def shipped_grids() -> list[str]:
@@ -187,7 +223,7 @@ def _field(run: Run, key: str) -> str:
 
 
 def _as_text(values: Iterable[str]) -> set[str]:
-    return {_text(yaml.safe_load(value)) for value in values}
+    return {_text(parse_value(value)) for value in values}
 
 
 def _text(value: Any) -> str:

@@ -2,26 +2,26 @@
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.text import Text
 
 from sweep import show
 from sweep.catalog import DataStamp, Submission, record
 from sweep.data import DataSource
-from sweep.errors import UsageError
+from sweep.errors import StorageError, UsageError
 from sweep.exit_codes import ExitCode
-from sweep.grid import Grid, expand, parse_seeds
+from sweep.grid import Grid, expand, parse_seeds, parse_value
 from sweep.local import LocalEngine
 from sweep.paths import SweepPaths, sweep_paths
 from sweep.plugins import load_plugins
 from sweep.spec import Run
-from sweep.status import RunStatus, State, counts, examine, survey
-from sweep.tasks import get_task
+from sweep.status import RunStatus, State, counts, examine, exit_code, survey
+from sweep.tasks import get_task, prepared
 
 RETRIES: dict[str | None, set[State]] = {
     None: {"pending", "interrupted", "stale", "running"},
@@ -62,7 +62,7 @@ def launch(request: Request) -> ExitCode:
         raise UsageError(f"--slots {request.slots}: must be at least 1")
     load_plugins(request.plugins)
     grid = Grid.load(request.grid)
-    settings = {key: yaml.safe_load(value) for key, value in map(_pair("--set"), request.settings)}
+    settings = {key: parse_value(value) for key, value in map(_pair("--set"), request.settings)}
     grid = grid.with_settings(settings, parse_seeds(request.seeds) if request.seeds else None)
     chosen = expand(grid, _only(request.only))
     if not chosen:
@@ -76,51 +76,52 @@ def launch(request: Request) -> ExitCode:
 
     source = DataSource.from_env(request.data_dir, request.allow_unverified)
     stamps = _prepare(chosen, source)
-    everything = expand(grid, {"task": list({run.task for run in chosen})}) if request.only else chosen
-    record(sweep, grid.dump(), ({"id": run.id, **run.model_dump(mode="json")} for run in everything))
-    specs = {run.id: {"id": run.id, **run.model_dump(mode="json")} for run in chosen}
+    specs = {run.id: run.listing() for run in chosen}
+    record(sweep, grid.dump(), specs.values())
     statuses = [examine(sweep.run(run_id), spec, stamps[spec["task"]]) for run_id, spec in specs.items()]
+    for status in statuses:
+        if status.state == "done":  # what a power failure between result and clean-up left
+            sweep.run(status.run_id).checkpoint.unlink(missing_ok=True)
     todo = [status for status in statuses if status.state in RETRIES[request.retry]]
+    number = _submission(request, source, stamps, specs).save(sweep)
     if todo:
-        _execute(request, sweep, stamps, todo, total=len(statuses))
-    return finish(sweep, set(specs), stamps)
+        _execute(request, sweep, number, stamps, todo, total=len(statuses))
+    return finish(sweep, set(specs))
 
 
-def finish(sweep: SweepPaths, run_ids: set[str], stamps: Mapping[str, DataStamp]) -> ExitCode:
+def finish(sweep: SweepPaths, run_ids: set[str]) -> ExitCode:
     """Write the report, show the results and what is not complete, and choose the exit code for the runs `run_ids`."""
     from sweep.report import write_report
 
-    statuses = [status for status in survey(sweep, stamps or None) if status.run_id in run_ids]
-    report = write_report(sweep)
+    statuses = [status for status in survey(sweep) if status.run_id in run_ids]
     show.results(statuses)
     show.explain(statuses)
     number = counts(statuses)
     told = ", ".join(f"{count} {state}" for state, count in number.items())
-    show.console.print(
-        Text.assemble(f"\n{len(statuses)} runs: {told}\nreport: ", (str(report), "bold")), soft_wrap=True
-    )
-    if number.get("failed"):
-        return ExitCode.FAILED
-    return ExitCode.OK if number.get("done", 0) == len(statuses) else ExitCode.INCOMPLETE
+    show.console.print(f"\n{len(statuses)} runs: {told}")
+    code = exit_code(statuses)
+    # last, so that what came out is seen, and counts, also where the report cannot be written
+    try:
+        report = write_report(sweep)
+    except StorageError as error:
+        if code == ExitCode.OK:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        show.console.print(Text.assemble("report: ", (str(report), "bold")), soft_wrap=True)
+    return code
 
 
 def _execute(
     request: Request,
     sweep: SweepPaths,
+    number: int,
     stamps: Mapping[str, DataStamp],
     todo: Sequence[RunStatus],
     total: int,
 ) -> None:
     threads = max(status.spec["threads"] for status in todo)
     slots = request.slots or max(1, len(os.sched_getaffinity(0)) // threads)
-    submission = Submission(
-        runs=[status.run_id for status in todo],
-        data=dict(stamps),
-        data_dir=str(request.data_dir.expanduser().absolute()) if request.data_dir else None,
-        allow_unverified=request.allow_unverified,
-        plugins=[str(path.expanduser().absolute()) for path in request.plugins],
-    )
-    number = submission.save(sweep)
     complete = total - len(todo)
     already = f", {complete} already complete or left alone" if complete else ""
     show.console.print(f"{sweep.name}: {len(todo)} runs in {slots} slots{already}")
@@ -131,23 +132,32 @@ def _execute(
         engine.execute([status.spec for status in todo])
 
 
+def _submission(
+    request: Request, source: DataSource, stamps: Mapping[str, DataStamp], run_ids: Iterable[str]
+) -> Submission:
+    return Submission(
+        runs=list(run_ids),
+        data=dict(stamps),
+        data_dir=str(source.data_dir) if source.data_dir else None,
+        allow_unverified=request.allow_unverified,
+        plugins=[str(path.expanduser().absolute()) for path in request.plugins],
+    )
+
+
 def _prepare(runs: Sequence[Run], source: DataSource) -> dict[str, DataStamp]:
     """Have the data of every task ready before the first slot opens, and know its hash."""
-    from sweep.experiment import make_task
-
     stamps: dict[str, DataStamp] = {}
     for run in runs:
         if run.task in stamps:
             continue
-        with show.console.status(f"preparing the data of {run.task}"):
-            data = make_task(run).prepare(source)
+        with show.console.status(Text(f"preparing the data of {run.task}")):
+            data = prepared(run.task, run.options, source)
         stamps[run.task] = DataStamp(data.data_hash, data.data_verified, get_task(run.task).pipeline_version)
     return stamps
 
 
 def _show_plan(sweep: SweepPaths, runs: Sequence[Run]) -> None:
-    specs = ({"id": run.id, **run.model_dump(mode="json")} for run in runs)
-    statuses = [examine(sweep.run(spec["id"]), spec, None) for spec in specs]
+    statuses = [examine(sweep.run(run.id), run.listing(), None) for run in runs]
     for status in statuses:
         show.console.print(Text.assemble((f"{status.state:<12}", show.STYLES[status.state]), status.run_id))
     show.console.print(show.status_table(statuses))
@@ -172,6 +182,10 @@ def _only(texts: Sequence[str]) -> dict[str, list[str]]:
 
 
 def main() -> None:
+    # `python -m` looks for modules in the current folder first, where a folder `models` of the user's may lie
+    here = Path(sys.path[0]).resolve()
+    if here == Path.cwd() and here != Path(__file__).resolve().parents[1]:
+        del sys.path[0]
     from sweep.cli import launch_main
 
     launch_main()

@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from sweep.attempt import latest, record_end
 from sweep.catalog import DataStamp
+from sweep.errors import StorageError
 from sweep.exit_codes import BUSY, ExitCode
+from sweep.files import cannot_write
 from sweep.paths import SweepPaths
 from sweep.status import RunStatus, examine
 
@@ -72,8 +74,9 @@ class LocalEngine:
     def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
         """Execute the runs with these specifications.
 
-        A run that another launch holds is waited for, and begun if that one lets it fall. On KeyboardInterrupt the running ones
-        get SIGTERM, save themselves and are waited for; then KeyboardInterrupt goes on to the caller. A second one kills them.
+        A run that another launch holds is waited for, and begun if that one lets it fall. On KeyboardInterrupt, or an error of
+        the launcher's own, the running ones get SIGTERM, save themselves and are waited for; then it goes on to the caller. A
+        KeyboardInterrupt meanwhile kills them.
         """
         self._specs = {spec["id"]: spec for spec in specs}
         waiting = deque(self._specs)
@@ -90,13 +93,12 @@ class LocalEngine:
                 held = [*(slot.run_id for slot in self._running), *elsewhere]
                 self.display.tick([self._examine(run_id) for run_id in held], len(waiting))
                 time.sleep(_POLL_SECONDS)
-        except KeyboardInterrupt:
+        except BaseException:
             self._stop()
             raise
 
     def _start(self, run_id: str) -> None:
         run = self.sweep.run(run_id)
-        run.folder.mkdir(parents=True, exist_ok=True)
         threads = str(self._specs[run_id]["threads"])
         environment = os.environ | {
             "OMP_NUM_THREADS": threads,
@@ -107,7 +109,7 @@ class LocalEngine:
         # -P: a folder named `models` or `prune` where the user happens to be must not shadow the project's
         command = [sys.executable, "-P", "-m", "sweep.run", run_id, "--sweep", str(self.sweep.folder)]
         command += ["--submission", str(self.submission), *(["--again"] if self.again else [])]
-        with run.log.open("ab") as log:
+        with _opened(run.log) as log:
             # a session of its own: Ctrl-C is for the launcher, which passes it on in order
             process = subprocess.Popen(
                 command,
@@ -139,13 +141,10 @@ class LocalEngine:
         if claim and claim.content["pid"] == slot.process.pid:
             if claim.outcome:
                 return
-            if status < 0:
-                name = signal.Signals(-status).name
-                hint = " (out of memory?)" if name == "SIGKILL" else ""
-                outcome = "failed" if -status in _FATAL_FAULTS else "interrupted"
-                record_end(run, claim, outcome, f"killed by {name}{hint}", status)
-            else:
-                record_end(run, claim, "failed", f"exit status {status}, see {run.log}", status)
+            try:
+                record_end(run, claim, *_manner_of_death(status, run.log), status)
+            except StorageError as error:
+                self.display.note(f"{slot.run_id}: {error}")
         elif status != ExitCode.OK:
             self.display.note(f"{slot.run_id}: could not begin (exit status {status}), see {run.log}")
 
@@ -178,3 +177,20 @@ class LocalEngine:
                 slot.process.wait()
         for slot in self._running:
             self._record_silent_death(slot, slot.process.returncode)
+
+
+def _opened(log: Path) -> BinaryIO:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("ab")
+    except OSError as error:
+        raise cannot_write(log, error) from error
+
+
+def _manner_of_death(status: int, log: Path) -> tuple[str, str]:
+    """Outcome and error of an attempt whose process ended with `status` and did not say why."""
+    if status >= 0:
+        return "failed", f"exit status {status}, see {log}"
+    name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
+    hint = " (out of memory?)" if name == "SIGKILL" else ""
+    return "failed" if -status in _FATAL_FAULTS else "interrupted", f"killed by {name}{hint}"

@@ -4,7 +4,7 @@ results/<sweep>/grid.yaml             the grid, as resolved
                 runs.jsonl            its runs, one JSON object a line
                 submissions/<n>.json  what was launched, when, how, on which data
                 runs/<id>/            spec.json log.txt attempts/ checkpoint.pt mask.pt {result,layers,epochs}.parquet
-                report/               report.md tables/ plots/
+                report/               report.md plots/
 """
 
 import os
@@ -107,13 +107,15 @@ class SweepPaths:
     def plot(self, name: str) -> Path:
         return self.report / "plots" / name
 
-    def table(self, name: str) -> Path:
-        return self.report / "tables" / name
+
+def is_folder_name(name: str) -> bool:
+    """Whether files of that name are found again by patterns, commands and people."""
+    return bool(name) and not name.startswith((".", "-")) and "/" not in name and name.isprintable()
 
 
 def sweep_paths(name: str, results: Path | None = None) -> SweepPaths:
     """The paths of the sweep `name`, which must be usable as a folder name."""
-    if not name or name.startswith((".", "-")) or "/" in name or not name.isprintable():
+    if not is_folder_name(name):
         raise UsageError(f"sweep name {name!r} cannot be a folder name; give another with --name")
     return SweepPaths(results_root(results) / name)
 
@@ -121,7 +123,7 @@ def sweep_paths(name: str, results: Path | None = None) -> SweepPaths:
 def existing_sweep(name: str, results: Path | None = None) -> SweepPaths:
     """Like `sweep_paths`, for a sweep that has been launched."""
     paths = sweep_paths(name, results)
-    if not paths.grid.is_file():
+    if not (paths.grid.is_file() and paths.runs_list.is_file()):
         root = paths.folder.parent
         known = [p.parent.name for p in root.glob("*/grid.yaml")]
         raise UsageError(

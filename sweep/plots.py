@@ -1,5 +1,6 @@
 """Figures of the report."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ STYLE: dict[str, Any] = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "legend.frameon": False,
-    "svg.hashsalt": "prunesweep",  # the same figure gives the same file
 }
 
 
@@ -67,7 +67,8 @@ def metric_against_compression(
                     color=colour, marker=marker, markersize=7, markerfacecolor="none", linestyle=":", linewidth=1,
                     label=f"{pruner}, the paper",
                 )  # fmt: skip
-        seen = [value for summary in found.values() for value in summary.values] + list(paper.values())
+        measured = [value for summary in found.values() for value in summary.values]
+        seen = list(filter(math.isfinite, [*measured, *paper.values()])) or [0.0]
         margin = 0.05 * (max(seen) - min(seen)) or 1.0
         axes.set_ylim(min(seen) - margin, max(seen) + margin)
         axes.set_xlabel("compression c (density = 10$^{-c}$)")

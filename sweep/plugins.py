@@ -4,47 +4,50 @@ import importlib.util
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from traceback import extract_tb
 
-from sweep.errors import SweepError, UsageError
+from sweep.errors import SweepError, UsageError, in_one_line
 
 
 def load_plugins(paths: Iterable[Path]) -> None:
-    """Import each file once, as a module named after it; its decorated tasks and pruners are then known.
+    """Import each file once, as a module `plugin_<its name>`; its decorated tasks and pruners are then known.
 
     Raises:
-        UsageError: no such file, a name that is taken by another module, or the file raises while it is imported.
+        UsageError: no such file, a second one of the same name, or the file raises while it is imported.
     """
     for path in paths:
         path = path.expanduser().absolute()
-        loaded = sys.modules.get(path.stem)
-        if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+        # the prefix keeps a file `random.py` from standing in for the module that others mean
+        name = f"plugin_{path.stem}"
+        loaded = sys.modules.get(name)
+        if loaded is not None and loaded.__file__ == str(path):
             continue
-        if loaded is not None or path.suffix != ".py":
-            raise UsageError(f"plug-in {path}: needs a name of its own ending in .py; rename the file")
+        if loaded is not None:
+            raise UsageError(f"plug-in {path}: {loaded.__file__} has the same name; rename one of them")
+        if path.suffix != ".py":
+            raise UsageError(f"plug-in {path}: its name must end in .py; rename the file")
         if not path.is_file():
             raise UsageError(f"plug-in {path}: no such file")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
+        spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
+        sys.modules[name] = module
+        if str(path.parent) not in sys.path:  # what lies beside it can be imported, last of all
+            sys.path.append(str(path.parent))
         try:
             spec.loader.exec_module(module)
         except SweepError as error:
+            del sys.modules[name]
             raise UsageError(f"plug-in {path}: {error}") from error
-        except Exception as error:
-            line = _line_in(path, error)
-            raise UsageError(f"plug-in {path}{line}: {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:
+            del sys.modules[name]
+            raise UsageError(f"plug-in {path}{line_in(path, error)}: {in_one_line(error)}") from error
 
 
-def _line_in(path: Path, error: BaseException) -> str:
+def line_in(path: Path, error: BaseException) -> str:
     """`", line N"` for the last line of `path` on the way to `error`."""
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and error.filename == str(path):
         return f", line {error.lineno}"
-    number = None
-    trace = error.__traceback__
-    while trace:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            number = trace.tb_lineno
-        trace = trace.tb_next
-    return f", line {number}" if number else ""
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f", line {lines[-1]}" if lines else ""

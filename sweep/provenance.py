@@ -19,6 +19,17 @@ def code() -> dict[str, Any]:
     return {"git_sha": sha, "git_dirty": None if changes is None else bool(changes)}
 
 
+def joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """`code()` of a run that went on under other code than it began with: every commit, in order; dirty if any was."""
+    shas = [sha for sha in (before["git_sha"], now["git_sha"]) if sha]
+    if len(shas) == 2:
+        shas = [*before["git_sha"].split(","), now["git_sha"]]
+    return {
+        "git_sha": ",".join(dict.fromkeys(shas)) or None,
+        "git_dirty": bool(before["git_dirty"] or now["git_dirty"]) if shas else None,
+    }
+
+
 def machine() -> dict[str, Any]:
     """Versions, host and processors, as the result row has them. Imports torch."""
     import torch
@@ -30,7 +41,6 @@ def machine() -> dict[str, Any]:
         "host": socket.gethostname(),
         "cpu": _cpu(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
 

@@ -145,14 +145,20 @@ def _verdicts(
     if rows[0]["train_accuracy"] is not None:
         sources["training accuracy"] = cells(rows, "train_accuracy", pruners)
     for name, found in sources.items():
-        both = [(key, value, found[key]) for key, value in published.metric.items() if key in found]
+        # the dense network is one cell, whatever pruner it stands under
+        dense = [key for key in published.metric if key[1] == 0 and key in found][1:]
+        both = [
+            (k, value, found[k]) for k, value in published.metric.items() if k in found and k not in dense
+        ]
         testable = [(key, value, s.mean, s.half_width) for key, value, s in both if s.half_width is not None]
         inside = [_cell(key) for key, value, mean, half in testable if abs(value - mean) <= half]
         gaps = [value - summary.mean for _, value, summary in both]
         if gaps:
+            outside = [_cell(key) for key, *_ in testable if _cell(key) not in inside]
             lines.append(
                 f"- {metric.capitalize()} ({published.metric_table}) against our {name}: {len(inside)} of {len(testable)} cells "
-                f"lie inside our 95 % interval{_listed(inside)}; the paper minus ours is {min(gaps):+.2f} to {max(gaps):+.2f}."
+                f"reproduced, lying inside our 95 % interval{_listed(inside)}; not reproduced: {len(outside)}{_listed(outside)}; "
+                f"the paper minus ours is {min(gaps):+.2f} to {max(gaps):+.2f}."
             )
     lines.append(
         "- The paper ran each cell once and gives no spread, so a difference inside our interval is not evidence of one."

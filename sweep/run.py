@@ -6,9 +6,10 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from sweep import streams
 from sweep.attempt import Attempt, Busy
 from sweep.catalog import Submission, latest_submission, read_runs
-from sweep.errors import SweepError, UsageError, nearest
+from sweep.errors import SweepError, UsageError, in_one_line, nearest
 from sweep.exit_codes import BUSY, ExitCode
 from sweep.paths import RunPaths, SweepPaths
 from sweep.plugins import load_plugins
@@ -56,7 +57,7 @@ def execute(
     stop.install()
     try:
         if complete() and not again:  # it was finished between the look and the claim
-            attempt.end("done")
+            attempt.end("done", None, ExitCode.OK)
             return ExitCode.OK
         _set_aside(paths, attempt.number, again)
         # the imports cost more than all of the above
@@ -74,21 +75,28 @@ def execute(
         source = DataSource.from_env(submission.data_dir, submission.allow_unverified)
         log(f"attempt {attempt.number} of {run_id}")
         row = run_one(run, paths, source, attempt, stop, sweep=sweep.name, plugins=plugins, log=log)
+        stop.ignore()
         log(f"done: {row['metric']} {row['test_metric']:.2f}")
-        attempt.end("done")
+        attempt.end("done", None, ExitCode.OK)
         return ExitCode.OK
     except Stopped as stopped:
+        stop.ignore()
+        if complete():  # the signal came when there was nothing left to do
+            attempt.end("done", None, ExitCode.OK)
+            return ExitCode.OK
         log(f"stopped by {stopped}")
-        attempt.end("interrupted", f"stopped by {stopped}")
-        return ExitCode.INTERRUPTED if str(stopped) == "SIGINT" else ExitCode.INCOMPLETE
+        code = ExitCode.INTERRUPTED if str(stopped) == "SIGINT" else ExitCode.INCOMPLETE
+        attempt.end("interrupted", f"stopped by {stopped}", code)
+        return code
     except SweepError as error:
+        stop.ignore()
         log(f"error: {error}")
-        attempt.end("failed", str(error))
+        attempt.end("failed", str(error), ExitCode.FAILED)
         return ExitCode.FAILED
     except Exception as error:
+        stop.ignore()
         traceback.print_exc()
-        last_line = traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
-        attempt.end("failed", last_line)
+        attempt.end("failed", in_one_line(error), ExitCode.FAILED)
         return ExitCode.FAILED
 
 
@@ -121,10 +129,11 @@ def main() -> int:
     )
     parser.add_argument("--again", action="store_true", help="make it anew although it is complete")
     arguments = parser.parse_args()
+    streams.install()
     sweep = SweepPaths(arguments.sweep.absolute())
     try:
         number = arguments.submission
-        submission = Submission.read(sweep, number) if number else latest_submission(sweep)
+        submission = Submission.read(sweep, number) if number else latest_submission(sweep, arguments.run_id)
         return execute(sweep, arguments.run_id, submission, again=arguments.again, log=_log)
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)

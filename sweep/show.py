@@ -1,6 +1,5 @@
 """What the terminal shows: progress while runs go on, tables afterwards."""
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +24,8 @@ STYLES: dict[State, str] = {
     "unknown": "yellow",
 }
 
-console = Console(highlight=False)
+# no markup: a name such as `[bold]` is a name
+console = Console(highlight=False, markup=False)
 
 
 def make_display(total: int, slots: int) -> "LiveDisplay | PlainDisplay":
@@ -155,7 +155,8 @@ def explain(statuses: Sequence[RunStatus]) -> None:
         members = [status for status in statuses if status.state == state]
         if not members:
             continue
-        console.print(Text.assemble("\n", (state, STYLES[state]), (f": {STATES[state]}", "dim")))
+        meaning = Text.assemble("\n", (state, STYLES[state]), (f": {STATES[state]}", "dim"))
+        console.print(meaning, soft_wrap=True)
         for status in members[:20]:
             console.print(Text(f"  {status.run_id}  {_detail(status)}"), soft_wrap=True)
         if len(members) > 20:
@@ -211,8 +212,3 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def fail(message: str) -> None:
-    """Print a one-line error to stderr."""
-    print(f"error: {message}", file=sys.stderr, flush=True)

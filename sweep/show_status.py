@@ -10,7 +10,7 @@ from rich.table import Table
 from sweep import show
 from sweep.exit_codes import ExitCode
 from sweep.paths import SweepPaths, existing_sweep
-from sweep.status import counts, survey
+from sweep.status import counts, exit_code, survey
 
 _WATCH_SECONDS = 2.0
 
@@ -28,8 +28,9 @@ def show_status(name: str, results: Path | None, *, as_json: bool, watch: bool) 
                     "state": status.state,
                     "detail": status.detail,
                     "attempts": status.attempts,
+                    "exit_status": status.exit_status,
                 }
-                print(json.dumps(line | {"progress": dict(status.progress)}, ensure_ascii=False), flush=True)
+                print(json.dumps(line | {"progress": dict(status.progress)}), flush=True)
         else:
             if watch and show.console.is_terminal:
                 show.console.clear()
@@ -37,9 +38,7 @@ def show_status(name: str, results: Path | None, *, as_json: bool, watch: bool) 
         if not (watch and number.get("running")):
             break
         time.sleep(_WATCH_SECONDS)
-    if number.get("failed"):
-        return ExitCode.FAILED
-    return ExitCode.OK if number.get("done", 0) == len(statuses) else ExitCode.INCOMPLETE
+    return exit_code(statuses)
 
 
 def _print_tables(sweep: SweepPaths, statuses: Sequence[show.RunStatus]) -> None:

@@ -9,10 +9,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sweep.errors import UsageError, nearest
+from sweep.paths import is_folder_name
 from sweep.tasks import get_task
 
 DENSE = "dense"
 """The pruner of a run that prunes nothing: at compression 0 all pruners are the same run."""
+
+_LISTED = {"task": "tasks", "pruner": "pruners", "compression": "compressions", "seed": "seeds"}
+"""Fields that are no keys of a grid, and the lists there that they come from."""
 
 
 class Run(BaseModel):
@@ -82,6 +86,10 @@ class Run(BaseModel):
         differing = {k: v for k, v in own.items() if k not in coordinates and v != _plain(defaults[k])}
         return {k: own[k] for k in coordinates} | differing
 
+    def listing(self) -> dict[str, Any]:
+        """The specification with its id, in plain values, as files have it."""
+        return {"id": self.id, **self.model_dump(mode="json")}
+
     @cached_property
     def id(self) -> str:
         """Readable coordinates and a short hash of `science()`. A field added later with a default leaves old ids as they are."""
@@ -106,6 +114,8 @@ class Run(BaseModel):
                 options[key] = value
             elif key in cls.model_fields and key not in ("task", "pruner", "compression", "seed", "options"):
                 fields[key] = value
+            elif key in _LISTED:
+                raise UsageError(f"unknown key {key!r} for task {task!r}: the grid lists {_LISTED[key]}")
             else:
                 hint = nearest(key, [*settable_fields(), *known_options])
                 raise UsageError(f"unknown key {key!r} for task {task!r}{hint}")
@@ -113,11 +123,12 @@ class Run(BaseModel):
             pruner = DENSE
             for name in ("scope", "iterations", "schedule", "shuffle", "invert"):
                 fields.pop(name, None)
+            fields |= {name: kind.defaults[name] for name in ("score_samples", "score_batch_size")}
         else:
             check_pruner(pruner)
         try:
             resolved = kind.Options(**options).model_dump(mode="json")
-            return cls(
+            run = cls(
                 task=task,
                 pruner=pruner,
                 compression=float(compression),
@@ -127,6 +138,9 @@ class Run(BaseModel):
             )
         except ValidationError as error:
             raise UsageError(f"task {task!r}: {one_line(error)}") from None
+        if not is_folder_name(run.id):
+            raise UsageError(f"run {run.id!r} cannot be a folder name; rename its task or pruner")
+        return run
 
 
 def settable_fields() -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sweep.attempt import latest, liveness, read_progress
 from sweep.catalog import DataStamp, current_data, read_runs
 from sweep.errors import SweepError
+from sweep.exit_codes import ExitCode
 from sweep.paths import RunPaths, SweepPaths
 from sweep.spec import DENSE
 from sweep.store import NewerSchema, read_result
@@ -19,9 +20,9 @@ STATES: dict[State, str] = {
     "running": "an attempt is alive",
     "pending": "never begun",
     "interrupted": "stopped, killed or lost; the launch command goes on from its checkpoint",
-    "failed": "ended with an error; --retry failed tries again",
+    "failed": "ended with an error (`sweep logs NAME --failed` shows more); --retry failed tries again",
     "stale": "its result is of other data or another pipeline version, or damaged; the launch command runs it again",
-    "unknown": "silent on another machine, too short a time to call it lost",
+    "unknown": "silent on another machine for too short a time to be lost, or its result is of a newer prunesweep",
 }
 
 
@@ -34,6 +35,7 @@ class RunStatus:
     state: State
     detail: str = ""
     attempts: int = 0
+    exit_status: int | None = None
     progress: Mapping[str, Any] = field(default_factory=dict)
     row: Mapping[str, Any] | None = None
 
@@ -75,9 +77,10 @@ def examine(run: RunPaths, spec: Mapping[str, Any], stamp: DataStamp | None) -> 
         return status("pending")
     if life == "unknown":
         return status("unknown", f"no heartbeat from {claim.content.get('host')} for over a minute")
+    ended = {"exit_status": claim.content.get("exit_status")}
     if claim.outcome == "failed":
-        return status("failed", claim.content.get("error") or "")
-    return status("interrupted", claim.content.get("error") or "killed without a word")
+        return status("failed", claim.content.get("error") or "", **ended)
+    return status("interrupted", claim.content.get("error") or "killed without a word", **ended)
 
 
 def staleness(row: Mapping[str, Any], stamp: DataStamp | None) -> str:
@@ -101,3 +104,11 @@ def pruners_of(statuses: Iterable[RunStatus], task: str) -> list[str]:
     """The pruners of a task's runs in the grid's order; `dense` only where it is alone."""
     names = list(dict.fromkeys(status.spec["pruner"] for status in statuses if status.spec["task"] == task))
     return [name for name in names if name != DENSE] or names
+
+
+def exit_code(statuses: Iterable[RunStatus]) -> ExitCode:
+    """What a command about these runs ends with."""
+    states = {status.state for status in statuses}
+    if "failed" in states:
+        return ExitCode.FAILED
+    return ExitCode.OK if states <= {"done"} else ExitCode.INCOMPLETE

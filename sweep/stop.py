@@ -24,9 +24,16 @@ class Stop:
         for number in self.SIGNALS:
             signal.signal(number, self._handle)
 
+    def ignore(self) -> None:
+        """Heed no further signal: how the run ended is decided and has only to be written down."""
+        for number in self.SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.requested = signal.Signals(number).name
-        if not self._deferred:
+        first = self.requested is None
+        self.requested = self.requested or signal.Signals(number).name
+        # a second signal must not break into what the first one began
+        if first and not self._deferred:
             raise Stopped(self.requested)
 
     @contextmanager

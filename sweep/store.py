@@ -1,6 +1,5 @@
 """The Parquet schemas of what a run leaves behind, writing them atomically, and reading sweeps back."""
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,6 @@ SCHEMA_VERSION = 1
 class NewerSchema(UsageError):
     """A file written by a newer prunesweep: not to be read, and not to be overwritten."""
 
-
-_log = logging.getLogger(__name__)
 
 _UTC = pa.timestamp("us", tz="UTC")
 
@@ -48,7 +45,7 @@ RESULT = _schema(
         ("score_samples", pa.int64(), ""),
         ("score_batch_size", pa.int64(), ""),
         ("scope", pa.string(), ""),
-        ("iterations", pa.int64(), "pruning iterations done"),
+        ("iterations", pa.int64(), "pruning iterations"),
         ("schedule", pa.string(), ""),
         ("shuffle", pa.bool_(), ""),
         ("invert", pa.bool_(), ""),
@@ -63,7 +60,7 @@ RESULT = _schema(
         ("train_loss", pa.float64(), "over all training rows after the last epoch"),
         ("density_asked", pa.float64(), "10 ** -compression"),
         ("density", pa.float64(), "kept / prunable"),
-        ("kept", pa.int64(), "weights kept, floor(density_asked * prunable)"),
+        ("kept", pa.int64(), "weights kept: floor(density_asked * prunable), at scope layer of each layer"),
         ("prunable", pa.int64(), "weights that could be pruned"),
         ("parameters", pa.int64(), "all parameters of the model"),
         (
@@ -89,7 +86,11 @@ RESULT = _schema(
             "weights on a live path / prunable; null where the network has no linear form",
         ),
         ("empty_layers", pa.int64(), "layers that kept nothing"),
-        ("dead_units", pa.int64(), "units without a live input or without a live output"),
+        (
+            "dead_units",
+            pa.int64(),
+            "dead inputs plus dead outputs of all layers: a unit between two layers counts in both",
+        ),
         ("layer_collapse", pa.bool_(), "some layer is empty while others are not"),
         (
             "mask_effective",
@@ -118,7 +119,11 @@ RESULT = _schema(
         ("resumed", pa.int64(), "times that it went on from a checkpoint"),
         ("started_at", _UTC, "start of the attempt that finished"),
         ("finished_at", _UTC, ""),
-        ("git_sha", pa.string(), "of the code; null outside a checkout"),
+        (
+            "git_sha",
+            pa.string(),
+            "of the code when the run began; every one, if it was resumed under another; null outside a checkout",
+        ),
         ("git_dirty", pa.bool_(), ""),
         ("plugins", pa.string(), "name and SHA-256 of each plug-in, as JSON"),
         ("prunesweep_version", pa.string(), ""),
@@ -170,8 +175,11 @@ def write_rows(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]])
     for row in rows:
         if unknown := set(row) ^ set(schema.names):
             raise KeyError(f"{path.name}: row and schema differ in {sorted(unknown)}")
+    content = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), content)
+    # written by Python, since pyarrow takes no path that is not UTF-8
     with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
+        temporary.write_bytes(content.getvalue())
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
@@ -182,9 +190,7 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         NewerSchema: written by a newer prunesweep.
     """
     try:
-        # one handle: a file replaced in between is still read whole
-        with pq.ParquetFile(path) as file:
-            table = file.read()
+        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read()
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
@@ -219,32 +225,3 @@ def read_result(path: Path) -> dict[str, Any] | None:
     if len(rows) != 1:
         raise SweepError(f"{path}: {len(rows)} rows instead of one")
     return rows[0]
-
-
-def load(path: str | Path, table: str = "result") -> pa.Table:
-    """Read the results of one sweep, or of every sweep below a folder.
-
-    Args:
-        path: a sweep's folder, or a folder of sweeps (`results`).
-        table: `"result"` (a row a run), `"epochs"` or `"layers"`.
-
-    Returns:
-        pyarrow.Table with the columns of `RESULT`, `EPOCHS` or `LAYERS`, ordered by run folder. Files that are not whole or not
-        the project's are left out and named in a warning of the logger `sweep.store`.
-
-    Raises:
-        UsageError: no such folder, or nothing in it has been launched.
-    """
-    schema = {"result": RESULT, "epochs": EPOCHS, "layers": LAYERS}[table]
-    folder = Path(path).expanduser()
-    sweeps = [folder] if (folder / "runs").is_dir() else sorted(p.parent for p in folder.glob("*/runs"))
-    if not sweeps:
-        raise UsageError(f"no sweep in {folder}; give a sweep's folder or the folder that holds them")
-    tables = [schema.empty_table()]
-    for sweep in sweeps:
-        for file in sorted(sweep.glob(f"runs/*/{table}.parquet")):
-            try:
-                tables.append(read_table(file, schema))
-            except SweepError as error:
-                _log.warning("left out: %s", error)
-    return pa.concat_tables(tables)

@@ -112,7 +112,7 @@ def train(
             if saving:
                 save()
                 stop.raise_if_requested()
-        metrics = task.evaluate(model, data.test, run.eval_batch_size)
+        metrics = task.measure(model, data.test, run.eval_batch_size)
         at.evaluate_seconds += time.perf_counter() - began
         at.history.append(
             {

@@ -2,6 +2,6 @@
 
 from sweep.tasks import ag_news, toy  # registers the built-in tasks
 from sweep.tasks.base import Task
-from sweep.tasks.registry import TASKS, get_task, task
+from sweep.tasks.registry import TASKS, get_task, prepared, task
 
-__all__ = ["TASKS", "Task", "ag_news", "get_task", "task", "toy"]
+__all__ = ["TASKS", "Task", "ag_news", "get_task", "prepared", "task", "toy"]

@@ -60,6 +60,25 @@ class Task(ABC):
     def evaluate(self, model: nn.Module, split: Split, batch_size: int) -> dict[str, float]:
         """The metric and the mean `loss` over `split`, in eval mode; the model's mode is as before afterwards."""
 
+    def measure(self, model: nn.Module, split: Split, batch_size: int) -> dict[str, float]:
+        """What `evaluate` gives, as plain floats.
+
+        Raises:
+            UsageError: it gives no `loss` or not the task's metric, or something that is no number.
+        """
+        found = self.evaluate(model, split, batch_size)
+        for name in (self.metric, "loss"):
+            if name not in found:
+                raise UsageError(
+                    f"task {self.name!r}: evaluate() returned {sorted(found)} without {name!r}; add it"
+                )
+        try:
+            return {name: float(value) for name, value in found.items()}
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"task {self.name!r}: evaluate() returned something that is no number ({error})"
+            ) from error
+
     def score_rows(self, split: Split, samples: int, generator: Generator) -> Tensor:
         """Rows for pruning scores: `samples` different ones, int64, by default drawn evenly from all.
 

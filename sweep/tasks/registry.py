@@ -1,9 +1,13 @@
 """The tasks by name."""
 
-from collections.abc import Callable
-from typing import TypeVar
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 
-from sweep.errors import UsageError, nearest
+from sweep.data import Dataset, DataSource
+from sweep.errors import DataError, SweepError, UsageError, in_one_line, nearest
+from sweep.plugins import line_in
 from sweep.tasks.base import Task
 
 TASKS: dict[str, type[Task]] = {}
@@ -40,3 +44,22 @@ def get_task(name: str) -> type[Task]:
     if name not in TASKS:
         raise UsageError(f"unknown task {name!r}{nearest(name, TASKS)}; known: {', '.join(sorted(TASKS))}")
     return TASKS[name]
+
+
+def prepared(name: str, options: Mapping[str, Any], source: DataSource) -> Dataset:
+    """The data of the task `name` with `options`, where a mistake of a task of one's own must not be a traceback.
+
+    Raises:
+        UsageError: there is no such task.
+        DataError: as `Task.prepare`; or the task raised something else, which is named with the line of the task's file.
+    """
+    kind = get_task(name)
+    try:
+        return kind(kind.Options(**options)).prepare(source)
+    except (SweepError, OSError):
+        raise
+    except Exception as error:
+        file = inspect.getfile(kind)
+        raise DataError(
+            f"task {name!r} ({file}{line_in(Path(file), error)}): {in_one_line(error)}"
+        ) from error

@@ -49,10 +49,17 @@ def test_settings_of_the_command_line_win_over_the_file():
     )
     assert {(r.epochs, r.lr) for r in expand(g.with_settings({"epochs": 1, "lr": 0.7}))} == {(1, 0.7)}
     assert {(r.epochs, r.lr) for r in expand(g.with_settings({"toy.epochs": 1, "toy.lr": 0.7}))} == {(1, 0.7)}
-    with pytest.raises(
-        UsageError, match=r"--set tov.epochs: grid 'g' has no task 'tov' \(did you mean 'toy'\?\)"
-    ):
-        g.with_settings({"tov.epochs": 1})
+    # one for a task leaves the keys of pruners to the other tasks
+    assert g.with_settings({"toy.lr": 0.7}).pruners == g.pruners
+    with pytest.raises(UsageError, match=r"set tov.epochs: grid 'g' has no task 'tov' \(did you mean 'toy'\?\)"):
+        expand(g.with_settings({"tov.epochs": 1}))
+
+
+def test_what_is_set_for_a_pruner_does_not_split_the_dense_runs():
+    g = grid(pruners={"random": {}, "grasp": {"score_samples": 80, "epochs": 9}}, seeds=[0])
+    dense, random, grasp = expand(g)
+    assert (dense.pruner, dense.compression, dense.epochs) == ("dense", 0, random.epochs)
+    assert (grasp.score_samples, grasp.epochs) == (80, 9)
 
 
 def test_a_dumped_grid_is_read_back():

@@ -10,6 +10,7 @@ import pytest
 
 from sweep import store
 from sweep.errors import SweepError, UsageError
+from sweep.loading import load
 
 
 def result_row(**values):
@@ -62,15 +63,15 @@ def test_load_reads_a_sweep_or_many_and_names_what_it_leaves_out(tmp_path, caplo
     foreign.parent.mkdir()
     pq.write_table(pa.table({"run_id": ["e"]}), foreign)
     with caplog.at_level(logging.WARNING):
-        assert store.load(tmp_path)["run_id"].to_pylist() == ["a", "b", "c"]
+        assert load(tmp_path)["run_id"].to_pylist() == ["a", "b", "c"]
     assert [str(truncated) in caplog.text, str(foreign) in caplog.text, str(whole) in caplog.text] == [
         True,
         True,
         False,
     ]
-    assert store.load(tmp_path / "one").schema.names == store.RESULT.names
+    assert load(tmp_path / "one").schema.names == store.RESULT.names
     with pytest.raises(UsageError, match="no sweep in"):
-        store.load(tmp_path / "one" / "runs")
+        load(tmp_path / "one" / "runs")
 
 
 def test_an_older_file_gets_nulls_for_what_it_lacks(tmp_path):
