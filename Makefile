@@ -44,7 +44,9 @@ $(VENV)/.built: $(VENV)/.torch pyproject.toml setup.py $(wildcard csrc/*)
 
 $(VENV)/.dev: $(VENV)/.built
 	@echo "installing the test tools"
-	@$(PIP) --no-build-isolation --editable '.[dev]'
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"], sep="\n")' \
+		> $(VENV)/dev-requirements.txt
+	@$(PIP) --requirement $(VENV)/dev-requirements.txt
 	@touch $@
 
 # What pip cannot install. Names the missing thing and the Debian package that has it.
