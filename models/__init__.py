@@ -1,5 +1,7 @@
 """Models as plain PyTorch modules: linear layers are `nn.Linear`, so that pruning can find and swap them."""
 
+from models.decode import translate
+from models.seq2seq import Seq2SeqTransformer, load_torch
 from models.text_classifier import TextClassificationModel
 
-__all__ = ["TextClassificationModel"]
+__all__ = ["Seq2SeqTransformer", "TextClassificationModel", "load_torch", "translate"]

@@ -33,7 +33,7 @@ class Dropout(LinearForm):
         if not self.training or self.in_linear_form or self._dropped == 0:
             return x
         # one draw of the generator, which is what costs, gives four elements their bits
-        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        words = torch.randint(-(2**63), 2**63 - 1, ((x.numel() + 3) // 4,), device=x.device)
         bits = words.view(torch.int16)[: x.numel()].view(x.shape)
         kept = bits >= self._dropped - _LEVELS // 2
         return torch.where(kept, x * (_LEVELS / (_LEVELS - self._dropped)), 0)

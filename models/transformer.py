@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from models.attention import CrossAttention, SelfAttention
 from models.dropout import Dropout
@@ -79,10 +80,10 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(d_model, heads, ffn, dropout) for _ in range(layers))
         self.norm = LayerNorm(d_model)
 
-    def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
-        """Return the memory, [B, S, d_model]; `allowed` as in `SelfAttention`."""
+    def forward(self, x: Tensor, allowed: Tensor, recompute: bool = False) -> Tensor:
+        """Return the memory, [B, S, d_model]; `allowed` as in `SelfAttention`, `recompute` as in `Seq2SeqTransformer.loss`."""
         for layer in self.layers:
-            x = layer(x, allowed)
+            x = checkpoint(layer, x, allowed, use_reentrant=False) if recompute else layer(x, allowed)
         return self.norm(x)
 
 
@@ -106,8 +107,20 @@ class Decoder(nn.Module):
         keys_values: Sequence[tuple[Tensor, ...]],
         memory_allowed: Tensor,
         caches: Sequence[KeyValueCache] | None = None,
+        recompute: bool = False,
     ) -> Tensor:
-        """Return [B, T, d_model]; masks, keys and values, and one cache for each layer, as in `models.attention`."""
+        """Return [B, T, d_model].
+
+        Args:
+            x, allowed, memory_allowed: as in `models.attention`.
+            keys_values: what `keys_values` returned for the memory.
+            caches: one for each layer, if earlier positions were decoded before.
+            recompute: as in `Seq2SeqTransformer.loss`; not together with caches.
+        """
         for index, layer in enumerate(self.layers):
-            x = layer(x, allowed, keys_values[index], memory_allowed, caches[index] if caches else None)
+            inputs = (x, allowed, keys_values[index], memory_allowed)
+            if recompute:
+                x = checkpoint(layer, *inputs, use_reentrant=False)
+            else:
+                x = layer(*inputs, caches[index] if caches else None)
         return self.norm(x)

@@ -363,8 +363,6 @@ def test_a_retry_touches_nothing_but_the_failed(faulty):
     work, command, _ = faulty
     ids = {name.split("-")[1]: name for name in work.run_ids()}
     kept = work.paths().run(ids["random"]).result.stat()
-    again = work(*command)
-    assert (again.returncode, "start" in again.stdout) == (1, False)
     again = work(*command, "--retry", "failed", "--only", "pruner=magnitude")
     assert again.returncode == 1
     assert re.search(FAULTS["magnitude"], again.stdout)
@@ -373,6 +371,25 @@ def test_a_retry_touches_nothing_but_the_failed(faulty):
     }
     assert numbers == dict.fromkeys(ids, 1) | {"magnitude": 2}
     assert work.paths().run(ids["random"]).result.stat() == kept
+
+
+@pytest.mark.usefixtures("registries")
+def test_without_retry_failed_runs_stay_as_they_are(faulty, command):
+    work, arguments, _ = faulty
+    code, out, err = command("launch", "--results", work.results, *arguments)
+    assert (code, err, "start" in out) == (1, "", False)
+    assert "6 runs: 1 done, 5 failed" in out
+
+
+def test_a_user_without_a_home_folder(command, tmp_path, monkeypatch):
+    write_grid(tmp_path)
+    for name in ("HOME", "XDG_CACHE_HOME", "SWEEP_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 123456789)  # who has no entry in the password file
+    refused(
+        command("launch", "--local", "--grid", "grid.yaml"), r"no home folder .*; set SWEEP_CACHE to a folder"
+    )
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_compression_that_keeps_nothing_and_tasks_that_break_in_the_run(work, tmp_path):

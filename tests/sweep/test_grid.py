@@ -51,7 +51,9 @@ def test_settings_of_the_command_line_win_over_the_file():
     assert {(r.epochs, r.lr) for r in expand(g.with_settings({"toy.epochs": 1, "toy.lr": 0.7}))} == {(1, 0.7)}
     # one for a task leaves the keys of pruners to the other tasks
     assert g.with_settings({"toy.lr": 0.7}).pruners == g.pruners
-    with pytest.raises(UsageError, match=r"set tov.epochs: grid 'g' has no task 'tov' \(did you mean 'toy'\?\)"):
+    with pytest.raises(
+        UsageError, match=r"set tov.epochs: grid 'g' has no task 'tov' \(did you mean 'toy'\?\)"
+    ):
         expand(g.with_settings({"tov.epochs": 1}))
 
 

@@ -16,8 +16,10 @@ import yaml
 from conftest import Workplace
 
 import sweep
-from sweep.attempt import latest
-from sweep.catalog import current_data
+from sweep.attempt import latest, process_start
+from sweep.catalog import current_data, read_runs
+from sweep.local import LocalEngine
+from sweep.show import PlainDisplay
 from sweep.status import survey
 
 LONG = {"epochs": 10**6}  # far more than the tests let happen
@@ -227,29 +229,74 @@ def test_a_run_that_is_running_or_may_be_is_not_begun_again(motley):
         assert latest(work.paths().run(ids[key])).number == 1
 
 
-def test_runs_that_die_are_reported_with_the_signal(work, grid):
-    """Killed, as when memory runs out: to be gone on with. A fault of the program: failed."""
-    path = grid(tasks={"toy": LONG}, pruners=["random", "magnitude"])
-    launch = work.start("--grid", path, "--local", "--slots", 2)
+def write_grid(folder, pruners, **settings):
+    path = folder / "grid.yaml"
+    fields = {"tasks": {"toy": settings}, "pruners": pruners, "compressions": [1], "seeds": [0]}
+    path.write_text(yaml.safe_dump(fields, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def deaths(tmp_path_factory, token_cache):
+    """A launch of two runs that are killed, watched by `sweep status --watch`: the workplace, both processes and their output."""
+    folder = tmp_path_factory.mktemp("deaths")
+    work = Workplace(folder / "results", {"SWEEP_CACHE": str(token_cache)})
+    grid = write_grid(folder, ["random", "magnitude"], **LONG)
+    launch = work.start("--grid", grid, "--local", "--slots", 2)
     wait_for(lambda: len(list(work.results.glob("grid/runs/*/attempts/0001.live"))) == 2)
     watch = work.start("status", "grid", "--watch", module="sweep.cli")
     assert watch.stdout.readline().startswith("grid ")
-    random, magnitude = work.run_ids()
-    for run_id, number in ((random, signal.SIGKILL), (magnitude, signal.SIGSEGV)):
+    for run_id, number in zip(work.run_ids(), (signal.SIGKILL, signal.SIGSEGV), strict=True):
         os.kill(latest(work.paths().run(run_id)).content["pid"], number)
-    out, _ = launch.communicate(timeout=60)
-    assert launch.returncode == 1
+    return work, (launch, *launch.communicate(timeout=60)), (watch, *watch.communicate(timeout=60))
+
+
+def test_runs_that_die_are_reported_with_the_signal(deaths):
+    """Killed, as when memory runs out: to be gone on with. A fault of the program: failed."""
+    work, (launch, out, err), _ = deaths
+    random, magnitude = work.run_ids()
+    assert (launch.returncode, err) == (1, "")
     assert f"interrupted {random}  killed by SIGKILL (out of memory?)" in out
     assert f"failed {magnitude}  killed by SIGSEGV" in out
     found = [(status.run_id, status.state, status.exit_status) for status in survey(work.paths())]
     assert found == [(random, "interrupted", -9), (magnitude, "failed", -11)]
-    # which ends by itself, now that nothing runs
-    last = watch.communicate(timeout=60)[0].rpartition("grid  (")[2]
-    assert (watch.returncode, "killed by SIGKILL" in last) == (1, True)
 
 
-def test_two_launches_at_once_execute_every_run_once(work, grid):
-    path = grid()
+def test_watching_ends_when_nothing_runs(deaths):
+    _, _, (watch, out, err) = deaths
+    assert (watch.returncode, err) == (1, "")
+    last = out.rpartition("grid  (")[2]
+    assert "killed by SIGKILL" in last
+    assert "running" not in last
+
+
+class BrokenDisplay(PlainDisplay):
+    """Raises as soon as a run trains."""
+
+    def tick(self, running, waiting):
+        if any(status.progress.get("epoch") for status in running):
+            raise RuntimeError("the launcher broke")
+
+
+def test_a_launcher_that_breaks_leaves_no_run_behind(deaths, monkeypatch):
+    work, _, _ = deaths
+    run_id = work.run_ids()[0]
+    monkeypatch.setenv("SWEEP_CACHE", work.environment["SWEEP_CACHE"])
+    engine = LocalEngine(work.paths(), 1, current_data(work.paths()), 1, BrokenDisplay(1))
+    with pytest.raises(RuntimeError, match="the launcher broke"):
+        engine.execute([read_runs(work.paths())[run_id]])
+    attempt = latest(work.paths().run(run_id))
+    assert (attempt.number, attempt.outcome, attempt.content["error"]) == (
+        2,
+        "interrupted",
+        "stopped by SIGTERM",
+    )
+    assert process_start(attempt.content["pid"]) is None
+    assert work.paths().run(run_id).checkpoint.is_file()
+
+
+def test_two_launches_at_once_execute_every_run_once(tmp_path, work):
+    path = write_grid(tmp_path, ["random", "grasp"], epochs=1)
     launches = [work.start("--grid", path, "--local", "--slots", 2) for _ in range(2)]
     ends = [(launch.communicate(timeout=120), launch.returncode) for launch in launches]
     for (out, err), code in ends:
