@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from conftest import Workplace, science
 from mounts import remount, small_disk
+from workplace import Workplace, science
 
 import sweep
 from sweep.checkpoint import Checkpoint, save_tensors

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
 from mounts import mounted, remount
+from workplace import ROOT
 
 import sweep
 from sweep.attempt import Attempt, latest

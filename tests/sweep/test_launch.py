@@ -6,7 +6,7 @@ import signal
 import time
 
 import torch
-from conftest import science
+from workplace import science
 
 import sweep
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 import torch
-from conftest import science
+from workplace import science
 
 import sweep
 from sweep.attempt import latest

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from conftest import Workplace
+from workplace import Workplace
 
 import sweep
 from sweep.attempt import latest, process_start
