@@ -20,7 +20,8 @@ int64_t Vocab::index_of(std::string_view token) const {
   const auto found = index_.find(token);
   if (found != index_.end()) return found->second;
   if (default_index_) return *default_index_;
-  throw std::runtime_error("token '" + std::string(token) + "' is not in the vocabulary and no default index is set");
+  // the token last: one with a NUL in it ends the message there
+  throw std::runtime_error("no default index is set, and not in the vocabulary: token '" + std::string(token) + "'");
 }
 
 const std::string& Vocab::token_at(int64_t index) const {

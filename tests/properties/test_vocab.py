@@ -5,7 +5,7 @@ import pickle
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prune._C import Vocab
@@ -15,6 +15,7 @@ tokens = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 token_lists = st.lists(tokens, unique=True, max_size=30)
 
 
+@example([], ["\0"], None)
 @given(token_lists, st.lists(tokens, max_size=30), st.none() | st.integers(-5, 50))
 def test_lookup_is_that_of_a_list(known: list[str], asked: list[str], default: int | None) -> None:
     vocab = Vocab(known, default)
