@@ -60,7 +60,7 @@ def test_vocabulary_is_torchtexts_and_can_be_copied_and_pickled() -> None:
 class TestCompiledVocab:
     def test_errors_are_runtime_errors_as_in_torchtext(self) -> None:
         vocab = Vocab(["a", "b"], None)
-        with pytest.raises(RuntimeError, match="'z' is not in the vocabulary"):
+        with pytest.raises(RuntimeError, match="not in the vocabulary: token 'z'"):
             vocab["z"]
         with pytest.raises(RuntimeError, match="'a' is already in the vocabulary, at index 0"):
             Vocab(["a", "b", "a"], None)
