@@ -18,8 +18,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from models import Seq2SeqTransformer, translate
+from prune import prune_model
 
 NextToken = Callable[[Tensor], Tensor]
 Kind = Callable[[Seq2SeqTransformer, Tensor], NextToken]
@@ -72,6 +74,11 @@ def main() -> None:
         "--weights", type=Path, help="state dict of a model of the default sizes; default: untrained"
     )
     parser.add_argument("--sentences", type=Path, help="token ids, a sentence per line; default: random")
+    parser.add_argument(
+        "--compression",
+        type=float,
+        help="prune at random to a density of 10^-COMPRESSION; default: not masked",
+    )
     parser.add_argument("--count", type=int, default=1000, help="number of random sentences")
     parser.add_argument("--max-len", type=int, default=15, help="tokens generated per sentence at most")
     parser.add_argument("--sample", type=int, default=40, help="sentences for the naive decoder; 0: all")
@@ -86,6 +93,9 @@ def main() -> None:
     model = Seq2SeqTransformer().eval()
     if options.weights:
         model.load_state_dict(torch.load(options.weights, weights_only=True))
+    if options.compression is not None:
+        skip = model.unpruned("paper")
+        prune_model(model, cross_entropy, (), "random", options.compression, skip=skip)
     if options.sentences:
         lines = options.sentences.read_text().splitlines()
         sentences = [[int(token) for token in line.split()] for line in lines]
@@ -108,6 +118,7 @@ def main() -> None:
 
     figures = {
         "threads": options.threads,
+        "compression": options.compression,
         "sentences": len(sentences),
         "sample": size,
         "tokens_read": sum(map(len, sentences)),

@@ -55,7 +55,10 @@ class DecodingState:
             cache.select(rows)
         if len(sentences) < len(self._memory_allowed):
             self._memory_allowed = self._memory_allowed[sentences]
-            self._keys_values = [(k[sentences], v[sentences]) for k, v in self._keys_values]
+            # index_select copies several times faster than indexing does
+            self._keys_values = [
+                tuple(part.index_select(0, sentences) for part in layer) for layer in self._keys_values
+            ]
 
 
 def _encode(
