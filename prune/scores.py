@@ -17,18 +17,24 @@ ScoreFunction = Callable[[Scoring], list[Tensor]]
 
 @dataclass(frozen=True)
 class Method:
-    """A registered method: its function, and how many iterations of score and prune it takes by default."""
+    """A registered method.
+
+    name, function: what it is registered as.
+    iterations: how many rounds of score and prune it takes by default.
+    data: whether it reads the batches; without, at most the shapes of the first one matter, and one sample is enough.
+    """
 
     name: str
     function: ScoreFunction
     iterations: int = 1
+    data: bool = True
 
 
 METHODS: dict[str, Method] = {}
 
 
-def method(name: str, *, iterations: int = 1) -> Callable[[ScoreFunction], ScoreFunction]:
-    """Register the decorated function `f(scoring) -> [scores of each of scoring.weights]` under `name`.
+def method(name: str, *, iterations: int = 1, data: bool = True) -> Callable[[ScoreFunction], ScoreFunction]:
+    """Register the decorated function `f(scoring) -> [scores of each of scoring.weights]` under `name`; see `Method`.
 
     Raises:
         PruneError: the name is taken, or there are fewer than one iteration.
@@ -39,7 +45,7 @@ def method(name: str, *, iterations: int = 1) -> Callable[[ScoreFunction], Score
         raise PruneError(f"pruning method '{name}' has iterations={iterations}: give 1 or more")
 
     def register(function: ScoreFunction) -> ScoreFunction:
-        METHODS[name] = Method(name, function, iterations)
+        METHODS[name] = Method(name, function, iterations, data)
         return function
 
     return register
@@ -51,7 +57,7 @@ def get_method(name: str) -> Method:
     return METHODS[name]
 
 
-@method("random")
+@method("random", data=False)
 def random(scoring: Scoring) -> list[Tensor]:
     """One uniform draw per weight, made on the generator's device (the CPU if there is none): no data, no weights."""
     source = scoring.generator
@@ -60,7 +66,7 @@ def random(scoring: Scoring) -> list[Tensor]:
     return [draw.to(w.device) for draw, w in zip(draws, scoring.weights, strict=True)]
 
 
-@method("magnitude")
+@method("magnitude", data=False)
 def magnitude(scoring: Scoring) -> list[Tensor]:
     """|w|, of the weights as they are: no data (Han et al. 2015, here at initialisation)."""
     return [w.abs() for w in scoring.weights]
@@ -83,7 +89,7 @@ def grasp(scoring: Scoring) -> list[Tensor]:
     return [w * hg for w, hg in zip(scoring.weights, product, strict=True)]
 
 
-@method("synflow", iterations=100)
+@method("synflow", iterations=100, data=False)
 def synflow(scoring: Scoring) -> list[Tensor]:
     """|w| * dR/d|w|, R the synaptic flow of `synflow_form.synaptic_flow` (Tanaka et al. 2020); in float64."""
     weights = [w.detach().abs().double().requires_grad_() for w in scoring.weights]

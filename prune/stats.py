@@ -112,13 +112,14 @@ class NetworkStats:
         return sum(layer.total for layer in self.layers)
 
 
-def network_stats(model: nn.Module, batches: Batches) -> NetworkStats:
+def network_stats(model: nn.Module, batches: Batches, shapes: Batches | None = None) -> NetworkStats:
     """Return what the masks of `model` leave of it; the model is as before afterwards.
 
     Args:
         model: with `MaskedLinear` layers; the others count as they are.
-        batches: as for `prune.score`; the first one's inputs go through the model once to count operations and
-            once, in the linear form of `synflow_form`, to find live paths.
+        batches: as for `prune.score`; the first one's inputs go through the model once to count operations.
+        shapes: batches of which the first goes through the model in float64, in the linear form of `synflow_form`, to
+            find live paths; one sample is enough. None: `batches`.
 
     Raises:
         PruneError (a ValueError): no masked layer, or no batch.
@@ -137,7 +138,7 @@ def network_stats(model: nn.Module, batches: Batches) -> NetworkStats:
     with scoring_mode(model):
         positions, products = _count_products(model, batches[0][0])
         try:
-            live = live_weights(model, batches, masks)
+            live = live_weights(model, shapes or batches, masks)
         except NoLinearForm:
             live = {}  # said in the result
 

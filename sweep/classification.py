@@ -26,7 +26,7 @@ def evaluate(
     device = next(model.parameters()).device
     total_loss = 0.0
     right = 0
-    with _eval_mode(model), torch.no_grad():
+    with eval_mode(model), torch.no_grad():
         for inputs, target in split.batches(batch_size):
             logits, target = model(*(tensor.to(device) for tensor in inputs)), target.to(device)
             right += int((logits.argmax(dim=1) == target).sum())
@@ -35,7 +35,7 @@ def evaluate(
 
 
 @contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Eval mode inside, every module's own mode afterwards."""
     modes = {module: module.training for module in model.modules()}
     model.eval()

@@ -95,6 +95,7 @@ class Dataset:
 
     Attributes:
         train, test: the examples.
+        validation: what to evaluate on after each epoch; None: `test`.
         data_hash: identifies the content of all files that the examples come from.
         data_verified: whether that content is the published one.
         info: what the task's model needs to know of the data, e.g. `vocab_size`.
@@ -104,6 +105,7 @@ class Dataset:
     test: Split
     data_hash: str
     data_verified: bool
+    validation: Split | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -21,14 +21,14 @@ from sweep.attempt import Attempt
 from sweep.checkpoint import Checkpoint, save_tensors
 from sweep.data import DataSource
 from sweep.errors import SweepError
-from sweep.files import write_json
+from sweep.files import write_json, write_text
 from sweep.paths import RunPaths
 from sweep.seeds import derive
 from sweep.spec import Run
 from sweep.stop import Stop
 from sweep.tasks import get_task
 from sweep.tasks.base import Dataset, Task
-from sweep.train import Position, train
+from sweep.train import Position, epoch_batches, train
 
 
 @dataclass
@@ -110,7 +110,7 @@ def run_one(
         seconds.add(saved["seconds"])
         pruning, layers, resumed = saved["pruning"], saved["layers"], saved["resumed"] + 1
         origin |= provenance.joined(saved["code"], origin)
-        prune.mask_linears(model)
+        prune.mask_linears(model, task.unpruned(model))
         log(
             f"going on from the checkpoint: epoch {saved['position']['epoch'] + 1}, step {saved['position']['step']}"
         )
@@ -130,7 +130,8 @@ def run_one(
         attempt.report({"phase": "evaluate", "fraction": 1.0})
         with seconds.of("evaluate"):
             test = task.measure(model, data.test, run.eval_batch_size)
-            training = task.measure(model, data.train, run.eval_batch_size)
+            training = task.measure_training(model, data.train, run.eval_batch_size)
+            samples = task.samples(model, data.test)
         _check_finite(run, {"test": test["loss"], "training": training["loss"]})
         inputs, _ = data.test.batches(run.eval_batch_size)[0]
         pruning["mask_effective"] &= prune.mask_effective(model, inputs)
@@ -143,10 +144,12 @@ def run_one(
             "train_accuracy": training.get("accuracy"),
             "test_loss": test["loss"],
             "train_loss": training["loss"],
+            **{name: test.get(name) for name in store.TRANSLATION},
             "weights_hash": weights_hash(model),
             **_cost(seconds, at),
             "data_hash": data.data_hash,
             "data_verified": data.data_verified,
+            "padding_waste": getattr(epoch_batches(run, task, data, 0), "padding_waste", None),
             "train_rows": data.train_rows,
             "test_rows": data.test_rows,
             "pipeline_version": task.pipeline_version,
@@ -159,7 +162,7 @@ def run_one(
             "schema_version": store.SCHEMA_VERSION,
         }
         attempt.require_held()
-        _write(paths, run, row, at, layers, model)
+        _write(paths, run, row, at, layers, samples, model)
         checkpoint.delete()
     return row
 
@@ -186,23 +189,25 @@ def _prune(
     rows = task.score_rows(
         data.train, run.score_samples, torch.Generator().manual_seed(derive(run.seed, "score rows"))
     )
-    batches = data.train.batches(run.score_batch_size, rows)
+    # at compression 0 nothing is scored, and `dense` is no method
+    method = prune.METHODS[run.pruner if run.compression else "random"]
+    one = data.train.batches(1, rows[:1])
     report = prune.prune_model(
         model,
         task.loss,
-        batches,
-        # at compression 0 nothing is scored, and `dense` is no method
-        run.pruner if run.compression else "random",
+        data.train.batches(run.score_batch_size, rows) if method.data else one,
+        method.name,
         run.compression,
         scope=run.scope,
         iterations=run.iterations,
         schedule=run.schedule,
         shuffle=run.shuffle,
         invert=run.invert,
+        skip=task.unpruned(model),
         generator=torch.Generator().manual_seed(derive(run.seed, "prune", run.pruner)),
     )
     batch = data.test.batches(run.eval_batch_size)[0]
-    stats = prune.network_stats(model, [batch])
+    stats = prune.network_stats(model, [batch], one)
     pruning = {
         "iterations": report.iterations,
         "threshold": report.threshold,
@@ -277,6 +282,7 @@ def _write(
     row: dict[str, Any],
     at: Position,
     layers: list[dict[str, Any]],
+    samples: Sequence[Mapping[str, str]],
     model: nn.Module,
 ) -> None:
     """Everything of a finished run. `result.parquet` comes last: where it is, the rest is."""
@@ -286,6 +292,8 @@ def _write(
         if isinstance(layer, prune.MaskedLinear)
     }
     save_tensors(paths.mask, masks)
+    if samples:
+        write_text(paths.samples, json.dumps(samples, indent=1, ensure_ascii=False) + "\n")
     store.write_rows(paths.layers, store.LAYERS, [{"run_id": run.id, **layer} for layer in layers])
     store.write_rows(paths.epochs, store.EPOCHS, [{"run_id": run.id, **epoch} for epoch in at.history])
     store.write_rows(paths.result, store.RESULT, [row])

@@ -3,7 +3,8 @@
 results/<sweep>/grid.yaml             the grid, as resolved
                 runs.jsonl            its runs, one JSON object a line
                 submissions/<n>.json  what was launched, when, how, on which data
-                runs/<id>/            spec.json log.txt attempts/ checkpoint.pt mask.pt {result,layers,epochs}.parquet
+                runs/<id>/            spec.json log.txt attempts/ checkpoint.pt mask.pt samples.json
+                                      {result,layers,epochs}.parquet
                 report/               report.md plots/
 """
 
@@ -52,6 +53,10 @@ class RunPaths:
     @property
     def layers(self) -> Path:
         return self.folder / "layers.parquet"
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "samples.json"
 
     @property
     def epochs(self) -> Path:

@@ -10,10 +10,11 @@ from sweep.errors import DataError
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file of a public data set: where it is and the MD5 of its content."""
+    """A file of a public data set: where it is and the hash of its content, in the algorithm that its publisher chose."""
 
     url: str
-    md5: str
+    digest: str
+    algorithm: str = "md5"
 
     @property
     def name(self) -> str:
@@ -26,7 +27,7 @@ class FileContent:
 
     path: Path
     content: bytes
-    md5: str
+    digest: str
     verified: bool
 
 
@@ -56,7 +57,7 @@ def download(file: PublishedFile, folder: Path, task: str) -> Path:
     import pooch
 
     try:
-        return Path(pooch.retrieve(file.url, known_hash=f"md5:{file.md5}", fname=file.name, path=folder))
+        return Path(pooch.retrieve(file.url, f"{file.algorithm}:{file.digest}", fname=file.name, path=folder))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
@@ -71,23 +72,33 @@ def read_verified(path: Path, published: PublishedFile, allow_unverified: bool) 
     Raises:
         DataError: it cannot be read, or its hash is another and `allow_unverified` is false.
     """
+    content = _read(path)
+    digest = hashlib.new(published.algorithm, content, usedforsecurity=False).hexdigest()
+    verified = digest == published.digest
+    if not verified and not allow_unverified:
+        raise DataError(
+            f"{path} has {published.algorithm.upper()} {digest}, the published {published.name} has {published.digest}; "
+            "replace it, or take it as it is with --allow-unverified-data (each result then says so)"
+        )
+    return FileContent(path, content, digest, verified)
+
+
+def read_own(path: Path) -> FileContent:
+    """Read a file of the user's own, of which nothing is published. Raises DataError if it cannot be read."""
+    content = _read(path)
+    return FileContent(path, content, hashlib.sha256(content).hexdigest(), verified=False)
+
+
+def _read(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(
             f"cannot read {path}: {error.strerror}; mend it or name another folder with --data-dir"
         ) from error
-    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    verified = md5 == published.md5
-    if not verified and not allow_unverified:
-        raise DataError(
-            f"{path} has MD5 {md5}, the published {published.name} has {published.md5}; replace it, or take it as it is with "
-            "--allow-unverified-data (each result then says so)"
-        )
-    return FileContent(path, content, md5, verified)
 
 
 def combined_hash(files: Mapping[str, FileContent]) -> str:
     """One hash (SHA-256, hex) for the content of several files and what each is used for."""
-    lines = "".join(f"{use} {file.md5}\n" for use, file in sorted(files.items()))
+    lines = "".join(f"{use} {file.digest}\n" for use, file in sorted(files.items()))
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -53,6 +53,10 @@ class Run(BaseModel):
     shuffle: Annotated[bool, Field(description="ablation: permute each layer's mask")] = False
     invert: Annotated[bool, Field(description="ablation: keep the lowest scores")] = False
 
+    precision: Annotated[
+        Literal["float32", "bf16"],
+        Field(description="of the products while training; all else is in float32"),
+    ] = "float32"
     threads: Annotated[
         int,
         Field(

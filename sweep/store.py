@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from sweep.errors import SweepError, UsageError
 from sweep.files import replacing
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a column is added or changes its meaning; `read_table` brings older files forward."""
 
 
@@ -25,6 +25,18 @@ def _schema(columns: Sequence[tuple[str, pa.DataType, str]]) -> pa.Schema:
     fields = [pa.field(name, kind, metadata={"doc": doc}) for name, kind, doc in columns]
     return pa.schema(fields, metadata={"prunesweep_schema": str(SCHEMA_VERSION)})
 
+
+TRANSLATION: Mapping[str, tuple[pa.DataType, str]] = {
+    "bleu_precision_1": (pa.float64(), "modified precision of 1-grams on the test rows, percent"),
+    "bleu_precision_2": (pa.float64(), "of 2-grams"),
+    "bleu_precision_3": (pa.float64(), "of 3-grams"),
+    "bleu_precision_4": (pa.float64(), "of 4-grams"),
+    "bleu_brevity_penalty": (pa.float64(), "from 0 to 1"),
+    "bleu_paper": (pa.float64(), "BLEU of tokens against raw references split at white space, percent"),
+    "sacrebleu": (pa.float64(), "sacreBLEU's score of plain text, percent"),
+    "sacrebleu_signature": (pa.string(), "how sacreBLEU computed it"),
+}
+"""What only translation tasks have; null for others."""
 
 RESULT = _schema(
     [
@@ -49,6 +61,7 @@ RESULT = _schema(
         ("schedule", pa.string(), ""),
         ("shuffle", pa.bool_(), ""),
         ("invert", pa.bool_(), ""),
+        ("precision", pa.string(), "of the products while training"),
         ("threads", pa.int64(), ""),
         ("options", pa.string(), "the task's own options, as JSON"),
         # reached
@@ -58,6 +71,7 @@ RESULT = _schema(
         ("train_accuracy", pa.float64(), "percent, over all training rows after the last epoch"),
         ("test_loss", pa.float64(), ""),
         ("train_loss", pa.float64(), "over all training rows after the last epoch"),
+        *((name, kind, doc) for name, (kind, doc) in TRANSLATION.items()),
         ("density_asked", pa.float64(), "10 ** -compression"),
         ("density", pa.float64(), "kept / prunable"),
         ("kept", pa.int64(), "weights kept: floor(density_asked * prunable), at scope layer of each layer"),
@@ -112,6 +126,11 @@ RESULT = _schema(
         # trust
         ("data_hash", pa.string(), ""),
         ("data_verified", pa.bool_(), "the data's hash is the published one"),
+        (
+            "padding_waste",
+            pa.float64(),
+            "fraction of the first epoch's tokens that are padding; null without",
+        ),
         ("train_rows", pa.int64(), ""),
         ("test_rows", pa.int64(), ""),
         ("pipeline_version", pa.int64(), "of the task: text to batches"),
@@ -142,8 +161,13 @@ EPOCHS = _schema(
         ("run_id", pa.string(), ""),
         ("epoch", pa.int64(), "from 1"),
         ("train_loss", pa.float64(), "mean over the epoch's batches, while training"),
-        ("test_loss", pa.float64(), ""),
-        ("test_metric", pa.float64(), ""),
+        (
+            "eval_split",
+            pa.string(),
+            "what was evaluated after the epoch: 'validation', or 'test' where there is none",
+        ),
+        ("eval_loss", pa.float64(), ""),
+        ("eval_metric", pa.float64(), ""),
         ("seconds", pa.float64(), "wall time of the epoch's training"),
     ]
 )
@@ -202,7 +226,20 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         raise NewerSchema(
             f"{path}: schema {version} is newer than this prunesweep's {SCHEMA_VERSION}; update prunesweep"
         )
+    if version < 2:
+        table = _from_1(table, schema)
     return _migrated(table, schema)
+
+
+def _from_1(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Schema 1: every product was in float32, and epochs were evaluated on the test rows, which gave two columns their names."""
+    if schema is RESULT:
+        return table.append_column("precision", pa.array(["float32"] * len(table)))
+    if schema is EPOCHS:
+        renamed = {"test_loss": "eval_loss", "test_metric": "eval_metric"}
+        table = table.rename_columns([renamed.get(name, name) for name in table.column_names])
+        return table.append_column("eval_split", pa.array(["test"] * len(table)))
+    return table
 
 
 def _migrated(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -1,10 +1,12 @@
 """The training loop."""
 
+from __future__ import annotations
+
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,9 @@ from sweep.seeds import derive
 from sweep.spec import Run
 from sweep.stop import Stop
 from sweep.tasks.base import Dataset, Task
+
+if TYPE_CHECKING:
+    from sweep.data import Batch
 
 _LOOK_EVERY = 50
 """Steps between two looks at the loss: for progress, and for the first sign that it is no longer a number."""
@@ -52,7 +57,7 @@ def train(
     Args:
         run: epochs, batch size, Adam's parameters and the seed of the batch order.
         task: loss and evaluation.
-        data: training rows to learn from, test rows to evaluate on after each epoch.
+        data: training rows to learn from, validation (else test) rows to evaluate on after each epoch.
         model: on its device; when resuming already masked, its weights are overwritten.
         checkpoint: where to save at most once a minute, and when stopped.
         resume: what `checkpoint.load` gave.
@@ -69,6 +74,7 @@ def train(
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=run.lr, betas=run.betas, eps=run.eps, fused=True)
     gradients = RowGradients(model)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=run.precision == "bf16")
     at = Position()
     if resume:
         model.load_state_dict(resume["model"])
@@ -87,16 +93,14 @@ def train(
         checkpoint.save({**state, "position": asdict(at), **extra})
 
     while at.epoch < run.epochs:
-        order = torch.randperm(
-            len(data.train), generator=torch.Generator().manual_seed(derive(run.seed, "order", at.epoch))
-        )
-        batches = data.train.batches(run.batch_size, order)
+        batches = epoch_batches(run, task, data, at.epoch)
         model.train()
         unseen: list[Tensor] = []
         began = time.perf_counter()
         while at.step < len(batches):
             inputs, target = batches[at.step]
-            loss = task.loss(model(*inputs), target)
+            with autocast:
+                loss = task.training_loss(model, inputs, target)
             optimizer.zero_grad()
             loss.backward()
             with gradients.for_step():
@@ -112,14 +116,15 @@ def train(
             if saving:
                 save()
                 stop.raise_if_requested()
-        metrics = task.measure(model, data.test, run.eval_batch_size)
+        metrics = task.measure(model, data.validation or data.test, run.eval_batch_size)
         at.evaluate_seconds += time.perf_counter() - began
         at.history.append(
             {
                 "epoch": at.epoch + 1,
                 "train_loss": at.loss_sum / at.rows,
-                "test_loss": metrics["loss"],
-                "test_metric": metrics[task.metric],
+                "eval_split": "validation" if data.validation else "test",
+                "eval_loss": metrics["loss"],
+                "eval_metric": metrics[task.metric],
                 "seconds": at.epoch_seconds,
             }
         )
@@ -129,6 +134,14 @@ def train(
         save()
         stop.raise_if_requested()
     return at
+
+
+def epoch_batches(run: Run, task: Task, data: Dataset, epoch: int) -> Sequence[Batch]:
+    """The batches of an epoch, counted from 0, in the order that the run's seed gives them."""
+    generator = torch.Generator().manual_seed(derive(run.seed, "order", epoch))
+    return task.training_batches(
+        data.train, run.batch_size, torch.randperm(len(data.train), generator=generator)
+    )
 
 
 def _total(sum_so_far: float, losses: list[Tensor], run: Run, at: Position) -> float:
@@ -155,13 +168,13 @@ def _tick(at: Position, began: float) -> float:
 def _epoch_line(run: Run, task: Task, row: dict[str, Any]) -> str:
     return (
         f"epoch {row['epoch']}/{run.epochs}  train loss {row['train_loss']:.4f}  "
-        f"test {task.metric} {row['test_metric']:.2f}  {row['seconds']:.1f} s"
+        f"{row['eval_split']} {task.metric} {row['eval_metric']:.2f}  {row['seconds']:.1f} s"
     )
 
 
 def _progress(run: Run, at: Position, steps: int) -> dict[str, Any]:
     done = at.epoch + at.step / steps
-    metric = at.history[-1]["test_metric"] if at.history else None
+    metric = at.history[-1]["eval_metric"] if at.history else None
     return {
         "phase": "train",
         "epoch": at.epoch + 1,

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 from sweep.data import DataSource
 from sweep.errors import DataError
 from sweep.published import FileContent, PublishedFile, combined_hash, download, find_local, read_verified
+from sweep.tasks.corpus import Corpus
 from sweep.tasks.registry import task
-from sweep.tasks.text_classification import Corpus, Row, TextClassification
+from sweep.tasks.text_classification import Row, TextClassification
 
 CLASSES = ("World", "Sports", "Business", "Sci/Tech")
 
@@ -44,7 +45,7 @@ class AGNews(TextClassification):
         "score_batch_size": 256,
     }
 
-    def corpus(self, source: DataSource) -> Corpus:
+    def corpus(self, source: DataSource) -> Corpus[Row]:
         files = {split: self._file(split, source) for split in FILES}
         return Corpus(
             data_hash=combined_hash(files),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
@@ -14,6 +14,8 @@ from sweep.errors import UsageError
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
+    from sweep.data import Batch
+
 
 class Task(ABC):
     """A data set with a model for it, a loss and a metric.
@@ -21,7 +23,7 @@ class Task(ABC):
     Attributes:
         name: set by the decorator `sweep.tasks.task`.
         summary: one line for listings.
-        metric: key of `evaluate`'s result that the task is judged by; more is better.
+        metric: key of `evaluate`'s result that the task is judged by, in percent; more is better.
         pipeline_version: to be raised when the same files give other token ids or batches than before; results of another
             version are stale.
         defaults: the training of this task unless a grid says otherwise: `epochs`, `batch_size`, `eval_batch_size`, `lr`,
@@ -56,28 +58,62 @@ class Task(ABC):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Mean loss over a batch, a scalar; `output` is what the model gives for the batch's inputs."""
 
-    @abstractmethod
-    def evaluate(self, model: nn.Module, split: Split, batch_size: int) -> dict[str, float]:
-        """The metric and the mean `loss` over `split`, in eval mode; the model's mode is as before afterwards."""
+    def training_loss(self, model: nn.Module, inputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
+        """The same as `loss(model(*inputs), target)`, for training, where a task may know a cheaper way to it."""
+        return self.loss(model(*inputs), target)
 
-    def measure(self, model: nn.Module, split: Split, batch_size: int) -> dict[str, float]:
-        """What `evaluate` gives, as plain floats.
+    def training_batches(self, split: Split, batch_size: int, order: Tensor) -> Sequence[Batch]:
+        """The batches of an epoch whose random order is `order`."""
+        return split.batches(batch_size, order)
+
+    def unpruned(self, model: nn.Module) -> Collection[str]:
+        """Dotted names of the linear layers of `model` that are not to be pruned."""
+        return ()
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module, split: Split, batch_size: int) -> Mapping[str, float | str]:
+        """The metric and the mean `loss` over `split`, in eval mode; the model's mode is as before afterwards.
+
+        What has the name of a column of `result.parquet` is kept there.
+        """
+
+    def evaluate_training(self, model: nn.Module, split: Split, batch_size: int) -> Mapping[str, float | str]:
+        """What is to be known of the training rows at the end, the mean `loss` at least."""
+        return self.evaluate(model, split, batch_size)
+
+    def measure(self, model: nn.Module, split: Split, batch_size: int) -> dict[str, Any]:
+        """What `evaluate` gives, its numbers as plain floats.
 
         Raises:
-            UsageError: it gives no `loss` or not the task's metric, or something that is no number.
+            UsageError: it gives no `loss` or not the task's metric, or something that is neither number nor text.
         """
-        found = self.evaluate(model, split, batch_size)
-        for name in (self.metric, "loss"):
+        return self._checked("evaluate", self.evaluate(model, split, batch_size), (self.metric, "loss"))
+
+    def measure_training(self, model: nn.Module, split: Split, batch_size: int) -> dict[str, Any]:
+        """What `evaluate_training` gives, as in `measure`; the metric is not needed."""
+        return self._checked("evaluate_training", self.evaluate_training(model, split, batch_size), ("loss",))
+
+    def _checked(
+        self, function: str, found: Mapping[str, float | str], numbers: Sequence[str]
+    ) -> dict[str, Any]:
+        for name in numbers:
             if name not in found:
                 raise UsageError(
-                    f"task {self.name!r}: evaluate() returned {sorted(found)} without {name!r}; add it"
+                    f"task {self.name!r}: {function}() returned {sorted(found)} without {name!r}; add it"
                 )
         try:
-            return {name: float(value) for name, value in found.items()}
+            return {
+                name: value if isinstance(value, str) and name not in numbers else float(value)
+                for name, value in found.items()
+            }
         except (TypeError, ValueError) as error:
             raise UsageError(
-                f"task {self.name!r}: evaluate() returned something that is no number ({error})"
+                f"task {self.name!r}: {function}() returned something that is no number ({error})"
             ) from error
+
+    def samples(self, model: nn.Module, split: Split) -> Sequence[Mapping[str, str]]:
+        """Some rows of `split` and what the model makes of them, to be looked at; all with the same keys."""
+        return ()
 
     def score_rows(self, split: Split, samples: int, generator: Generator) -> Tensor:
         """Rows for pruning scores: `samples` different ones, int64, by default drawn evenly from all.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from sweep.data import Dataset, DataSource, Split
 from sweep.tasks.base import Task
+from sweep.tasks.corpus import Corpus
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,30 +20,6 @@ class Row(NamedTuple):
 
     label: int
     text: str
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Labelled texts.
-
-    Attributes:
-        data_hash: identifies the content.
-        verified: whether the content is the published one.
-        rows: makes the rows of `train` and `test`; called only when their token ids are not in the cache.
-    """
-
-    data_hash: str
-    verified: bool
-    rows: Callable[[], Mapping[str, Sequence[Row]]]
-
-    @classmethod
-    def of(cls, rows: Mapping[str, Sequence[Row]]) -> Corpus:
-        """A corpus that is at hand, such as one that is generated: it is its own publication, and its hash that of its rows."""
-        digest = hashlib.sha256()
-        for split in rows:
-            for row in rows[split]:
-                digest.update(f"{split} {row.label} {row.text}\n".encode())
-        return cls(digest.hexdigest(), verified=True, rows=lambda: rows)
 
 
 class TextClassification(Task):
@@ -61,7 +36,7 @@ class TextClassification(Task):
     embed_dim: ClassVar[int] = 64
 
     @abstractmethod
-    def corpus(self, source: DataSource) -> Corpus:
+    def corpus(self, source: DataSource) -> Corpus[Row]:
         """Find and verify the texts."""
 
     def prepare(self, source: DataSource) -> Dataset:

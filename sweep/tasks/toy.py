@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from sweep.data import DataSource
+from sweep.tasks.corpus import Corpus
 from sweep.tasks.registry import task
-from sweep.tasks.text_classification import Corpus, Row, TextClassification
+from sweep.tasks.text_classification import Row, TextClassification
 from sweep.tasks.toy_grammar import TOPICS, pick, write
 
 ROWS = {"train": 4000, "test": 2000}
@@ -34,7 +35,7 @@ class Toy(TextClassification):
         "score_batch_size": 256,
     }
 
-    def corpus(self, source: DataSource) -> Corpus:
+    def corpus(self, source: DataSource) -> Corpus[Row]:
         generator = random.Random(CORPUS_SEED)
         rows = {split: [_row(generator) for _ in range(count)] for split, count in ROWS.items()}
         return Corpus.of(rows)

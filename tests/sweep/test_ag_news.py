@@ -64,7 +64,7 @@ def test_addresses_and_hashes_are_torchtexts() -> None:
     import_torchtext()
     from torchtext.datasets.ag_news import MD5, URL
 
-    assert {split: (file.url, file.md5) for split, file in ag_news.FILES.items()} == {
+    assert {split: (file.url, file.digest) for split, file in ag_news.FILES.items()} == {
         split: (URL[split], MD5[split]) for split in ("train", "test")
     }
 

@@ -1,0 +1,177 @@
+"""Translation by a Transformer: everything but where the sentences come from."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, cast
+
+from pydantic import Field
+
+from sweep.data import Dataset, DataSource, Split
+from sweep.tasks.base import Task
+from sweep.tasks.corpus import Corpus
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from torch import Tensor, nn
+
+    from models import Seq2SeqTransformer
+    from sweep.data import Batch
+    from sweep.pairs import PairSplit
+
+SPECIALS = ("<unk>", "<pad>", "<bos>", "<eos>")
+SPLITS = ("train", "validation", "test")
+
+
+class Pair(NamedTuple):
+    """A sentence and its translation."""
+
+    source: str
+    target: str
+
+
+class Translation(Task):
+    """A task whose model is `models.Seq2SeqTransformer`. A subclass says where the sentences come from.
+
+    Attributes:
+        architecture: arguments of the model besides the vocabularies' sizes.
+        sample_rows: so many test sentences are kept with their translation.
+    """
+
+    metric: ClassVar[str] = "bleu"
+    architecture: ClassVar[Mapping[str, Any]] = {}
+    sample_rows: ClassVar[int] = 10
+
+    class Options(Task.Options, frozen=True, extra="forbid"):
+        prunable: Annotated[
+            Literal["paper", "all"],
+            Field(description="all linear layers, or all but the projections to queries, keys and values"),
+        ] = "paper"
+        batching: Annotated[
+            Literal["sentences", "tokens"],
+            Field(description="batch_size random pairs, or pairs of like length up to batch_tokens"),
+        ] = "sentences"
+        batch_tokens: Annotated[
+            int,
+            Field(ge=1, description="padded tokens of source and target in a batch, with batching: tokens"),
+        ] = 4096
+        max_len: Annotated[int, Field(ge=1, le=1024, description="tokens a translation has at most")] = 60
+        beam: Annotated[int, Field(ge=1, description="hypotheses of the beam search; 1: greedy")] = 1
+
+    options: Options
+
+    @abstractmethod
+    def corpus(self, source: DataSource) -> Corpus[Pair]:
+        """Find and verify the sentences of the splits `train`, `validation` and `test`."""
+
+    @abstractmethod
+    def tokenizers(self) -> tuple[str, str]:
+        """Names of the two tokenizers, source and target, with whatever changes what they do."""
+
+    @abstractmethod
+    def tokenizer(self, name: str) -> Callable[[str], list[str]]:
+        """The tokenizer of that name."""
+
+    def prepare(self, source: DataSource) -> Dataset:
+        from sweep.pairs import PairSplit
+        from sweep.token_cache import Key, load_or_build
+
+        corpus = self.corpus(source)
+        names = self.tokenizers()
+        key: Key = {
+            "data": corpus.data_hash,
+            "source tokenizer": names[0],
+            "target tokenizer": names[1],
+            "pipeline": self.pipeline_version,
+        }
+        tables = load_or_build(
+            source.tokens,
+            self.name,
+            key,
+            lambda: _tokenized(corpus.rows(), self.tokenizer(names[0]), self.tokenizer(names[1])),
+        )
+        vocabulary = tables["target_vocabulary"].column("token").to_pylist()
+        splits = {name: PairSplit.from_table(tables[name], vocabulary) for name in SPLITS}
+        return Dataset(
+            **splits,
+            data_hash=corpus.data_hash,
+            data_verified=corpus.verified,
+            info={"src_vocab": tables["source_vocabulary"].num_rows, "tgt_vocab": len(vocabulary)},
+        )
+
+    def model(self, data: Dataset) -> nn.Module:
+        from models import Seq2SeqTransformer
+        from sweep.pairs import BOS, EOS, PAD
+
+        return Seq2SeqTransformer(
+            data.info["src_vocab"], data.info["tgt_vocab"], pad=PAD, bos=BOS, eos=EOS, **self.architecture
+        )
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        from sweep.translation import cross_entropy
+
+        return cross_entropy(output, target)
+
+    def training_loss(self, model: nn.Module, inputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
+        return cast("Seq2SeqTransformer", model).loss(inputs[0], target)
+
+    def training_batches(self, split: Split, batch_size: int, order: Tensor) -> Sequence[Batch]:
+        if self.options.batching == "tokens":
+            return cast("PairSplit", split).bucketed(self.options.batch_tokens, order)
+        return split.batches(batch_size, order)
+
+    def unpruned(self, model: nn.Module) -> Collection[str]:
+        return cast("Seq2SeqTransformer", model).unpruned(self.options.prunable)
+
+    def evaluate(self, model: nn.Module, split: Split, batch_size: int) -> Mapping[str, float | str]:
+        from sweep.translation import evaluate
+
+        return evaluate(*_concrete(model, split), batch_size, self.options.max_len, self.options.beam)
+
+    def evaluate_training(self, model: nn.Module, split: Split, batch_size: int) -> Mapping[str, float | str]:
+        """The loss alone: decoding the training set would take as long as some epochs."""
+        from sweep.translation import mean_loss
+
+        return {"loss": mean_loss(*_concrete(model, split), batch_size)}
+
+    def samples(self, model: nn.Module, split: Split) -> Sequence[Mapping[str, str]]:
+        from sweep.translation import samples
+
+        return samples(*_concrete(model, split), self.sample_rows, self.options.max_len, self.options.beam)
+
+
+def _concrete(model: nn.Module, split: Split) -> tuple[Seq2SeqTransformer, PairSplit]:
+    return cast("Seq2SeqTransformer", model), cast("PairSplit", split)
+
+
+def _tokenized(
+    pairs: Mapping[str, Sequence[Pair]],
+    source_tokenizer: Callable[[str], list[str]],
+    target_tokenizer: Callable[[str], list[str]],
+) -> dict[str, pa.RecordBatch]:
+    """A table for each split (see `sweep.pairs.to_table`), and the two vocabularies, which come from the training pairs alone."""
+    import pyarrow as pa
+
+    from sweep.pairs import to_table
+    from sweep.text import build_vocabulary, encode, tokenize
+
+    sources = {name: tokenize((pair.source for pair in pairs[name]), source_tokenizer) for name in SPLITS}
+    targets = {name: tokenize((pair.target for pair in pairs[name]), target_tokenizer) for name in SPLITS}
+    vocabularies = [build_vocabulary(side["train"], SPECIALS) for side in (sources, targets)]
+    tables = {
+        f"{name}_vocabulary": pa.record_batch({"token": pa.array(vocabulary.get_itos())})
+        for name, vocabulary in zip(("source", "target"), vocabularies, strict=True)
+    }
+    for name in SPLITS:
+        texts = {
+            "source": [pair.source for pair in pairs[name]],
+            "target": [pair.target for pair in pairs[name]],
+            "reference": [" ".join(tokens) for tokens in targets[name]],
+        }
+        ids = [
+            encode([["<bos>", *tokens, "<eos>"] for tokens in side[name]], vocabulary)
+            for side, vocabulary in zip((sources, targets), vocabularies, strict=True)
+        ]
+        tables[name] = to_table(texts, *ids)
+    return tables
