@@ -46,7 +46,7 @@ def evaluate(
 ) -> dict[str, float | str]:
     """Mean loss over `split`, and BLEU of its translation.
 
-    `bleu` is on tokens against tokenized references and the main figure; `bleu_precision_1` to `_4` and
+    `BLEU` is on tokens against tokenized references and the main figure; `bleu_precision_1` to `_4` and
     `bleu_brevity_penalty` are its parts. `bleu_paper` compares tokens with the raw references split at white
     space, where "drink." is not "drink". `sacrebleu` is on plain text, with `sacrebleu_signature`.
     """
@@ -57,7 +57,7 @@ def evaluate(
     sacre, signature = sacrebleu([detokenize(tokens) for tokens in outputs], raw)
     return {
         "loss": mean_loss(model, split, batch_size),
-        "bleu": main.score,
+        "BLEU": main.score,
         **{f"bleu_precision_{n}": precision for n, precision in enumerate(main.precisions, 1)},
         "bleu_brevity_penalty": main.brevity_penalty,
         "bleu_paper": corpus_bleu(joined, raw).score,

@@ -39,7 +39,7 @@ class Translation(Task):
         sample_rows: so many test sentences are kept with their translation.
     """
 
-    metric: ClassVar[str] = "bleu"
+    metric: ClassVar[str] = "BLEU"
     architecture: ClassVar[Mapping[str, Any]] = {}
     sample_rows: ClassVar[int] = 10
 
