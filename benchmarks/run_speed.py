@@ -10,11 +10,8 @@ lives in a process of its own; they work in turn, an epoch each, so that a chang
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
+from turns import Turn, Worker, work
 
 import prune
 from sweep.checkpoint import Checkpoint
@@ -31,9 +29,6 @@ from sweep.provenance import machine
 from sweep.spec import Run
 from sweep.stop import Stop
 from sweep.train import train
-
-Turn = Callable[[], None]
-"""Called after each epoch: says how long it took, and waits for leave to go on."""
 
 
 def prepared(threads: int, arguments: argparse.Namespace) -> tuple[Run, Any, Dataset, nn.Module]:
@@ -57,7 +52,7 @@ def project(threads: int, arguments: argparse.Namespace, turn: Turn) -> float:
         checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", {})
         turn()
         at = train(run, task, data, model, checkpoint, None, {}, Stop(), lambda _: None, lambda _: turn())
-    return at.history[-1]["test_metric"]
+    return at.history[-1]["eval_metric"]
 
 
 def plain(threads: int, arguments: argparse.Namespace, turn: Turn) -> float:
@@ -106,40 +101,21 @@ def loader(split: Any, batch_size: int, shuffle: bool) -> DataLoader[Any]:
     return DataLoader(rows, batch_size=batch_size, shuffle=shuffle, collate_fn=collate)  # type: ignore[arg-type]
 
 
-def work(kind: str, threads: int, arguments: argparse.Namespace) -> None:
-    """The worker's side: a line of JSON after each epoch, then wait for a line on stdin."""
-    began = 0.0
-
-    def turn() -> None:
-        nonlocal began
-        print(json.dumps(time.perf_counter() - began), flush=True)
-        sys.stdin.readline()
-        began = time.perf_counter()
-
-    print(json.dumps({"project": project, "plain": plain}[kind](threads, arguments, turn)), flush=True)
-
-
 def measure(threads: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Both, an epoch each in turn: seconds of every epoch and the final accuracies."""
     kinds = ("project", "plain")
-    command = [sys.executable, __file__, *sys.argv[1:], "--work"]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     workers = {
-        kind: subprocess.Popen([*command, kind, "--worker-threads", str(threads)], **pipes) for kind in kinds
+        kind: Worker(*sys.argv[1:], "--work", kind, "--worker-threads", str(threads)) for kind in kinds
     }
-    for worker in workers.values():
-        worker.stdout.readline()  # ready
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     for epoch in range(arguments.epochs):
         for kind, worker in workers.items():
-            worker.stdin.write("go\n")
-            worker.stdin.flush()
-            seconds[kind].append(json.loads(worker.stdout.readline()))
+            seconds[kind].append(worker.piece())
         ratio = seconds["plain"][-1] / seconds["project"][-1]
         print(
             f"  epoch {epoch + 1}: project {seconds['project'][-1]:6.2f} s, plain {seconds['plain'][-1]:6.2f} s, {ratio:.1f} x"
         )
-    accuracy = {kind: json.loads(worker.communicate("go\n")[0]) for kind, worker in workers.items()}
+    accuracy = {kind: worker.result() for kind, worker in workers.items()}
     total = {kind: sum(values) for kind, values in seconds.items()}
     ratios = [b / a for a, b in zip(seconds["project"], seconds["plain"], strict=True)]
     summary = {
@@ -162,7 +138,8 @@ def main() -> None:
     parser.add_argument("--worker-threads", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
-        work(arguments.work, arguments.worker_threads, arguments)
+        kind = {"project": project, "plain": plain}[arguments.work]
+        work(lambda turn: kind(arguments.worker_threads, arguments, turn))
         return
     found = []
     for threads in arguments.threads:

@@ -1,21 +1,25 @@
 """`report.md`: the tables and the figure of each task, beside the paper's numbers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sweep import paper
+from sweep import markdown, paper
 from sweep.files import write_text
 from sweep.paper import PAPER, Figures
 from sweep.paths import SweepPaths
 from sweep.plots import metric_against_compression
+from sweep.report_translation import translation_section
 from sweep.show import interval
 from sweep.stats import Cells, Summary, cells, paired_differences
 from sweep.status import STATES, RunStatus, counts, pruners_of, survey
 
 FLOPS_TOLERANCE = 0.01
 """The paper rounds to two digits."""
+
+_PAPERS_WAY = {"train_accuracy": "training accuracy", "bleu_paper": "BLEU against raw references"}
+"""Other columns that the paper's figures may be, and what they are called here."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -70,6 +74,8 @@ def _task_section(sweep: SweepPaths, task: str, rows: Rows, pruners: Sequence[st
         "without a live input or output; layers that kept nothing; scores equal to the threshold.",
         _masks_table(rows, pruners),
     ]
+    if any(row["bleu_paper"] is not None for row in rows):
+        parts += translation_section(sweep, rows, pruners)
     if published:
         parts += [f"### Beside {paper.TITLE}", _verdicts(published, rows, test, flops, pruners)]
     return parts
@@ -86,7 +92,7 @@ def _metric_table(
         shown = [f"{s.mean:.{digits}f}" if plain and s else interval(s, digits) for s in ours]
         theirs = [_number(published.get((pruner, compression))) for pruner in in_paper]
         lines.append([f"{compression:g}", f"{10**-compression:.3g}", *shown, *theirs])
-    return markdown_table(header, lines)
+    return markdown.table(header, lines)
 
 
 def _masks_table(rows: Rows, pruners: Sequence[str]) -> str:
@@ -101,7 +107,7 @@ def _masks_table(rows: Rows, pruners: Sequence[str]) -> str:
             if found["density"]:
                 shown = ["–" if s is None else f"{s.mean:.{columns[name]}f}" for name, s in found.items()]
                 lines.append([f"{compression:g}", pruner, *shown])
-    return markdown_table(["compression", "pruner", *(name.replace("_", " ") for name in columns)], lines)
+    return markdown.table(["compression", "pruner", *(name.replace("_", " ") for name in columns)], lines)
 
 
 def _paired_text(metric: str) -> str:
@@ -115,7 +121,7 @@ def _paired_table(rows: Rows, pruners: Sequence[str]) -> str:
     columns = {pruner: paired_differences(rows, "test_metric", pruner, "random") for pruner in pruners}
     compressions = sorted({compression for column in columns.values() for compression in column})
     lines = [[f"{c:g}", *(_signed(columns[pruner].get(c)) for pruner in pruners)] for c in compressions]
-    return markdown_table(["compression", *(f"{pruner} − random" for pruner in pruners)], lines)
+    return markdown.table(["compression", *(f"{pruner} − random" for pruner in pruners)], lines)
 
 
 def _signed(summary: Summary | None) -> str:
@@ -142,8 +148,9 @@ def _verdicts(
     )
     metric = rows[0]["metric"]
     sources = {f"test {metric}": test}
-    if rows[0]["train_accuracy"] is not None:
-        sources["training accuracy"] = cells(rows, "train_accuracy", pruners)
+    for column, name in _PAPERS_WAY.items():
+        if rows[0][column] is not None:
+            sources[name] = cells(rows, column, pruners)
     for name, found in sources.items():
         # the dense network is one cell, whatever pruner it stands under
         dense = [key for key in published.metric if key[1] == 0 and key in found][1:]
@@ -156,8 +163,9 @@ def _verdicts(
         if gaps:
             outside = [_cell(key) for key, *_ in testable if _cell(key) not in inside]
             lines.append(
-                f"- {metric.capitalize()} ({published.metric_table}) against our {name}: {len(inside)} of {len(testable)} cells "
-                f"reproduced, lying inside our 95 % interval{_listed(inside)}; not reproduced: {len(outside)}{_listed(outside)}; "
+                f"- {metric[0].upper()}{metric[1:]} ({published.metric_table}) against our {name}: "
+                f"{len(inside)} of {len(testable)} cells reproduced, lying inside our 95 % interval{_listed(inside)}; "
+                f"not reproduced: {len(outside)}{_listed(outside)}; "
                 f"the paper minus ours is {min(gaps):+.2f} to {max(gaps):+.2f}."
             )
     lines.append(
@@ -189,12 +197,6 @@ def _provenance(rows: Rows) -> str:
         f"of which training {median(row['seconds_train'] for row in rows):.1f} s",
     ]
     return "\n".join(lines)
-
-
-def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; every column but the first is aligned right."""
-    rule = ["---", *("---:" for _ in header[1:])]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
 
 
 def _cell(key: tuple[str, float]) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from sweep.data import DataSource
 from sweep.tasks.corpus import Corpus
@@ -41,6 +43,11 @@ class ToyTranslation(Translation):
         "score_samples": 256,
         "score_batch_size": 64,
     }
+
+    class Options(Translation.Options, frozen=True, extra="forbid"):
+        max_len: Annotated[int, Field(ge=1, le=1024, description="tokens a translation has at most")] = 30
+
+    options: Options
 
     def tokenizers(self) -> tuple[str, str]:
         return "spaces", "spaces"

@@ -51,7 +51,8 @@ def test_cross_attention_by_hand() -> None:
 
 
 def test_gradients_are_those_of_pytorch() -> None:
-    ours, theirs = SelfAttention(D, HEADS, 0.0), nn.MultiheadAttention(D, HEADS, batch_first=True)
+    ours = SelfAttention(D, HEADS, 0.0).double()
+    theirs = nn.MultiheadAttention(D, HEADS, batch_first=True).double()
     pairs = [
         (ours.qkv.weight, theirs.in_proj_weight),
         (ours.qkv.bias, theirs.in_proj_bias),
@@ -62,13 +63,13 @@ def test_gradients_are_those_of_pytorch() -> None:
         for own, given in pairs:
             given.normal_()
             own.copy_(given)
-    x, allowed = torch.randn(B, T, D), mask(T, T)
-    grad = torch.randn(B, T, D)
+    x, allowed = draw(B, T, D), mask(T, T)
+    grad = draw(B, T, D)
     forbidden = ~allowed.expand(B, HEADS, T, T).flatten(0, 1)
     ours(x, allowed).backward(grad)
     theirs(x, x, x, attn_mask=forbidden, need_weights=False)[0].backward(grad)
     for own, given in pairs:
-        torch.testing.assert_close(own.grad, given.grad, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(own.grad, given.grad, rtol=1e-9, atol=1e-9)
 
 
 def test_what_is_not_allowed_has_no_influence() -> None:

@@ -16,11 +16,16 @@ import sweep
 from sweep.attempt import latest
 
 EPOCHS = 60
+TASKS = {
+    "toy": {"epochs": EPOCHS},
+    # dropout and half-precision products, and batches that are made of an order instead of being cut from it
+    "toy_translation": {"epochs": 5, "precision": "bf16", "batching": "tokens"},
+}
 
 
-def launched(work, grid, name):
+def launched(work, grid, name, task="toy"):
     """A sweep of one GraSP run whose training takes a few seconds; it is stopped before it begins. Its id."""
-    path = grid(tasks={"toy": {"epochs": EPOCHS}}, pruners=["grasp"])
+    path = grid(tasks={task: TASKS[task]}, pruners=["grasp"])
     # a launch whose only run is held already would wait, so the run is begun and killed
     process = work.start("--grid", path, "--local", "--name", name)
     deadline = time.monotonic() + 60
@@ -46,17 +51,26 @@ def tables(work, name):
 
 
 @pytest.fixture
-def undisturbed(work, grid):
-    run_id = launched(work, grid, "calm")
+def undisturbed(work, grid, request):
+    run_id = launched(work, grid, "calm", getattr(request, "param", "toy"))
     work.paths("calm").run(run_id).checkpoint.unlink(missing_ok=True)
     assert begin(work, "calm", run_id, 3600).wait(timeout=120) == 0
     return run_id, tables(work, "calm")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize(
+    ("undisturbed", "number"),
+    [
+        ("toy", signal.SIGKILL),
+        ("toy", signal.SIGTERM),
+        ("toy", signal.SIGUSR2),
+        ("toy_translation", signal.SIGKILL),
+    ],
+    indirect=["undisturbed"],
+)
 def test_killed_again_and_again(work, grid, undisturbed, number):
     run_id, expected = undisturbed
-    assert launched(work, grid, "rough") == run_id
+    assert launched(work, grid, "rough", run_id.partition("-")[0]) == run_id
     work.paths("rough").run(run_id).checkpoint.unlink(missing_ok=True)
     generator = random.Random(number)
     kills = 0

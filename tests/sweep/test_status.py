@@ -30,7 +30,8 @@ PLUGIN = """
 
     from prune.scores import method
     from sweep.tasks import task
-    from sweep.tasks.text_classification import Corpus, Row
+    from sweep.tasks.corpus import Corpus
+    from sweep.tasks.text_classification import Row
     from sweep.tasks.toy import Toy
 
     @task("shelf")

@@ -3,6 +3,7 @@
 import logging
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -82,12 +83,45 @@ def test_an_older_file_gets_nulls_for_what_it_lacks(tmp_path):
     assert (row["run_id"], row["seed"], row["test_accuracy"]) == ("a", 3, None)
 
 
+def test_results_of_schema_1_are_brought_forward(tmp_path):
+    """It had no precisions, and called what was evaluated after an epoch the test rows, which it was."""
+    sweep = tmp_path / "runs" / "a"
+    sweep.mkdir(parents=True)
+    result = {"run_id": "a", "test_metric": 90.0, "threads": 1}
+    epochs = {
+        "run_id": "a",
+        "epoch": 1,
+        "train_loss": 0.5,
+        "test_loss": 0.4,
+        "test_metric": 91.0,
+        "seconds": 2.0,
+    }
+    for name, row in (("result", result), ("epochs", epochs)):
+        table = pa.Table.from_pylist([row]).replace_schema_metadata({"prunesweep_schema": "1"})
+        pq.write_table(table, sweep / f"{name}.parquet")
+    row = store.read_result(sweep / "result.parquet")
+    assert (row["test_metric"], row["precision"], row["bleu_paper"]) == (90.0, "float32", None)
+    (epoch,) = load(tmp_path, "epochs").to_pylist()
+    assert epoch == {
+        "run_id": "a", "epoch": 1, "train_loss": 0.5, "eval_split": "test", "eval_loss": 0.4, "eval_metric": 91.0, "seconds": 2.0,
+    }  # fmt: skip
+
+
+def test_the_committed_reference_results_are_read(caplog):
+    folder = Path(__file__).resolve().parents[2] / "results" / "reference" / "ag_news"
+    rows = load(folder).to_pylist()
+    assert len(rows) == 27
+    assert {row["precision"] for row in rows} == {"float32"}
+    assert {epoch["eval_split"] for epoch in load(folder, "epochs").to_pylist()} == {"test"}
+    assert caplog.text == ""
+
+
 def test_a_newer_file_is_refused_with_the_mend(tmp_path):
     path = tmp_path / "result.parquet"
     schema = store.RESULT.with_metadata({"prunesweep_schema": str(store.SCHEMA_VERSION + 1)})
     pq.write_table(pa.Table.from_pylist([result_row()], schema=schema), path)
     with pytest.raises(
-        store.NewerSchema, match=r"schema 2 is newer than this prunesweep's 1; update prunesweep"
+        store.NewerSchema, match=r"schema 3 is newer than this prunesweep's 2; update prunesweep"
     ):
         store.read_result(path)
 

@@ -13,7 +13,8 @@ from sweep.classification import evaluate
 from sweep.data import DataSource
 from sweep.errors import UsageError
 from sweep.tasks import TASKS, Task, get_task, task
-from sweep.tasks.text_classification import Corpus, Row, TextClassification
+from sweep.tasks.corpus import Corpus
+from sweep.tasks.text_classification import Row, TextClassification
 
 DEFAULTS = {
     "epochs",
