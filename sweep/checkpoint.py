@@ -1,6 +1,5 @@
 """Saving a run in the middle, so that going on from there equals never having stopped."""
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from sweep.environment import checkpoint_seconds
 from sweep.errors import StorageError, in_one_line
 from sweep.files import replacing
 
@@ -30,7 +30,7 @@ class Checkpoint:
         self.path = path
         self.guard = guard
         self.identity = {"format": FORMAT, **identity}
-        self.interval = float(os.environ.get("SWEEP_CHECKPOINT_SECONDS", "60"))
+        self.interval = checkpoint_seconds()
         self._last = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:

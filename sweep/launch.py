@@ -13,6 +13,7 @@ from rich.text import Text
 from sweep import show
 from sweep.catalog import DataStamp, Submission, record
 from sweep.data import DataSource
+from sweep.environment import checkpoint_seconds
 from sweep.errors import StorageError, UsageError
 from sweep.exit_codes import ExitCode
 from sweep.grid import Grid, expand, parse_seeds, parse_value
@@ -60,6 +61,7 @@ def launch(request: Request) -> ExitCode:
         raise UsageError(f"--retry {request.retry}: must be failed or all")
     if request.slots is not None and request.slots < 1:
         raise UsageError(f"--slots {request.slots}: must be at least 1")
+    checkpoint_seconds()  # the runs would all stumble over it
     load_plugins(request.plugins)
     grid = Grid.load(request.grid)
     settings = {key: parse_value(value) for key, value in map(_pair("--set"), request.settings)}

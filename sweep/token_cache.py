@@ -11,8 +11,10 @@ import mmap
 import os
 import secrets
 import shutil
+import time
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +27,8 @@ Key = Mapping[str, str | int]
 Tables = Mapping[str, pa.RecordBatch]
 
 _MANIFEST = "manifest.json"
+_PREFIX = ".tmp-"
+_LEFTOVER_SECONDS = 24 * 3600
 
 
 def load_or_build(root: Path, name: str, key: Key, build: Callable[[], Tables]) -> Tables:
@@ -77,6 +81,11 @@ def _map(path: Path, checksum: int) -> pa.RecordBatch:
 
 
 def _publish(folder: Path, key: Key, tables: Tables) -> None:
+    for leftover in folder.parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            # what a killed builder left; a younger one may be at work
+            if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+                shutil.rmtree(leftover)
     temporary = _temporary(folder)
     temporary.mkdir(parents=True)
     try:
@@ -106,7 +115,7 @@ def _remove(folder: Path) -> None:
 
 
 def _temporary(folder: Path) -> Path:
-    return folder.with_name(f".tmp-{secrets.token_hex(8)}")
+    return folder.with_name(f"{_PREFIX}{secrets.token_hex(8)}")
 
 
 def _digest(key: Key) -> str:

@@ -287,6 +287,17 @@ def line_of(text):
     return next(number for number, line in enumerate(PLUGIN.splitlines(), 1) if text in line)
 
 
+@pytest.mark.parametrize("value", ["a minute", "-1", "nan"])
+def test_a_checkpoint_interval_that_is_none(command, tmp_path, monkeypatch, value):
+    monkeypatch.setenv("SWEEP_CHECKPOINT_SECONDS", value)
+    write_grid(tmp_path)
+    refused(
+        command("launch", "--local", "--grid", "grid.yaml"),
+        rf"SWEEP_CHECKPOINT_SECONDS is '{value}'; set it to a number of seconds",
+    )
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_plugin_may_have_any_name(command, tmp_path):
     """Also one of a module that others mean when they say it."""
     write_grid(tmp_path)

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,6 +111,18 @@ def test_a_builder_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="row 3"):
         load_or_build(tmp_path, "x", KEY, fail)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_builder_left_goes_after_a_day(tmp_path: Path) -> None:
+    old, young = (tmp_path / f".tmp-{name}" for name in ("old", "young"))
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "half.arrow").write_bytes(b"half")
+    yesterday = time.time() - 25 * 3600
+    os.utime(old, (yesterday, yesterday))
+    load_or_build(tmp_path, "ag_news", KEY, tables)
+    assert not old.exists()
+    assert young.exists()
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
