@@ -1,28 +1,25 @@
 """Slots on this machine: so many runs at once, each a process of its own."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from sweep.attempt import latest, record_end
 from sweep.catalog import DataStamp
 from sweep.errors import StorageError
 from sweep.exit_codes import BUSY, ExitCode
 from sweep.files import cannot_write
+from sweep.nursery import Nursery, RunProcess
 from sweep.paths import SweepPaths
 from sweep.status import RunStatus, examine
 
 _POLL_SECONDS = 0.2
 _ELSEWHERE_SECONDS = 2.0
 _FATAL_FAULTS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
-_SOURCE = Path(__file__).resolve().parent.parent
 
 
 class Display(Protocol):
@@ -36,7 +33,7 @@ class Display(Protocol):
 
 @dataclass
 class _Slot:
-    process: subprocess.Popen[bytes]
+    process: RunProcess
     run_id: str
 
 
@@ -70,6 +67,7 @@ class LocalEngine:
         )
         self.again = again
         self._running: list[_Slot] = []
+        self._nurseries: dict[int, Nursery] = {}
 
     def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
         """Execute the runs with these specifications.
@@ -96,29 +94,22 @@ class LocalEngine:
         except BaseException:
             self._stop()
             raise
+        finally:
+            for nursery in self._nurseries.values():
+                nursery.close()
+
+    def _nursery(self, threads: int) -> Nursery:
+        if threads not in self._nurseries:
+            self._nurseries[threads] = Nursery(threads)
+        return self._nurseries[threads]
 
     def _start(self, run_id: str) -> None:
         run = self.sweep.run(run_id)
-        threads = str(self._specs[run_id]["threads"])
-        environment = os.environ | {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            # the same code as the launcher's, whatever folder it was started from
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(_SOURCE), os.environ.get("PYTHONPATH")])),
-        }
-        # -P: a folder named `models` or `prune` where the user happens to be must not shadow the project's
-        command = [sys.executable, "-P", "-m", "sweep.run", run_id, "--sweep", str(self.sweep.folder)]
-        command += ["--submission", str(self.submission), *(["--again"] if self.again else [])]
-        with _opened(run.log) as log:
-            # a session of its own: Ctrl-C is for the launcher, which passes it on in order
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
+        arguments = [run_id, "--sweep", str(self.sweep.folder), "--submission", str(self.submission)]
+        _require_writable(run.log)
+        process = self._nursery(self._specs[run_id]["threads"]).start(
+            [*arguments, *(["--again"] if self.again else [])], run.log
+        )
         self._running.append(_Slot(process, run_id))
         self.display.started(self._examine(run_id))
 
@@ -176,13 +167,13 @@ class LocalEngine:
                 slot.process.kill()
                 slot.process.wait()
         for slot in self._running:
-            self._record_silent_death(slot, slot.process.returncode)
+            self._record_silent_death(slot, slot.process.wait())
 
 
-def _opened(log: Path) -> BinaryIO:
+def _require_writable(log: Path) -> None:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        return log.open("ab")
+        log.open("ab").close()
     except OSError as error:
         raise cannot_write(log, error) from error
 
