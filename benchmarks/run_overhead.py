@@ -1,6 +1,6 @@
 """What a run costs besides pruning, training and evaluating: process, imports, data, model, files.
 
-     python benchmarks/run_overhead.py [--data-dir D] [--allow-unverified-data] [--rounds 3] [--runs 8] [--json FILE]
+    python benchmarks/run_overhead.py [--data-dir D] [--allow-unverified-data] [--rounds 3] [--runs 8] [--json FILE]
 
 In a sweep: a launch of 1 + RUNS runs without training, less a launch of one, by RUNS, less what those runs say that they spent on
 pruning and evaluating. Alone: `python -m sweep.run` from start to end, less the same. Beside them stands the time of whole runs
