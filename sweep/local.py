@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -16,6 +16,7 @@ from sweep.catalog import DataStamp
 from sweep.errors import StorageError
 from sweep.exit_codes import BUSY, ExitCode
 from sweep.files import cannot_write
+from sweep.memory import OutOfMemory
 from sweep.paths import SweepPaths
 from sweep.status import RunStatus, examine
 
@@ -49,7 +50,8 @@ class LocalEngine:
         data: per task the current data, to tell complete results from stale ones.
         slots: processes at a time.
         display: told what happens.
-        again: make the runs anew, also complete ones.
+        again: ids of runs to make anew, also complete ones.
+        patient: wait for runs that another launch holds; otherwise they are left to it.
     """
 
     def __init__(
@@ -59,7 +61,8 @@ class LocalEngine:
         data: Mapping[str, DataStamp],
         slots: int,
         display: Display,
-        again: bool = False,
+        again: Collection[str] = (),
+        patient: bool = True,
     ) -> None:
         self.sweep, self.submission, self.data, self.slots, self.display = (
             sweep,
@@ -68,7 +71,8 @@ class LocalEngine:
             slots,
             display,
         )
-        self.again = again
+        self.again, self.patient = again, patient
+        self._memory = OutOfMemory()
         self._running: list[_Slot] = []
 
     def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
@@ -108,7 +112,7 @@ class LocalEngine:
         }
         # -P: a folder named `models` or `prune` where the user happens to be must not shadow the project's
         command = [sys.executable, "-P", "-m", "sweep.run", run_id, "--sweep", str(self.sweep.folder)]
-        command += ["--submission", str(self.submission), *(["--again"] if self.again else [])]
+        command += ["--submission", str(self.submission), *(["--again"] if run_id in self.again else [])]
         with _opened(run.log) as log:
             # a session of its own: Ctrl-C is for the launcher, which passes it on in order
             process = subprocess.Popen(
@@ -129,7 +133,10 @@ class LocalEngine:
                 continue
             self._running.remove(slot)
             if status == BUSY:
-                elsewhere.append(slot.run_id)
+                if self.patient:
+                    elsewhere.append(slot.run_id)
+                else:
+                    self.display.note(f"{slot.run_id}: another attempt holds it; left to that one")
                 continue
             self._record_silent_death(slot, status)
             self.display.ended(self._examine(slot.run_id))
@@ -142,11 +149,21 @@ class LocalEngine:
             if claim.outcome:
                 return
             try:
-                record_end(run, claim, *_manner_of_death(status, run.log), status)
+                record_end(run, claim, *self._manner_of_death(status, run.log), status)
             except StorageError as error:
                 self.display.note(f"{slot.run_id}: {error}")
         elif status != ExitCode.OK:
             self.display.note(f"{slot.run_id}: could not begin (exit status {status}), see {run.log}")
+
+    def _manner_of_death(self, status: int, log: Path) -> tuple[str, str]:
+        """Outcome and error of an attempt whose process ended with `status` and did not say why."""
+        if status >= 0:
+            return "failed", f"exit status {status}, see {log}"
+        name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
+        if name == "SIGKILL" and self._memory.struck():
+            return "failed", "out of memory: the system killed it at its memory limit; give it more"
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return "failed" if -status in _FATAL_FAULTS else "interrupted", f"killed by {name}{hint}"
 
     def _look_elsewhere(self, elsewhere: list[str], waiting: deque[str]) -> list[str]:
         still = []
@@ -185,12 +202,3 @@ def _opened(log: Path) -> BinaryIO:
         return log.open("ab")
     except OSError as error:
         raise cannot_write(log, error) from error
-
-
-def _manner_of_death(status: int, log: Path) -> tuple[str, str]:
-    """Outcome and error of an attempt whose process ended with `status` and did not say why."""
-    if status >= 0:
-        return "failed", f"exit status {status}, see {log}"
-    name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return "failed" if -status in _FATAL_FAULTS else "interrupted", f"killed by {name}{hint}"
