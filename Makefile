@@ -1,5 +1,6 @@
 # make sweep   set everything up, execute the demo grid on this machine, print its results
 # make test    set everything up, run the test suite
+# make test-slurm   the tests on a real Slurm, which they start on this machine (root, Debian)
 # Options: PYTHON=python3.12   TORCH_INDEX=<package index with another build of torch>   VENV=<folder>
 
 VENV ?= .venv
@@ -9,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c const
 PYTHON ?= $(shell for p in python3 python3.11 python3.12; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: sweep test test-long lint clean tools
+.PHONY: sweep test test-long test-slurm lint clean tools
 .DEFAULT_GOAL := sweep
 
 sweep: $(VENV)/.built
@@ -20,6 +21,9 @@ test: $(VENV)/.dev
 
 test-long: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m long
+
+test-slurm: $(VENV)/.dev
+	@SWEEP_TEST_SLURM=1 $(BIN)/python -m pytest -m "slurm and not long"
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -62,8 +62,12 @@ def execute(
         _set_aside(paths, attempt.number, again)
         # the imports cost more than all of the above
         from sweep.data import DataSource
-        from sweep.experiment import run_one
         from sweep.spec import Run
+
+        try:
+            from sweep.experiment import run_one
+        except ImportError as error:  # no extension for this machine, or no torch
+            raise SweepError(in_one_line(error)) from error
 
         plugins = [Path(path) for path in submission.plugins]
         load_plugins(plugins)

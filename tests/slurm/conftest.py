@@ -1,0 +1,103 @@
+"""A real Slurm for the tests that are marked `slurm`, and sweeps on it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster import Cluster, free_ports, install
+
+sys.path.append(str(Path(__file__).parents[1] / "sweep"))
+from onslurm import OnSlurm
+
+
+def _started(*options: str) -> Cluster:
+    if os.environ.get("SWEEP_TEST_SLURM") != "1":
+        pytest.skip("needs a Slurm of its own; SWEEP_TEST_SLURM=1 (make test-slurm) starts one on this machine")
+    other = os.environ.get("SLURM_CONF") or next(
+        (path for path in ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf") if Path(path).exists()), None
+    )
+    if other:
+        pytest.fail(f"refuses to start a Slurm where another cluster is configured ({other})")
+    if os.geteuid():
+        pytest.fail("a Slurm of the tests' own needs root")
+    needed = [("munged", "munge"), ("slurmctld", "slurmctld"), ("slurmd", "slurmd"), ("sbatch", "slurm-client")]
+    if "--accounting" in options:
+        needed += [("slurmdbd", "slurmdbd"), ("mariadbd", "mariadb-server")]
+    install(*needed)
+    # mysql's user has to get in, which pytest's own folders do not allow; sockets want short paths
+    folder = Path(tempfile.mkdtemp(prefix="sweep-slurm-", dir="/tmp"))
+    folder.chmod(0o755)
+    cluster = Cluster(folder, free_ports())
+    try:
+        cluster.script("start", *options)
+    except BaseException:
+        _stop(cluster)
+        raise
+    return cluster
+
+
+def _stop(cluster: Cluster) -> None:
+    cluster.script("stop")
+    shutil.rmtree(cluster.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Without accounting. At most three tasks in an array, so that every sweep has several."""
+    found = _started("MaxArraySize=4")
+    yield found
+    _stop(found)
+
+
+@pytest.fixture
+def own_cluster():
+    """Start a cluster with options of the test's own."""
+    started = []
+
+    def start(*options: str) -> Cluster:
+        started.append(_started(*options))
+        return started[-1]
+
+    yield start
+    for found in started:
+        _stop(found)
+
+
+@pytest.fixture(scope="session")
+def slurm_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def sweeps(cluster, tmp_path, slurm_cache):
+    """Sweeps on the cluster, in a folder of the test's own whose name is not an easy one."""
+    return OnSlurm(cluster, tmp_path / "it's a folder", slurm_cache)
+
+
+@pytest.fixture
+def sweeps_on(tmp_path, slurm_cache):
+    return lambda cluster: OnSlurm(cluster, tmp_path / "results", slurm_cache)
+
+
+LONG = {"tasks": {"toy": {"epochs": 120}}, "pruners": ["grasp"], "compressions": [1], "seeds": [0]}
+"""One run whose training takes long enough to be struck in the middle."""
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, slurm_cache):
+    """The rows of the long run, executed on this machine without a disturbance."""
+    from workplace import Workplace, science
+
+    import sweep
+
+    work = Workplace(tmp_path_factory.mktemp("calm"), {"SWEEP_CACHE": str(slurm_cache)})
+    path = work.results / "long.yaml"
+    path.write_text(yaml.safe_dump(LONG))
+    done = work("--grid", path, "--local", "--slots", 1, timeout=900, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    return science(sweep.load(work.results / "long").to_pylist())
