@@ -53,9 +53,16 @@ def launch(
     max_concurrent: Annotated[
         int | None, typer.Option(help="Slurm jobs at once [as many as start]", metavar="N")
     ] = None,
+    pack: Annotated[
+        int | None, typer.Option(help="runs that share a Slurm job, executed at once [1]", metavar="N")
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="stay until the Slurm jobs have ended, showing their progress")
     ] = False,
+    ask_above: Annotated[
+        float, typer.Option(help="core-hours expected above which a terminal is asked", metavar="HOURS")
+    ] = 24.0,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     only: Annotated[
         list[str] | None, typer.Option(help="just the runs with these values", metavar="K=V,..")
     ] = None,
@@ -95,7 +102,10 @@ def launch(
         local=local,
         profile=profile,
         concurrent=max_concurrent,
+        pack=pack,
         wait=wait,
+        ask_above=ask_above,
+        yes=yes,
     )
     try:
         raise typer.Exit(carry_out(request))

@@ -117,7 +117,7 @@ def run_one(
     else:
         with seconds.of("prune"):
             try:
-                pruning, layers = _prune(run, task, data, model)
+                pruning, layers = prune_network(run, task, data, model)
             except prune.PruneError as error:
                 raise SweepError(str(error)) from error
         resumed = 0
@@ -182,7 +182,7 @@ def make_task(run: Run) -> Task:
     return kind(kind.Options(**run.options))
 
 
-def _prune(
+def prune_network(
     run: Run, task: Task, data: Dataset, model: nn.Module
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Mask `model` in place; what the row and the layer table say of it."""

@@ -29,11 +29,16 @@ class Unacceptable(SweepError):
 
 @dataclass(frozen=True)
 class Group:
-    """Tasks of equal resources. Each task is a list of runs, now always of one."""
+    """Tasks of equal resources. Each task is a list of runs of so many threads each, which are executed at once."""
 
     profile: Profile
     threads: int
     tasks: list[list[str]]
+
+    @property
+    def cpus(self) -> int:
+        """Processors that a task's runs use."""
+        return self.threads * max(map(len, self.tasks))
 
 
 class SlurmEngine:
@@ -47,6 +52,7 @@ class SlurmEngine:
         code: the snapshot that jobs import.
         again: ids of runs to make anew, also complete ones.
         concurrent: jobs at a time, shared by the arrays of this launch; None: as many as Slurm starts.
+        pack: runs that share a job.
         say: told what happens, a line at a time.
     """
 
@@ -59,11 +65,12 @@ class SlurmEngine:
         code: Path,
         again: Collection[str] = (),
         concurrent: int | None = None,
+        pack: int = 1,
         say: Callable[[str], None] = print,
     ) -> None:
         check_folder(sweep.folder)
         self.sweep, self.submission, self.profile, self.by_task = sweep, submission, profile, by_task
-        self.code, self.again, self.concurrent, self.say = code, again, concurrent, say
+        self.code, self.again, self.concurrent, self.pack, self.say = code, again, concurrent, pack, say
 
     def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
         """Submit the runs with these specifications.
@@ -106,7 +113,7 @@ class SlurmEngine:
                 number += 1
                 array = self.sweep.array(self.submission, number)
                 settings = parameters(
-                    group.profile, new_token(self.sweep.name), group.threads, self.code, concurrent
+                    group.profile, new_token(self.sweep.name), group.cpus, self.code, concurrent
                 )
                 yield text(
                     group.profile, array, len(group.tasks[begin : begin + limits.array_size]), settings
@@ -122,7 +129,7 @@ class SlurmEngine:
             code=str(self.code),
             again=not ids.isdisjoint(self.again),
         )
-        settings = parameters(group.profile, manifest.token, group.threads, self.code, concurrent)
+        settings = parameters(group.profile, manifest.token, group.cpus, self.code, concurrent)
         job_id = submit(array, manifest, group.profile, settings)
         self.say(f"job {job_id}: {len(ids)} runs  ({manifest.token})")
 
@@ -131,12 +138,14 @@ class SlurmEngine:
             task: self.profile.overridden(self.by_task.get(task, {}), f"the grid's slurm.{task}")
             for task in {spec["task"] for spec in specs}
         }
-        groups: dict[tuple[str, int], Group] = {}
+        members: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
         for spec in specs:
-            profile = profiles[spec["task"]]
-            key = (profile.model_dump_json(), spec["threads"])
-            groups.setdefault(key, Group(profile, spec["threads"], [])).tasks.append([spec["id"]])
-        return list(groups.values())
+            key = (profiles[spec["task"]].model_dump_json(), spec["threads"])
+            members.setdefault(key, []).append(spec)
+        return [
+            Group(profiles[alike[0]["task"]], threads, _packs([spec["id"] for spec in alike], self.pack))
+            for (_, threads), alike in members.items()
+        ]
 
     def _shared(self, groups: Sequence[Group]) -> list[tuple[Group, int | None]]:
         """Each group with its part of the jobs at a time, by size, and one at least."""
@@ -144,6 +153,10 @@ class SlurmEngine:
             return [(group, None) for group in groups]
         total = sum(len(group.tasks) for group in groups)
         return [(group, max(1, self.concurrent * len(group.tasks) // total)) for group in groups]
+
+
+def _packs(ids: Sequence[str], size: int) -> list[list[str]]:
+    return [list(ids[begin : begin + size]) for begin in range(0, len(ids), size)]
 
 
 def _told(wanted: int, taken: int, why: str) -> str:

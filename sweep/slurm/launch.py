@@ -28,11 +28,13 @@ class SlurmRequest:
         profile: what jobs ask for.
         by_task: per task what replaces the profile's.
         concurrent: jobs at a time.
+        pack: runs that share a job.
     """
 
     profile: Profile
     by_task: Mapping[str, Mapping[str, Any]]
     concurrent: int | None = None
+    pack: int = 1
 
 
 def submit_missing(
@@ -80,7 +82,15 @@ def submit_missing(
         number = make_submission([str(path) for path in plugins]).save(sweep)
         again = {status.run_id for status in todo} if "done" in retried else set()
         engine = SlurmEngine(
-            sweep, number, request.profile, request.by_task, code, again, request.concurrent, say
+            sweep,
+            number,
+            request.profile,
+            request.by_task,
+            code,
+            again,
+            request.concurrent,
+            request.pack,
+            say,
         )
         engine.execute([status.spec for status in todo])
         return len(todo)
@@ -114,7 +124,14 @@ def dry_run(
         limits = Limits()
         say(f"# {error}; MaxArraySize = {limits.array_size + 1} is a guess")
     engine = SlurmEngine(
-        sweep, 1, request.profile, request.by_task, sweep.code / "<hash>", (), request.concurrent
+        sweep,
+        1,
+        request.profile,
+        request.by_task,
+        sweep.code / "<hash>",
+        (),
+        request.concurrent,
+        request.pack,
     )
     for script in engine.scripts(specs, limits):
         say(script)

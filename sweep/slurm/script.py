@@ -17,18 +17,18 @@ _WARNING_SECONDS = 90
 
 
 def parameters(
-    profile: Profile, token: str, threads: int, code: Path, concurrent: int | None
+    profile: Profile, token: str, needed: int, code: Path, concurrent: int | None
 ) -> dict[str, Any]:
     """What submitit's executor is told.
 
     Args:
         profile: partition, time and so on.
         token: the job's name.
-        threads: processors that a job's runs use.
+        needed: processors that a job's runs use.
         code: the snapshot to import from.
         concurrent: tasks of the array at a time; None: no throttle.
     """
-    cpus = profile.cpus or threads
+    cpus = profile.cpus or needed
     lines = ["set -euo pipefail"]
     # the module function of many sites trips over unset variables of its own
     lines += [f"set +u; module load {shlex.quote(module)}; set -u" for module in profile.modules]

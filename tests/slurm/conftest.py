@@ -17,15 +17,23 @@ from onslurm import OnSlurm
 
 def _started(*options: str) -> Cluster:
     if os.environ.get("SWEEP_TEST_SLURM") != "1":
-        pytest.skip("needs a Slurm of its own; SWEEP_TEST_SLURM=1 (make test-slurm) starts one on this machine")
+        pytest.skip(
+            "needs a Slurm of its own; SWEEP_TEST_SLURM=1 (make test-slurm) starts one on this machine"
+        )
     other = os.environ.get("SLURM_CONF") or next(
-        (path for path in ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf") if Path(path).exists()), None
+        (path for path in ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf") if Path(path).exists()),
+        None,
     )
     if other:
         pytest.fail(f"refuses to start a Slurm where another cluster is configured ({other})")
     if os.geteuid():
         pytest.fail("a Slurm of the tests' own needs root")
-    needed = [("munged", "munge"), ("slurmctld", "slurmctld"), ("slurmd", "slurmd"), ("sbatch", "slurm-client")]
+    needed = [
+        ("munged", "munge"),
+        ("slurmctld", "slurmctld"),
+        ("slurmd", "slurmd"),
+        ("sbatch", "slurm-client"),
+    ]
     if "--accounting" in options:
         needed += [("slurmdbd", "slurmdbd"), ("mariadbd", "mariadb-server")]
     install(*needed)

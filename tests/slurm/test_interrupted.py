@@ -1,6 +1,5 @@
 """Whatever stops a job in the middle, its run goes on from the checkpoint and ends as if nothing had happened."""
 
-
 import pytest
 from cluster import wait_for
 from conftest import LONG
@@ -49,7 +48,7 @@ def test_requeued_killed_cancelled_preempted(sweeps, undisturbed):
 def test_what_was_warned_and_then_cancelled_stays_down(sweeps):
     sweeps.launch("stay", LONG)
     sweeps.wait_for_checkpoint("stay")
-    (job, _), = sweeps.active("stay")
+    ((job, _),) = sweeps.active("stay")
     # the controller is stopped between warning and cancellation, so that both are there when the job asks what to do
     sweeps.cluster.ask("scancel", "--signal=STOP", job)
     sweeps.cluster.ask("scancel", "--signal=USR2", job)
@@ -70,5 +69,3 @@ def test_a_second_copy_leaves_a_run_alone(sweeps, undisturbed):
     assert len(list(sweeps.run("twice").attempts.glob("*.json"))) == 1
     sweeps.wait_until_gone("twice")
     assert sweeps.science("twice") == undisturbed
-
-

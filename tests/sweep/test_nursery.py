@@ -84,14 +84,17 @@ def test_runs_outlive_the_process_they_were_forked_from(work, grid):
         claims = filter(None, (latest(work.paths().run(run_id)) for run_id in run_ids))
         return [claim.content["pid"] for claim in claims if claim.content["pid"] not in killed]
 
-    for _ in range(2):
-        (run,) = wait_for(running, "no run began")
-        (warm,) = [pid for pid in children(launcher.pid) if pid != run]
-        assert "sweep.warm" in command_line(warm)
-        os.kill(warm, signal.SIGKILL)
-        os.kill(run, signal.SIGKILL)
-        killed.append(run)
-    out, _ = launcher.communicate(timeout=180)
+    try:
+        for _ in range(2):
+            (run,) = wait_for(running, "no run began")
+            others = {pid: command_line(pid) for pid in children(launcher.pid) if pid != run}
+            (warm,) = [pid for pid, words in others.items() if "sweep.warm" in words]
+            os.kill(warm, signal.SIGKILL)
+            os.kill(run, signal.SIGKILL)
+            killed.append(run)
+        out, _ = launcher.communicate(timeout=180)
+    finally:
+        launcher.terminate()
     assert launcher.returncode == 3, out
     assert set(work.states().values()) == {"interrupted"}
     assert "killed by SIGKILL" in work.sweep("status", "grid").stdout
