@@ -56,6 +56,9 @@ def launch(
     pack: Annotated[
         int | None, typer.Option(help="runs that share a Slurm job, executed at once [1]", metavar="N")
     ] = None,
+    no_smoke: Annotated[
+        bool, typer.Option("--no-smoke", help="on Slurm: do not try a launch of over 20 runs out first")
+    ] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="stay until the Slurm jobs have ended, showing their progress")
     ] = False,
@@ -103,6 +106,7 @@ def launch(
         profile=profile,
         concurrent=max_concurrent,
         pack=pack,
+        smoke=not no_smoke,
         wait=wait,
         ask_above=ask_above,
         yes=yes,

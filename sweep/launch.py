@@ -60,6 +60,7 @@ class Request:
     profile: Path | None = None
     concurrent: int | None = None
     pack: int | None = None
+    smoke: bool = True
     wait: bool = False
 
 
@@ -208,7 +209,7 @@ def _slurm_request(request: Request, grid: Grid) -> "SlurmRequest":
     profile = Profile.load(request.profile) if request.profile else Profile()
     for task, keys in grid.slurm.items():
         profile.overridden(keys, f"grid {grid.name!r}: slurm.{task}")
-    return SlurmRequest(profile, grid.slurm, request.concurrent, request.pack or 1)
+    return SlurmRequest(profile, grid.slurm, request.concurrent, request.pack or 1, request.smoke)
 
 
 def _hand_over(

@@ -53,6 +53,7 @@ class SlurmEngine:
         again: ids of runs to make anew, also complete ones.
         concurrent: jobs at a time, shared by the arrays of this launch; None: as many as Slurm starts.
         pack: runs that share a job.
+        after: id of the smoke job that the arrays wait for; empty: for none.
         say: told what happens, a line at a time.
     """
 
@@ -66,11 +67,13 @@ class SlurmEngine:
         again: Collection[str] = (),
         concurrent: int | None = None,
         pack: int = 1,
+        after: str = "",
         say: Callable[[str], None] = print,
     ) -> None:
         check_folder(sweep.folder)
         self.sweep, self.submission, self.profile, self.by_task = sweep, submission, profile, by_task
-        self.code, self.again, self.concurrent, self.pack, self.say = code, again, concurrent, pack, say
+        self.code, self.again, self.concurrent = code, again, concurrent
+        self.pack, self.after, self.say = pack, after, say
 
     def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
         """Submit the runs with these specifications.
@@ -128,8 +131,9 @@ class SlurmEngine:
             tasks=tasks,
             code=str(self.code),
             again=not ids.isdisjoint(self.again),
+            after=self.after,
         )
-        settings = parameters(group.profile, manifest.token, group.cpus, self.code, concurrent)
+        settings = parameters(group.profile, manifest.token, group.cpus, self.code, concurrent, self.after)
         job_id = submit(array, manifest, group.profile, settings)
         self.say(f"job {job_id}: {len(ids)} runs  ({manifest.token})")
 

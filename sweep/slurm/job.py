@@ -14,6 +14,7 @@ from sweep.paths import ArrayPaths, SweepPaths
 from sweep.show import PlainDisplay
 from sweep.slurm.manifest import Manifest
 from sweep.slurm.requeue import put_back
+from sweep.slurm.smoke import run_smoke
 from sweep.status import RunStatus, examine, exit_code
 
 _WARNINGS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
@@ -41,6 +42,8 @@ def run_task(manifest: str, index: int) -> dict[str, str]:
         sys.exit(ExitCode.INCOMPLETE)
     submission = Submission.read(sweep, plan.submission)
     specs = [spec for run_id, spec in read_runs(sweep).items() if run_id in set(ids)]
+    if plan.smoke:
+        return run_smoke(submission, specs)
     warning = _Warning()
     engine = LocalEngine(
         sweep,

@@ -15,8 +15,10 @@ from sweep.slurm.limits import Limits
 from sweep.slurm.manifest import arrays, read_answer
 from sweep.slurm.profile import Profile
 from sweep.slurm.script import check_folder
+from sweep.slurm.smoke import submit_smoke
 from sweep.slurm.states import with_slurm
 from sweep.slurm.submit import settle
+from sweep.smoke import ABOVE_RUNS, representatives
 from sweep.status import RunStatus, State, examine
 
 
@@ -29,12 +31,14 @@ class SlurmRequest:
         by_task: per task what replaces the profile's.
         concurrent: jobs at a time.
         pack: runs that share a job.
+        smoke: try a large launch out first.
     """
 
     profile: Profile
     by_task: Mapping[str, Mapping[str, Any]]
     concurrent: int | None = None
     pack: int = 1
+    smoke: bool = True
 
 
 def submit_missing(
@@ -81,16 +85,22 @@ def submit_missing(
         code, plugins = snapshot.take(sweep, map(Path, plan.plugins))
         number = make_submission([str(path) for path in plugins]).save(sweep)
         again = {status.run_id for status in todo} if "done" in retried else set()
+        after = ""
+        if request.smoke and len(todo) > ABOVE_RUNS:
+            tried = representatives([status.spec for status in todo])
+            after = submit_smoke(sweep, number, request.profile, code, tried)
+            say(f"job {after}: a smoke test, which the runs wait for")
         engine = SlurmEngine(
             sweep,
             number,
             request.profile,
             request.by_task,
             code,
-            again,
-            request.concurrent,
-            request.pack,
-            say,
+            again=again,
+            concurrent=request.concurrent,
+            pack=request.pack,
+            after=after,
+            say=say,
         )
         engine.execute([status.spec for status in todo])
         return len(todo)
@@ -129,9 +139,8 @@ def dry_run(
         request.profile,
         request.by_task,
         sweep.code / "<hash>",
-        (),
-        request.concurrent,
-        request.pack,
+        concurrent=request.concurrent,
+        pack=request.pack,
     )
     for script in engine.scripts(specs, limits):
         say(script)

@@ -17,7 +17,7 @@ _WARNING_SECONDS = 90
 
 
 def parameters(
-    profile: Profile, token: str, needed: int, code: Path, concurrent: int | None
+    profile: Profile, token: str, needed: int, code: Path, concurrent: int | None, after: str = ""
 ) -> dict[str, Any]:
     """What submitit's executor is told.
 
@@ -27,6 +27,7 @@ def parameters(
         needed: processors that a job's runs use.
         code: the snapshot to import from.
         concurrent: tasks of the array at a time; None: no throttle.
+        after: id of a job that must have succeeded first.
     """
     cpus = profile.cpus or needed
     lines = ["set -euo pipefail"]
@@ -50,6 +51,10 @@ def parameters(
         # said explicitly, whatever the cluster's default is
         "additional_parameters": {"requeue" if profile.requeue else "no-requeue": True},
     }
+    if after:
+        # without the second, what waits for a job that failed would wait for ever
+        dependency = {"dependency": f"afterok:{after}", "kill-on-invalid-dep": "yes"}
+        found["additional_parameters"] |= dependency
     for name in ("partition", "account", "qos", "constraint"):
         if (value := getattr(profile, name)) is not None:
             found[name] = value
