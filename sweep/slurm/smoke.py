@@ -1,12 +1,9 @@
 """The short job that tries a launch out before its arrays may start."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweep.catalog import Submission
-from sweep.errors import SweepError
 from sweep.paths import SweepPaths
 from sweep.slurm.manifest import Manifest, new_token
 from sweep.slurm.profile import Profile
@@ -31,15 +28,3 @@ def submit_smoke(
     short = profile.model_copy(update={"time": min(profile.time, _MINUTES)})
     threads = max(spec["threads"] for spec in specs)
     return submit(array, manifest, short, parameters(short, manifest.token, threads, code, None))
-
-
-def run_smoke(submission: Submission, specs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """In the job: try the runs out. Exits with the error's code, which keeps the arrays from starting."""
-    from sweep.smoke import try_out
-
-    try:
-        try_out(specs, submission, log=lambda line: print(line, flush=True))
-    except SweepError as error:
-        print(f"error: {error}", flush=True)
-        sys.exit(error.exit_code)
-    return {spec["id"]: "tried out" for spec in specs}

@@ -139,9 +139,9 @@ def _smoke_failure(place: Place) -> str:
     if not place.manifest.after:
         return ""
     sweep = SweepPaths(place.array.folder.parent.parent)
-    words = log_end(sweep.smoke(place.manifest.submission).log(place.manifest.after))
-    errors = [line for line in words if line.lower().startswith("error: ")]
-    return errors[-1].partition(": ")[2] if errors else ""
+    words = log_end(sweep.smoke(place.manifest.submission).log(place.manifest.after), lines=1000)
+    errors = [line for line in words if line.startswith("error: ")]
+    return errors[-1].removeprefix("error: ") if errors else ""
 
 
 def _job_id(place: Place) -> str:

@@ -22,7 +22,8 @@ def test_runs_that_share_a_job_are_as_good_as_alone_and_fail_alone(sweeps):
         "compressions": [1],
         "seeds": [0, 1],
     }
-    sweeps.launch("packed", grid, "--pack", "4", "--plugin", plugin, "--wait", code=1)
+    said = sweeps.launch("packed", grid, "--pack", "4", "--plugin", plugin, "--wait", code=1)
+    assert "4 runs: 2 done, 2 failed" in said
     assert sweeps.states("packed") == ["done", "done", "failed", "failed"]
     (token,) = sweeps.tokens("packed")
     assert len(sweeps.cluster.jobs(token, "all")) == 1, "four runs in one job"
