@@ -30,7 +30,15 @@ def script(profile, folder=Path("/results/s/arrays/0001-001"), tasks=3, threads=
 
 @pytest.mark.parametrize(
     ("written", "minutes"),
-    [("90", 90), ("1:30:00", 90), ("10:00:00", 600), ("1-00:00:00", 1440), ("2-12", 3600), ("0:00:30", 1), ("5:00", 5)],
+    [
+        ("90", 90),
+        ("1:30:00", 90),
+        ("10:00:00", 600),
+        ("1-00:00:00", 1440),
+        ("2-12", 3600),
+        ("0:00:30", 1),
+        ("5:00", 5),
+    ],
 )
 def test_times_as_slurm_writes_them(tmp_path, written, minutes):
     """Also without quotes, where YAML 1.1 would read 10:00:00 as the number 36000."""
@@ -80,7 +88,9 @@ def test_the_script_has_everything_once():
         "profile",
     )  # fmt: skip
     lines = script(profile, concurrent=5).splitlines()
-    flags = dict(re.match(r"#SBATCH --([a-z-]+)(?:=(.*))?", line).groups() for line in lines if line[:8] == "#SBATCH ")
+    flags = dict(
+        re.match(r"#SBATCH --([a-z-]+)(?:=(.*))?", line).groups() for line in lines if line[:8] == "#SBATCH "
+    )
     assert flags == {
         "partition": "low", "account": "a", "qos": "q", "gpus-per-node": "2", "mem": "2048MB", "time": "30",
         "constraint": "'x&y'", "array": "0-2%3", "cpus-per-task": "2", "nodes": "1", "job-name": "s-0123", "requeue": None,
@@ -128,4 +138,4 @@ def test_a_grid_overrides_the_profile_for_a_task(tmp_path):
 def test_folders_that_slurm_cannot_log_into_are_refused(name):
     with pytest.raises(UsageError, match="--results or --name"):
         check_folder(Path("/results", name))
-    check_folder(Path("/results/it's a folder with \"quotes\" and ünïcode"))
+    check_folder(Path('/results/it\'s a folder with "quotes" and ünïcode'))
