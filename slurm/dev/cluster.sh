@@ -8,7 +8,8 @@
 #   cluster.sh controller-kill FOLDER | controller-start FOLDER        the same of slurmctld
 #
 # Then `export SLURM_CONF=FOLDER/slurm.conf`. Key=Value replaces or adds a line of slurm.conf, e.g. MaxArraySize=11.
-# Environment: NODES=3 CPUS=8 MEMORY=4000 (MB) GPUS=2, all per node but the first; PORT=27800, the first of 200 ports.
+# Environment: NODES=3 (2 at least) CPUS=8 MEMORY=4000 (MB) GPUS=2, per node; PORT=27800, the first of 200 ports.
+# Partitions: main; low on the last node, whose jobs are preempted by those in high, on all nodes; short, two minutes at most.
 set -euo pipefail
 NODES=${NODES:-3} CPUS=${CPUS:-8} MEMORY=${MEMORY:-4000} GPUS=${GPUS:-2} PORT=${PORT:-27800}
 PATH=/usr/sbin:/sbin:$PATH
@@ -112,8 +113,8 @@ MaxJobCount=10000
 FirstJobId=$(cat "$folder/first_job")
 DefMemPerCPU=400
 NodeName=node[1-$NODES] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[$((PORT + 101))-$((PORT + 100 + NODES))] CPUs=$CPUS RealMemory=$MEMORY $gres State=UNKNOWN
-PartitionName=main  Nodes=ALL Default=YES MaxTime=1-0 DefaultTime=10 PriorityTier=10 PreemptMode=OFF
-PartitionName=low   Nodes=ALL MaxTime=1-0 DefaultTime=10 PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
+PartitionName=main  Nodes=node[1-$((NODES - 1))] Default=YES MaxTime=1-0 DefaultTime=10 PriorityTier=10 PreemptMode=OFF
+PartitionName=low   Nodes=node$NODES MaxTime=1-0 DefaultTime=10 PriorityTier=1 PreemptMode=REQUEUE GraceTime=10
 PartitionName=high  Nodes=ALL MaxTime=1:00:00 DefaultTime=10 PriorityTier=100 PreemptMode=OFF
 PartitionName=short Nodes=node1 MaxTime=2 DefaultTime=1 PriorityTier=10 PreemptMode=OFF
 CONF
@@ -185,7 +186,7 @@ start_node() { # NODE
     runs "$(id_of "$1")" slurmd || SWEEP_DEV_CLUSTER=$folder slurmd -N "$1"
 }
 
-usable_nodes() { sinfo --noheader --Node --partition main --states idle,mixed,allocated --format %N | sort -u | wc -l; }
+usable_nodes() { sinfo --noheader --Node --states idle,mixed,allocated --format %N | sort -u | wc -l; }
 all_usable() { [[ $(usable_nodes) == "$NODES" ]]; }
 
 start() {
@@ -222,7 +223,7 @@ stop() {
     end TERM slurmctld slurmctld
     end TERM slurmdbd slurmdbd
     end TERM mariadbd mariadbd
-    end TERM munged munged
+    pgrep -x slurmctld >/dev/null || end TERM munged munged # another cluster here may have come to use it
 }
 
 steps() { # the slurmstepd processes of this cluster

@@ -27,8 +27,7 @@ def cancel(sweep: SweepPaths, run_ids: Collection[str], say: Callable[[str], Non
     """
     with locked(sweep.arrays):
         settle_all(sweep, say)
-        statuses = _active(sweep, survey(sweep))
-        chosen = _wholly(sweep, statuses, run_ids, say)
+        chosen = _wholly(_active(sweep), run_ids, say)
         at = places(sweep)
         for status in chosen:
             place = at[status.run_id]
@@ -41,7 +40,7 @@ def cancel(sweep: SweepPaths, run_ids: Collection[str], say: Callable[[str], Non
             say(f"{len(jobs)} jobs cancelled; waiting until Slurm has let go of them")
         end = time.monotonic() + _PATIENCE_SECONDS
         gone = {status.run_id for status in chosen}
-        while still := [status for status in _active(sweep, statuses) if status.run_id in gone]:
+        while still := [status for status in _active(sweep) if status.run_id in gone]:
             if time.monotonic() > end:
                 raise NoAnswer(
                     f"{len(still)} cancelled jobs are still there, {still[0].job} for one; look again later"
@@ -50,15 +49,15 @@ def cancel(sweep: SweepPaths, run_ids: Collection[str], say: Callable[[str], Non
         return len(jobs)
 
 
-def _active(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> list[RunStatus]:
-    found, problem = with_slurm(sweep, statuses)
+def _active(sweep: SweepPaths) -> list[RunStatus]:
+    found, problem = with_slurm(sweep, survey(sweep))
     if problem:
         raise NoAnswer(problem)
     return [status for status in found if status.job]
 
 
 def _wholly(
-    sweep: SweepPaths, active: Sequence[RunStatus], run_ids: Collection[str], say: Callable[[str], None]
+    active: Sequence[RunStatus], run_ids: Collection[str], say: Callable[[str], None]
 ) -> list[RunStatus]:
     """Of the active runs those to be cancelled, without the ones whose job has others that are active."""
     kept = {status.job: status.run_id for status in active if status.run_id not in run_ids}

@@ -10,7 +10,6 @@ from submitit.core.submission import process_job
 from submitit.core.utils import DelayedSubmission
 
 import sweep
-from sweep import streams
 from sweep.errors import SweepError
 from sweep.exit_codes import ExitCode
 from sweep.files import replacing
@@ -21,7 +20,6 @@ from sweep.slurm.manifest import Manifest
 
 def main(manifest_path: Path) -> int:
     """Check whose code this is, see that submitit has its pickle, and let it call `run_task`."""
-    streams.install()
     try:
         array = ArrayPaths(manifest_path.parent)
         check_code(Path(Manifest.read(array.manifest).code))

@@ -2,10 +2,11 @@
 
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
@@ -13,6 +14,14 @@ from cluster import Cluster, free_ports, install
 
 sys.path.append(str(Path(__file__).parents[1] / "sweep"))
 from onslurm import OnSlurm
+from workplace import science
+
+from sweep.catalog import Submission, record
+from sweep.grid import Grid, expand
+from sweep.loading import load
+from sweep.paths import SweepPaths
+from sweep.run import execute
+from sweep.stop import Stop
 
 
 def _started(*options: str) -> Cluster:
@@ -56,8 +65,8 @@ def _stop(cluster: Cluster) -> None:
 
 @pytest.fixture(scope="session")
 def cluster():
-    """Without accounting. At most three tasks in an array, so that every sweep has several."""
-    found = _started("MaxArraySize=4")
+    """Without accounting. At most two tasks in an array, so that sweeps have several."""
+    found = _started("MaxArraySize=3")
     yield found
     _stop(found)
 
@@ -92,20 +101,32 @@ def sweeps_on(tmp_path, slurm_cache):
     return lambda cluster: OnSlurm(cluster, tmp_path / "results", slurm_cache)
 
 
-LONG = {"tasks": {"toy": {"epochs": 120}}, "pruners": ["grasp"], "compressions": [1], "seeds": [0]}
-"""One run whose training takes long enough to be struck in the middle."""
-
-
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory, slurm_cache):
-    """The rows of the long run, executed on this machine without a disturbance."""
-    from workplace import Workplace, science
+    """The rows of a grid's runs, executed in this process without a disturbance."""
+    known = {}
 
-    import sweep
+    def rows(grid):
+        text = yaml.safe_dump(grid)
+        if text not in known:
+            known[text] = _executed(
+                Grid.parse(text, "calm.yaml"), tmp_path_factory.mktemp("calm"), slurm_cache
+            )
+        return known[text]
 
-    work = Workplace(tmp_path_factory.mktemp("calm"), {"SWEEP_CACHE": str(slurm_cache)})
-    path = work.results / "long.yaml"
-    path.write_text(yaml.safe_dump(LONG))
-    done = work("--grid", path, "--local", "--slots", 1, timeout=900, stderr=subprocess.STDOUT)
-    assert done.returncode == 0, done.stdout
-    return science(sweep.load(work.results / "long").to_pylist())
+    return rows
+
+
+def _executed(grid, folder, cache):
+    sweep = SweepPaths(folder / "calm")
+    specs = {run.id: run.listing() for run in expand(grid)}
+    record(sweep, grid.dump(), specs.values())
+    handlers = {number: signal.getsignal(number) for number in Stop.SIGNALS}
+    try:
+        with mock.patch.dict(os.environ, {"SWEEP_CACHE": str(cache)}):
+            for run_id in specs:
+                assert execute(sweep, run_id, Submission([*specs], {})) == 0
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return science(load(sweep.folder).to_pylist())

@@ -1,10 +1,14 @@
 """Commands on a cluster, in a results folder of the test's own."""
 
+import io
 import json
+import os
 import signal
 import subprocess
-from dataclasses import dataclass, field
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import yaml
 from cluster import Cluster, wait_for
@@ -12,6 +16,8 @@ from workplace import Workplace, science
 
 import sweep
 from sweep.attempt import latest
+from sweep.cli import app
+from sweep.errors import SweepError
 from sweep.slurm.manifest import arrays
 
 
@@ -20,39 +26,64 @@ class OnSlurm:
     cluster: Cluster
     results: Path
     cache: Path
-    checkpoint_seconds: float = 0.2
-    environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         self.results.mkdir(parents=True, exist_ok=True)
+        # commands in processes of their own, where a test needs one to kill
         self.work = Workplace(
             self.results,
             {
                 "SLURM_CONF": str(self.cluster.conf),
                 "SWEEP_CACHE": str(self.cache),
-                "SWEEP_CHECKPOINT_SECONDS": str(self.checkpoint_seconds),
-            }
-            | self.environment,
+                "SWEEP_RESULTS": str(self.results),
+                "SWEEP_CHECKPOINT_SECONDS": "0.2",
+            },
         )
+
+    def command(self, *arguments):
+        """A `sweep` command in this process, which has torch loaded already; its exit code and what it printed."""
+        printed = io.StringIO()
+        with (
+            mock.patch.dict(os.environ, self.work.environment),
+            redirect_stdout(printed),
+            redirect_stderr(printed),
+        ):
+            try:
+                code = app([str(argument) for argument in arguments], standalone_mode=False) or 0
+            except SweepError as error:
+                print(f"error: {error}")
+                code = error.exit_code
+        return int(code), printed.getvalue()
 
     def file(self, name, content):
         path = self.results / name
         path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
         return path
 
-    def launch(self, name, grid, *options, code=0, profile=None, **more):
-        """The launch command, which has to end with `code`; returns what it printed."""
-        command = ["--grid", self.file(f"{name}.yaml", grid), "--name", name, *options]
+    def arguments(self, name, grid, *options, profile=None):
+        """Those of the launch command."""
+        found = ["--grid", self.file(f"{name}.yaml", grid), "--name", name, *options]
         if profile is not None:
-            command += ["--profile", self.file(f"{name}.profile.yaml", profile)]
-        done = self.work(*command, timeout=600, **more)
-        assert done.returncode == code, f"exit code {done.returncode}: {done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
+            found += ["--profile", self.file(f"{name}.profile.yaml", profile)]
+        return found
+
+    def launch(self, name, grid, *options, code=0, profile=None):
+        """The launch command, which has to end with `code`; returns what it printed."""
+        ended, printed = self.command("launch", *self.arguments(name, grid, *options, profile=profile))
+        assert ended == code, f"exit code {ended}: {printed}"
+        return printed
 
     def status(self, name):
         """The lines of `sweep status --json` by run."""
-        done = self.work.sweep("status", name, "--json", timeout=300)
-        return {line["run_id"]: line for line in map(json.loads, done.stdout.splitlines())}
+        lines = [
+            line for line in self.command("status", name, "--json")[1].splitlines() if line.startswith("{")
+        ]
+        return {line["run_id"]: line for line in map(json.loads, lines)}
+
+    def detail(self, name):
+        """Of the sweep's only run."""
+        (line,) = self.status(name).values()
+        return line["detail"]
 
     def states(self, name):
         return sorted(line["state"] for line in self.status(name).values())
@@ -64,6 +95,19 @@ class OnSlurm:
         """Slurm's jobs of the sweep that wait or run."""
         tokens = self.tokens(name)
         return self.cluster.jobs(",".join(tokens)) if tokens else []
+
+    @contextmanager
+    def held_back(self):
+        """What is launched inside begins afterwards, all at once."""
+        self._partitions("DOWN")
+        try:
+            yield
+        finally:
+            self._partitions("UP")
+
+    def _partitions(self, state):
+        for partition in ("main", "low"):
+            self.cluster.ask("scontrol", "update", f"PartitionName={partition}", f"State={state}")
 
     def run(self, name):
         """Paths of the sweep's only run."""
