@@ -5,7 +5,8 @@ results/<sweep>/grid.yaml             the grid, as resolved
                 submissions/<n>.json  what was launched, when, how, on which data
                 runs/<id>/            spec.json log.txt attempts/ checkpoint.pt mask.pt samples.json
                                       {result,layers,epochs}.parquet
-                report/               report.md plots/
+                collected/<task>/     {result,epochs,layers}.parquet of all runs (`sweep collect`)
+                report/               report.md report.html plots/ tables/
 """
 
 import os
@@ -109,8 +110,22 @@ class SweepPaths:
     def report_markdown(self) -> Path:
         return self.report / "report.md"
 
+    @property
+    def report_html(self) -> Path:
+        return self.report / "report.html"
+
     def plot(self, name: str) -> Path:
         return self.report / "plots" / name
+
+    def table(self, name: str) -> Path:
+        return self.report / "tables" / name
+
+    @property
+    def collected(self) -> Path:
+        return self.folder / "collected"
+
+    def collection(self, task: str, table: str) -> Path:
+        return self.collected / task / f"{table}.parquet"
 
 
 def is_folder_name(name: str) -> bool:
