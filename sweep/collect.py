@@ -103,7 +103,7 @@ def read_rows(sweep: SweepPaths, name: str, only: Iterable[str] | None = None) -
             read += 1
             tables.append(table.append_column(SOURCE, pa.array([stamp] * len(table), pa.string())))
     empty = schema.empty_table().append_column(SOURCE, pa.array([], pa.string()))
-    whole = pa.concat_tables([empty, *(table.cast(empty.schema) for table in tables)])
+    whole = pa.concat_tables([empty, *tables]).combine_chunks()
     order = pc.sort_indices(whole, [(SOURCE, "ascending")])  # stable: epochs and layers stay in order
     return Reading(whole.take(order), problems, len(found), read)
 
