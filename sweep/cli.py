@@ -1,4 +1,4 @@
-"""The command line: `sweep launch|run|status|logs|cancel|report|prepare|list`."""
+"""The command line: `sweep launch|run|status|logs|cancel|report|collect|prepare|list`."""
 
 import sys
 from collections.abc import Callable
@@ -193,12 +193,36 @@ def cancel(
 
 
 @app.command()
-def report(name: Name, results: Results = None) -> None:
+def report(
+    name: Name,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="again whenever a run has ended, until nothing runs")
+    ] = False,
+    results: Results = None,
+) -> None:
     """Write the report of a sweep from its result files."""
     from sweep.paths import existing_sweep
+    from sweep.report import watch as write_again
     from sweep.report import write_report
 
-    print(write_report(existing_sweep(name, results)))
+    sweep = existing_sweep(name, results)
+    if watch:
+        write_again(sweep, lambda line: print(line, flush=True))
+    else:
+        print(write_report(sweep))
+
+
+@app.command()
+def collect(name: Name, results: Results = None) -> None:
+    """Gather the rows of a sweep's runs in one Parquet file for each task, which loads in a moment."""
+    from sweep.collect import collect as gather
+    from sweep.paths import existing_sweep
+
+    sweep = existing_sweep(name, results)
+    found = gather(sweep)
+    for problem in found.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    print(f"{found.runs:,} runs in {sweep.collected}, {found.read:,} of them read anew")
 
 
 @app.command()

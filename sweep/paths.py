@@ -8,7 +8,8 @@ results/<sweep>/grid.yaml             the grid, as resolved
                 code/<hash>/          the code as it was when an array was submitted
                 runs/<id>/            spec.json log.txt attempts/ checkpoint.pt mask.pt samples.json
                                       {result,layers,epochs}.parquet
-                report/               report.md plots/
+                collected/<task>/     {result,epochs,layers}.parquet of all runs (`sweep collect`)
+                report/               report.md report.html plots/ tables/
 """
 
 import os
@@ -154,8 +155,22 @@ class SweepPaths:
     def report_markdown(self) -> Path:
         return self.report / "report.md"
 
+    @property
+    def report_html(self) -> Path:
+        return self.report / "report.html"
+
     def plot(self, name: str) -> Path:
         return self.report / "plots" / name
+
+    def table(self, name: str) -> Path:
+        return self.report / "tables" / name
+
+    @property
+    def collected(self) -> Path:
+        return self.folder / "collected"
+
+    def collection(self, task: str, table: str) -> Path:
+        return self.collected / task / f"{table}.parquet"
 
 
 def is_folder_name(name: str) -> bool:

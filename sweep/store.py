@@ -214,7 +214,8 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         NewerSchema: written by a newer prunesweep.
     """
     try:
-        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read()
+        # one thread: handing single values to others takes longer than reading them
+        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
@@ -244,6 +245,8 @@ def _from_1(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def _migrated(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Columns that an older file lacks are null; the order and types are the schema's."""
+    if table.schema.equals(schema):
+        return table.replace_schema_metadata(schema.metadata)
     columns = [
         table[field.name].cast(field.type)
         if field.name in table.column_names
