@@ -56,6 +56,12 @@ def launch(
     pack: Annotated[
         int | None, typer.Option(help="runs that share a Slurm job, executed at once [1]", metavar="N")
     ] = None,
+    retries: Annotated[
+        int,
+        typer.Option(
+            help="on Slurm: times that a want of memory, a lost node or a time-out is made good", metavar="N"
+        ),
+    ] = 3,
     no_smoke: Annotated[
         bool, typer.Option("--no-smoke", help="on Slurm: do not try a launch of over 20 runs out first")
     ] = False,
@@ -107,6 +113,7 @@ def launch(
         concurrent=max_concurrent,
         pack=pack,
         smoke=not no_smoke,
+        retries=retries,
         wait=wait,
         ask_above=ask_above,
         yes=yes,

@@ -61,6 +61,7 @@ class Request:
     concurrent: int | None = None
     pack: int | None = None
     smoke: bool = True
+    retries: int = 3
     wait: bool = False
 
 
@@ -197,6 +198,8 @@ def _check_engine(request: Request) -> None:
     for option, number in (("--max-concurrent", request.concurrent), ("--pack", request.pack)):
         if number is not None and number < 1:
             raise UsageError(f"{option} {number}: must be at least 1")
+    if request.retries < 0:
+        raise UsageError(f"--retries {request.retries}: must be at least 0")
 
 
 def _slurm_request(request: Request, grid: Grid) -> "SlurmRequest":
@@ -209,7 +212,9 @@ def _slurm_request(request: Request, grid: Grid) -> "SlurmRequest":
     profile = Profile.load(request.profile) if request.profile else Profile()
     for task, keys in grid.slurm.items():
         profile.overridden(keys, f"grid {grid.name!r}: slurm.{task}")
-    return SlurmRequest(profile, grid.slurm, request.concurrent, request.pack or 1, request.smoke)
+    return SlurmRequest(
+        profile, grid.slurm, request.concurrent, request.pack or 1, request.smoke, request.retries
+    )
 
 
 def _hand_over(
@@ -238,8 +243,12 @@ def _hand_over(
         return ExitCode.OK
     from sweep.slurm.wait import wait
 
-    with show.make_display(len(specs), len(specs)) as display:
-        wait(sweep, specs.keys(), stamps, display)
+    while True:
+        with show.make_display(len(specs), len(specs)) as display:
+            wait(sweep, specs.keys(), stamps, display)
+        # only what ended by a cause that another job may survive
+        if not submit_missing(slurm, sweep, specs, stamps, (), submission, say):
+            break
     return finish(sweep, set(specs))
 
 

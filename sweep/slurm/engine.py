@@ -53,6 +53,7 @@ class SlurmEngine:
         again: ids of runs to make anew, also complete ones.
         concurrent: jobs at a time, shared by the arrays of this launch; None: as many as Slurm starts.
         pack: runs that share a job.
+        by_run: per run id what replaces the profile's, for runs that lacked something before.
         after: id of the smoke job that the arrays wait for; empty: for none.
         say: told what happens, a line at a time.
     """
@@ -67,13 +68,14 @@ class SlurmEngine:
         again: Collection[str] = (),
         concurrent: int | None = None,
         pack: int = 1,
+        by_run: Mapping[str, Mapping[str, Any]] | None = None,
         after: str = "",
         say: Callable[[str], None] = print,
     ) -> None:
         check_folder(sweep.folder)
         self.sweep, self.submission, self.profile, self.by_task = sweep, submission, profile, by_task
         self.code, self.again, self.concurrent = code, again, concurrent
-        self.pack, self.after, self.say = pack, after, say
+        self.pack, self.by_run, self.after, self.say = pack, by_run or {}, after, say
 
     def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
         """Submit the runs with these specifications.
@@ -142,13 +144,17 @@ class SlurmEngine:
             task: self.profile.overridden(self.by_task.get(task, {}), f"the grid's slurm.{task}")
             for task in {spec["task"] for spec in specs}
         }
-        members: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+        members: dict[tuple[str, int], tuple[Profile, list[str]]] = {}
         for spec in specs:
-            key = (profiles[spec["task"]].model_dump_json(), spec["threads"])
-            members.setdefault(key, []).append(spec)
+            profile, changes = profiles[spec["task"]], dict(self.by_run.get(spec["id"], {}))
+            if "exclude" in changes:
+                changes["exclude"] = [*profile.exclude, *changes["exclude"]]
+            profile = profile.model_copy(update=changes)
+            key = (profile.model_dump_json(), spec["threads"])
+            members.setdefault(key, (profile, []))[1].append(spec["id"])
         return [
-            Group(profiles[alike[0]["task"]], threads, _packs([spec["id"] for spec in alike], self.pack))
-            for (_, threads), alike in members.items()
+            Group(profile, threads, _packs(ids, self.pack))
+            for (_, threads), (profile, ids) in members.items()
         ]
 
     def _shared(self, groups: Sequence[Group]) -> list[tuple[Group, int | None]]:

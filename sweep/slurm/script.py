@@ -58,6 +58,8 @@ def parameters(
     for name in ("partition", "account", "qos", "constraint"):
         if (value := getattr(profile, name)) is not None:
             found[name] = value
+    if profile.exclude:
+        found["exclude"] = ",".join(profile.exclude)
     if profile.gpus:
         found["gpus_per_node"] = profile.gpus
     if profile.memory:

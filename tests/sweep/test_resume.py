@@ -21,7 +21,7 @@ from sweep.grid import Grid, expand
 TASKS = {
     "toy": {"epochs": 40},
     # dropout and half-precision products, and batches that are made of an order instead of being cut from it
-    "toy_translation": {"epochs": 5, "precision": "bf16", "batching": "tokens"},
+    "toy_translation": {"epochs": 3, "precision": "bf16", "batching": "tokens"},
 }
 
 
@@ -96,7 +96,7 @@ def test_killed_again_and_again(work, undisturbed, number):
     assert recorded(work, "rough", run_id.partition("-")[0]) == run_id
     generator = random.Random(number)
     # counted in what it has saved, since a clock means little on a busy machine; the first dies before it has saved anything
-    for saved in (0, 1, 4, 2):
+    for saved in (0, 1, 3):
         process = begin(work, "rough", run_id, 0.05)
         until_saved(work.paths("rough").run(run_id).checkpoint, saved, process)
         time.sleep(generator.uniform(0.0, 0.1))
