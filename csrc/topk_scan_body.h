@@ -61,9 +61,9 @@ PRUNE_INLINE uint64_t greater(const K* keys, K bound) {
 
 PRUNE_INLINE void store_bits(uint8_t* bytes, uint64_t bits) {
   for (int64_t i = 0; i < kBlock; i += 8) {
-    // one bit to each byte, then to 0 or 1
+    // one bit of each byte, then carried to the top if it is set
     const uint64_t spread = (bits >> i & 255) * 0x0101010101010101 & 0x8040201008040201;
-    const uint64_t eight = (spread + 0x7f7f7f7f7f7f7f7f | spread) >> 7 & 0x0101010101010101;
+    const uint64_t eight = (spread + 0x7f7f7f7f7f7f7f7f) >> 7 & 0x0101010101010101;
     __builtin_memcpy(bytes + i, &eight, 8);
   }
 }
