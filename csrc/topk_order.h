@@ -44,8 +44,8 @@ Window<K> window(const Scans<scalar_t>& scans, const std::vector<K>& keys, int64
     };
     const int64_t from = guide(first, -1);
     const int64_t to = guide(last, 1);
-    const K high = from < 0 ? std::numeric_limits<K>::max() : guides[from];
-    const K low = to >= kGuides ? kOutside<K> : guides[to];
+    const K high = from < 0 ? std::numeric_limits<K>::max() : std::max(guides[from], kOutside<K> + 1);
+    const K low = to >= kGuides ? kOutside<K> + 1 : std::max(guides[to], kOutside<K> + 1);
     Window<K> result;
     result.keys.resize(size / 4);
     const int64_t found = scans.sift(keys.data(), size, low, high, result.keys.data(), size / 4, &result.above);

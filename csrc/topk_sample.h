@@ -35,10 +35,10 @@ struct SampleLines {
         ends[i] = std::min(begins[i] + kLine, total);
         continue;
       }
-      // 128 bits: the product overflows 64 for sequences of more than 1e14 elements
-      const auto edge = [&](int64_t slice) { return static_cast<int64_t>(__int128{total} * slice / lines); };
-      const int64_t room = std::max<int64_t>(edge(i + 1) - edge(i) - kLine, 0) + 1;
-      begins[i] = edge(i) + static_cast<int64_t>(mixed(i) % room);
+      const int64_t slice = total / lines + (i < total % lines);
+      const int64_t start = total / lines * i + std::min(i, total % lines);
+      const auto room = static_cast<uint64_t>(std::max<int64_t>(slice - kLine, 0) + 1);
+      begins[i] = start + static_cast<int64_t>(static_cast<unsigned __int128>(mixed(i)) * room >> 64);
       ends[i] = begins[i] + kLine;
     }
   }
@@ -82,9 +82,9 @@ Bracket<K> bracket_of(
   // The standard error of the number of keys above the threshold. Neighbours are alike, so lines count, not keys; and each
   // line stands for its slice, so what matters is how much a line differs from the next one.
   int64_t squares = 0;
-  int64_t before = 0;
+  int before = 0;
   for (int64_t i = 0; i < size; i += kLine) {
-    int64_t above = 0;
+    int above = 0;
     for (int64_t j = i; j < i + kLine; ++j) {
       above += keys[j] > middle;
     }

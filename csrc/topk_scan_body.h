@@ -1,18 +1,39 @@
 // Included once per instruction set, with PRUNE_TARGET set to its function attribute, inside a namespace of its name.
 // No include guard, no standard library templates: what is compiled here must not be shared between the sets.
 //
-// The loops over a block are written for the compiler to vectorise; only the step from bytes to bits needs intrinsics.
+// The loops over a block are written for the compiler to vectorise; only comparing to bits needs intrinsics.
 
 #define PRUNE_INLINE inline __attribute__((always_inline)) PRUNE_TARGET
 
 constexpr int64_t kBlock = 64;
 
-// Bit i of the result = byte i (0 or 1).
-PRUNE_INLINE uint64_t bits_of(const uint8_t* bytes) {
+// Bit i of the result: keys[i] > bound.
 #if defined(PRUNE_SET_AVX512)
-  const __m512i v = _mm512_loadu_si512(bytes);
-  return _mm512_test_epi8_mask(v, v);
-#elif defined(PRUNE_SET_AVX2)
+PRUNE_INLINE uint64_t greater(const int32_t* keys, int32_t bound) {
+  const __m512i b = _mm512_set1_epi32(bound);
+  uint64_t bits = 0;
+  for (int i = 0; i < 4; ++i) {
+    bits |= uint64_t{_mm512_cmpgt_epi32_mask(_mm512_loadu_si512(keys + 16 * i), b)} << 16 * i;
+  }
+  return bits;
+}
+
+PRUNE_INLINE uint64_t greater(const int64_t* keys, int64_t bound) {
+  const __m512i b = _mm512_set1_epi64(bound);
+  uint64_t bits = 0;
+  for (int i = 0; i < 8; ++i) {
+    bits |= uint64_t{_mm512_cmpgt_epi64_mask(_mm512_loadu_si512(keys + 8 * i), b)} << 8 * i;
+  }
+  return bits;
+}
+
+// bytes[i] = bit i.
+PRUNE_INLINE void store_bits(uint8_t* bytes, uint64_t bits) {
+  _mm512_storeu_si512(bytes, _mm512_maskz_set1_epi8(bits, 1));
+}
+#else
+PRUNE_INLINE uint64_t bits_of(const uint8_t* bytes) {
+#if defined(PRUNE_SET_AVX2)
   const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
   const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + 32));
   const uint32_t low_bits = _mm256_movemask_epi8(_mm256_slli_epi16(low, 7));
@@ -29,27 +50,64 @@ PRUNE_INLINE uint64_t bits_of(const uint8_t* bytes) {
 #endif
 }
 
+template <typename K>
+PRUNE_INLINE uint64_t greater(const K* keys, K bound) {
+  alignas(64) uint8_t bytes[kBlock];
+  for (int64_t j = 0; j < kBlock; ++j) {
+    bytes[j] = keys[j] > bound;
+  }
+  return bits_of(bytes);
+}
+
+PRUNE_INLINE void store_bits(uint8_t* bytes, uint64_t bits) {
+  for (int64_t i = 0; i < kBlock; i += 8) {
+    // one bit of each byte, then carried to the top if it is set
+    const uint64_t spread = (bits >> i & 255) * 0x0101010101010101 & 0x8040201008040201;
+    const uint64_t eight = (spread + 0x7f7f7f7f7f7f7f7f) >> 7 & 0x0101010101010101;
+    __builtin_memcpy(bytes + i, &eight, 8);
+  }
+}
+#endif
+
+// The largest |key| of each lane, in an order in which NaN comes last.
+template <typename K>
+struct Extremes {
+  using U = std::make_unsigned_t<K>;
+  alignas(64) U lanes[kBlock] = {};
+
+  PRUNE_INLINE bool nan() const {
+    bool any = false;
+    for (int64_t j = 0; j < kBlock; ++j) {
+      any |= lanes[j] > 2 * static_cast<U>(kInfinity<K>);
+    }
+    return any;
+  }
+};
+
 // Keys of `size` elements from index i on; the rest of the block is not touched.
 template <typename scalar_t, bool kWeights, bool kWithin>
-PRUNE_INLINE void load(const Piece<scalar_t>& piece, int64_t i, int64_t size, Key<scalar_t>* keys, Key<scalar_t>& nan) {
+PRUNE_INLINE void load(
+    const Piece<scalar_t>& piece, int64_t i, int64_t size, Key<scalar_t>* keys, Extremes<Key<scalar_t>>& extremes) {
   using K = Key<scalar_t>;
+  using U = std::make_unsigned_t<K>;
   const auto* inside = reinterpret_cast<const uint8_t*>(piece.inside) + i;
-  K bad = 0;
+  const scalar_t* score = piece.score + i;
+  const scalar_t* weight = piece.weight + i;
   for (int64_t j = 0; j < size; ++j) {
-    scalar_t value = piece.score[i + j];
+    scalar_t value = score[j];
     if constexpr (kWeights) {
-      value = static_cast<scalar_t>(value * piece.weight[i + j]);
+      value = static_cast<scalar_t>(value * weight[j]);
     }
     K key = to_key(value);
+    // from 0 for -infinity to twice the key of infinity; both kinds of NaN are greater
+    U shifted = static_cast<U>(key) + static_cast<U>(kInfinity<K>);
     if constexpr (kWithin) {
+      shifted = inside[j] != 0 ? shifted : 0;
       key = inside[j] != 0 ? key : kOutside<K>;
-      bad |= (key > kInfinity<K>) | ((key < -kInfinity<K>) & (key != kOutside<K>));
-    } else {
-      bad |= (key > kInfinity<K>) | (key < -kInfinity<K>);
     }
+    extremes.lanes[j] = extremes.lanes[j] > shifted ? extremes.lanes[j] : shifted;
     keys[j] = key;
   }
-  nan |= bad;
 }
 
 template <typename K>
@@ -77,15 +135,10 @@ struct Mark {
   Found<K>& found;
 
   PRUNE_INLINE void operator()(const K* keys, uint8_t* mask, int64_t offset) {
-    alignas(64) uint8_t between[kBlock];
-    for (int64_t j = 0; j < kBlock; ++j) {
-      mask[j] = keys[j] > high;
-    }
-    for (int64_t j = 0; j < kBlock; ++j) {
-      between[j] = (keys[j] >= low) & (keys[j] <= high);
-    }
-    found.above += __builtin_popcountll(bits_of(mask));
-    append(found.between, keys, bits_of(between), offset);
+    const uint64_t above = greater(keys, high);
+    store_bits(mask, above);
+    found.above += __builtin_popcountll(above);
+    append(found.between, keys, greater(keys, low - 1) & ~above, offset);
   }
 };
 
@@ -95,23 +148,14 @@ struct Count {
   Found<K>& found;
 
   PRUNE_INLINE void operator()(const K* keys, uint8_t*, int64_t offset) {
-    alignas(64) uint8_t above[kBlock], at_high[kBlock], at_low[kBlock], between[kBlock];
-    for (int64_t j = 0; j < kBlock; ++j) {
-      above[j] = keys[j] > high;
-    }
-    for (int64_t j = 0; j < kBlock; ++j) {
-      at_high[j] = keys[j] == high;
-    }
-    for (int64_t j = 0; j < kBlock; ++j) {
-      at_low[j] = keys[j] == low;
-    }
-    for (int64_t j = 0; j < kBlock; ++j) {
-      between[j] = (keys[j] > low) & (keys[j] < high);
-    }
-    found.above += __builtin_popcountll(bits_of(above));
-    found.at_high += __builtin_popcountll(bits_of(at_high));
-    found.at_low += __builtin_popcountll(bits_of(at_low));
-    append(found.between, keys, bits_of(between), offset);
+    const uint64_t above = greater(keys, high);
+    const uint64_t high_and_up = greater(keys, high - 1);
+    const uint64_t above_low = greater(keys, low);
+    const uint64_t low_and_up = greater(keys, low - 1);
+    found.above += __builtin_popcountll(above);
+    found.at_high += __builtin_popcountll(high_and_up & ~above);
+    found.at_low += __builtin_popcountll(low_and_up & ~above_low);
+    append(found.between, keys, above_low & ~high_and_up, offset);
   }
 };
 
@@ -121,20 +165,13 @@ struct Write {
   int64_t ties; // still to be kept
 
   PRUNE_INLINE void operator()(const K* keys, uint8_t* mask, int64_t) {
-    for (int64_t j = 0; j < kBlock; ++j) {
-      mask[j] = keys[j] == threshold;
+    const uint64_t above = greater(keys, threshold);
+    uint64_t tied = ties > 0 ? greater(keys, threshold - 1) & ~above : 0;
+    while (__builtin_popcountll(tied) > ties) {
+      tied ^= uint64_t{1} << (63 - __builtin_clzll(tied)); // the last of them
     }
-    const int64_t here = ties == 0 ? 0 : __builtin_popcountll(bits_of(mask));
-    const bool all = here <= ties;
-    const K least = here > 0 && all ? threshold : threshold + 1;
-    for (int64_t j = 0; j < kBlock; ++j) {
-      mask[j] = keys[j] >= least;
-    }
-    for (int64_t j = 0; !all && ties > 0; ++j) {
-      mask[j] |= keys[j] == threshold;
-      ties -= keys[j] == threshold;
-    }
-    ties -= all ? here : 0;
+    ties -= __builtin_popcountll(tied);
+    store_bits(mask, above | tied);
   }
 };
 
@@ -142,7 +179,7 @@ struct Write {
 template <typename scalar_t, bool kWeights, bool kWithin, typename Step>
 PRUNE_INLINE bool for_each_block(const Pieces<scalar_t>& pieces, int64_t first, int64_t last, Step step) {
   using K = Key<scalar_t>;
-  K nan = 0;
+  Extremes<K> extremes;
   const Piece<scalar_t>* end_of_pieces = pieces.data() + pieces.size();
   for (const Piece<scalar_t>* p = pieces.data(); p != end_of_pieces; ++p) {
     const Piece<scalar_t> piece = *p;
@@ -152,7 +189,7 @@ PRUNE_INLINE bool for_each_block(const Pieces<scalar_t>& pieces, int64_t first, 
     alignas(64) K keys[kBlock];
     int64_t i = begin;
     for (; i + kBlock <= end; i += kBlock) {
-      load<scalar_t, kWeights, kWithin>(piece, i, kBlock, keys, nan);
+      load<scalar_t, kWeights, kWithin>(piece, i, kBlock, keys, extremes);
       step(keys, mask + i, piece.begin + i - first);
     }
     if (i < end) {
@@ -161,12 +198,12 @@ PRUNE_INLINE bool for_each_block(const Pieces<scalar_t>& pieces, int64_t first, 
       for (int64_t j = 0; j < kBlock; ++j) {
         keys[j] = kOutside<K>;
       }
-      load<scalar_t, kWeights, kWithin>(piece, i, end - i, keys, nan);
+      load<scalar_t, kWeights, kWithin>(piece, i, end - i, keys, extremes);
       step(keys, bytes, piece.begin + i - first);
       __builtin_memcpy(mask + i, bytes, end - i);
     }
   }
-  return nan != 0;
+  return extremes.nan();
 }
 
 template <typename scalar_t, bool kWeights, bool kWithin>
@@ -174,7 +211,7 @@ PRUNE_TARGET void sample(
     const Pieces<scalar_t>& pieces, const int64_t* begins, const int64_t* ends, int64_t lines, Key<scalar_t>* keys) {
   using K = Key<scalar_t>;
   const Piece<scalar_t>* piece = pieces.data();
-  K nan = 0;
+  Extremes<K> ignored;
   for (int64_t line = 0; line < lines; ++line) {
     K* to = keys + line * kLine;
     for (int64_t j = 0; j < kLine; ++j) {
@@ -186,9 +223,9 @@ PRUNE_TARGET void sample(
       }
       const int64_t end = piece->begin + piece->size < ends[line] ? piece->begin + piece->size : ends[line];
       if (end - at == kLine) {
-        load<scalar_t, kWeights, kWithin>(*piece, at - piece->begin, kLine, to, nan);
+        load<scalar_t, kWeights, kWithin>(*piece, at - piece->begin, kLine, to, ignored);
       } else {
-        load<scalar_t, kWeights, kWithin>(*piece, at - piece->begin, end - at, to + (at - begins[line]), nan);
+        load<scalar_t, kWeights, kWithin>(*piece, at - piece->begin, end - at, to + (at - begins[line]), ignored);
       }
       at = end;
     }
@@ -226,7 +263,6 @@ PRUNE_TARGET void write(
 template <typename K>
 PRUNE_TARGET int64_t
 sift(const K* keys, int64_t size, K low, K high, K* out, int64_t capacity, int64_t* above) {
-  alignas(64) uint8_t over[kBlock], between[kBlock];
   int64_t found = 0;
   *above = 0;
   for (int64_t i = 0; i < size; i += kBlock) {
@@ -238,14 +274,9 @@ sift(const K* keys, int64_t size, K low, K high, K* out, int64_t capacity, int64
       }
       in = block;
     }
-    for (int64_t j = 0; j < kBlock; ++j) {
-      over[j] = in[j] > high;
-    }
-    for (int64_t j = 0; j < kBlock; ++j) {
-      between[j] = (in[j] >= low) & (in[j] <= high);
-    }
-    *above += __builtin_popcountll(bits_of(over));
-    uint64_t bits = bits_of(between);
+    const uint64_t over = greater(in, high);
+    uint64_t bits = greater(in, low - 1) & ~over;
+    *above += __builtin_popcountll(over);
     const int64_t here = __builtin_popcountll(bits);
     if (found + here <= capacity) {
       K* to = out + found;
