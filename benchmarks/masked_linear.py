@@ -1,7 +1,7 @@
 """Forward and backward of the masked linear layer against what else PyTorch offers: time and error, by density.
 
     python benchmarks/masked_linear.py [--shapes 512x512x4096 ...] [--densities 1 0.316 0.1 0.01] [--threads 1 2]
-                                       [--masks FILE.pt] [--json FILE] [--plot FILE.svg]
+                                       [--masks FILE.pt] [--json FILE]
 
 A shape is out x in x N: N rows of x. The rivals take turns in one process, so that a change of the machine's speed meets all of
 them; ratios are medians over the rounds of A's time divided by theirs. The weight is written before every call, as an
@@ -9,7 +9,7 @@ optimiser would, outside the timing.
 
     ours   prune.ops.masked_linear
     A      F.linear(x, W * M, b), M in the dtype of W
-    B      the weight multiplied by M in place (timed: a step needs it once) and F.linear(x, W, b) with a hook that masks the gradient
+    B      W multiplied by M in place (timed: a step needs it once), F.linear(x, W, b), a hook that masks the gradient
     CSR    torch.sparse_csr (MKL) products for y and dx, torch.sparse.sampled_addmm for dW; structures made beforehand
 
 Errors are the largest difference from float64 over the largest value: of y and dx in the first 256 rows, of dW in the first

@@ -41,7 +41,7 @@ int64_t count(const Tensor& mask) {
 
 // Columns per block: the denser, the more often each is read, and the closer its cache has to be.
 int64_t chunk_for(double density) {
-  return density >= 0.25 ? 64 : density >= 0.08 ? 128 : density >= 0.03 ? 256 : 512;
+  return density >= 0.25 ? 64 : density >= 0.08 ? 128 : density >= 0.03 ? 256 : density >= 0.015 ? 512 : 1024;
 }
 
 } // namespace

@@ -5,6 +5,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace prunesweep {
@@ -24,6 +25,18 @@ int width_for(int64_t rows, int64_t features) {
 // Blocks that pass through a tile of the pattern while the tile's entries are in the cache
 int64_t group_for(int64_t features, int width) {
   return std::clamp<int64_t>((int64_t{768} << 10) / (features * width * 4), 1, 4);
+}
+
+// Chunks whose sums are added up by themselves before they join the total: in one long sum rounding errors pile up.
+int64_t period_for(int64_t chunks) {
+  return chunks <= 16 ? chunks : static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(chunks))));
+}
+
+void add_and_clear(float* total, float* part, int64_t size) {
+  for (int64_t i = 0; i < size; ++i) {
+    total[i] += part[i];
+    part[i] = 0;
+  }
 }
 
 float* data(const Tensor& t) {
@@ -94,21 +107,30 @@ void from_blocks(const float* blocks, int64_t step, int width, float* rows, int6
   }
 }
 
-// out tile [blocks, kTileRows, width] = start + pattern's tile * in blocks [blocks, columns, width]
+// out tile [blocks, kTileRows, width] = start + pattern's tile * in blocks [blocks, columns, width]; the room after the out
+// tile, as much again, is used too.
 void multiply_tile(
     const Pattern& pattern, int64_t tile, const float* values, const float* in, int64_t blocks, int width,
     const float* start, float* out) {
-  const int64_t rows = pattern.rows_of(tile);
+  const int64_t rows = pattern.rows_of(tile), chunks = pattern.chunks(), period = period_for(chunks);
+  const int64_t size = blocks * kTileRows * width;
+  float* const sum = period == chunks ? out : out + size;
   for (int64_t b = 0; b < blocks; ++b) {
     for (int64_t r = 0; r < rows; ++r) {
       std::fill_n(out + (b * kTileRows + r) * width, width, start ? start[tile * kTileRows + r] : 0.0f);
     }
   }
-  for (int64_t c = 0; c < pattern.chunks(); ++c) {
+  if (sum != out) {
+    std::fill_n(sum, size, 0.0f);
+  }
+  for (int64_t c = 0; c < chunks; ++c) {
     for (int64_t b = 0; b < blocks; ++b) {
       multiply(
-          pattern, tile, c, values, in + (b * pattern.columns + c * pattern.chunk) * width, out + b * kTileRows * width,
+          pattern, tile, c, values, in + (b * pattern.columns + c * pattern.chunk) * width, sum + b * kTileRows * width,
           width);
+    }
+    if (sum != out && ((c + 1) % period == 0 || c + 1 == chunks)) {
+      add_and_clear(out, sum, size);
     }
   }
 }
@@ -168,12 +190,15 @@ void Backward::with_slices(int64_t slices) {
   const auto bias_sums = pooled_empty({slices, bias ? out : 0}, at::kFloat);
   const int64_t in_step = in * width, panel_step = panel * width;
   const int64_t padded_step = (by_input ? int64_t(by_input->tiles.size()) * kTileRows : 0) * width;
-  const Scratch scratch(group * (in_step + panel_step + padded_step));
+  const Scratch scratch(group * (in_step + panel_step + 2 * padded_step));
+  const int64_t period = by_input ? std::max<int64_t>(1, period_for(by_input->chunks()) * by_input->chunk / panel) : 1;
 
   at::parallel_for(0, slices, 1, [&](int64_t begin, int64_t end) {
     float* const x_blocks = scratch.mine();
     float* const grad_blocks = x_blocks + group * in_step;
     float* const result = grad_blocks + group * panel_step;
+    float* const part = result + group * padded_step;
+    std::fill_n(part, group * padded_step, 0.0f);
     for (int64_t s = begin; s < end; ++s) {
       float* const slice_sums = data(sums) + s * entries;
       float* const slice_bias = data(bias_sums) + s * (bias ? out : 0);
@@ -207,9 +232,12 @@ void Backward::with_slices(int64_t slices) {
               for (int64_t b = 0; b < groups; ++b) {
                 multiply(
                     *by_input, t, c, data(values), grad_blocks + b * panel_step + (c * by_input->chunk - o) * width,
-                    result + b * padded_step + t * kTileRows * width, width);
+                    part + b * padded_step + t * kTileRows * width, width);
               }
             }
+          }
+          if (by_input && ((o / panel + 1) % period == 0 || o + panel >= out)) {
+            add_and_clear(result, part, groups * padded_step);
           }
         }
         if (by_input) {
@@ -274,7 +302,7 @@ void Backward::with_tiles() {
     }
   });
   if (by_input) {
-    const Scratch scratch(blocks * kTileRows * width);
+    const Scratch scratch(2 * blocks * kTileRows * width);
     at::parallel_for(0, by_input->tiles.size(), 1, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         multiply_tile(*by_input, t, data(values), data(grad_blocks), blocks, width, nullptr, scratch.mine());
@@ -299,7 +327,7 @@ Tensor sparse_output(const Pattern& pattern, const Tensor& x, const Tensor& weig
   // Few rows: several tasks share a group, each with a part of the tiles.
   const int64_t parts = std::min(tiles, divide_up(2 * at::get_num_threads(), groups));
   const int64_t step = in * width;
-  const Scratch scratch(group * (step + kTileRows * width));
+  const Scratch scratch(group * (step + 2 * kTileRows * width));
   at::parallel_for(0, groups * parts, 1, [&](int64_t begin, int64_t end) {
     float* const blocks = scratch.mine();
     float* const result = blocks + group * step;
@@ -323,10 +351,10 @@ Tensor sparse_output(const Pattern& pattern, const Tensor& x, const Tensor& weig
 SparseGradients sparse_gradients(
     const Tensor& grad, const Pattern* by_input, const Tensor& weight, const Pattern* by_output, const Tensor& x,
     bool bias) {
-  constexpr int64_t kManyRows = 1024, kSlices = 8;
+  constexpr int64_t kManyRows = 2048, kSliceRows = 1024, kMostSlices = 16;
   Backward backward(grad, by_input, weight, by_output, x, bias);
   if (grad.size(0) >= kManyRows) {
-    backward.with_slices(kSlices);
+    backward.with_slices(std::clamp<int64_t>(grad.size(0) / kSliceRows, 2, kMostSlices));
   } else {
     backward.with_tiles();
   }

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import sys
+import time
 import traceback
 from typing import Any, NoReturn
 
@@ -45,6 +46,7 @@ def _start(order: dict[str, Any], channel: socket.socket) -> int:
     reader, writer = os.pipe()
     between = os.fork()
     if not between:
+        me = os.getpid()
         try:
             child = os.fork()
         except OSError as error:
@@ -56,6 +58,8 @@ def _start(order: dict[str, Any], channel: socket.socket) -> int:
         os.close(reader)
         os.close(writer)
         channel.close()
+        while os.getppid() == me:  # whoever asks to be told of its parent's death means the new one's
+            time.sleep(0.001)
         _execute(order)
     os.close(writer)
     # only when it is gone has the run its new parent
