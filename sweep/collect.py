@@ -1,7 +1,7 @@
 """One Parquet file for many runs: `collected/<task>/{result,epochs,layers}.parquet`.
 
-The runs' own files stay the truth. A collected row carries the stamp of the file it was read from, so whoever reads the collection
-sees which files have changed since, and reads those again.
+The runs' own files stay the truth. A collected row carries the stamp of the file it was read from, so whoever reads the
+collection sees which files have changed since, and reads those again.
 """
 
 import os

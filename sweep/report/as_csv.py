@@ -22,6 +22,8 @@ def to_csv(table: Table) -> str:
         values: list[object] = []
         for cell, names in zip(line.cells, parts, strict=True):
             single = "" if cell.text == "–" else cell.text.replace("**", "")
-            values += [cell.parts.get(name) for name in names] or [single if cell.value is None else cell.value]
+            values += [cell.parts.get(name) for name in names] or [
+                single if cell.value is None else cell.value
+            ]
         writer.writerow(values)
     return out.getvalue()

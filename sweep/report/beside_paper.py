@@ -48,7 +48,9 @@ def cells_of_paper(task: TaskMaterial, published: Figures) -> list[tuple[str, fl
         if pruner in task.pruners:
             found[pruner if compression else DENSE, compression] = value
     order = [DENSE, *task.pruners]
-    return sorted(((p, c, v) for (p, c), v in found.items()), key=lambda cell: (cell[1], order.index(cell[0])))
+    return sorted(
+        ((p, c, v) for (p, c), v in found.items()), key=lambda cell: (cell[1], order.index(cell[0]))
+    )
 
 
 def _against(
@@ -60,10 +62,18 @@ def _against(
         within = summary.contains(value) if summary else None
         answer = "not run" if summary is None else {True: "yes", False: "no", None: "no interval"}[within]
         difference = Cell("–") if summary is None else _signed(summary.mean - value, 2)
-        cells = [compact(compression), word(pruner), Cell(f"{value:.2f}", value), estimate(summary), difference]
+        cells = [
+            compact(compression),
+            word(pruner),
+            Cell(f"{value:.2f}", value),
+            estimate(summary),
+            difference,
+        ]
         lines.append(Line([*cells, word(answer)], pruner))
     caption = f"{table_name} of the paper beside our {name} (mean ± half-width of the 95 % t-interval)."
-    return Table(f"{task.name}_paper_{column}", caption, _columns(f"our {name}", "within our interval"), lines)
+    return Table(
+        f"{task.name}_paper_{column}", caption, _columns(f"our {name}", "within our interval"), lines
+    )
 
 
 def _flops(task: TaskMaterial, published: Figures, table_name: str) -> Table:

@@ -50,7 +50,9 @@ def _task(task: TaskMaterial) -> list[Section]:
     left: list[Block | None] = [
         tables.masks(task),
         figures_layers.densities(task)
-        or Text("The network has one prunable layer: its density is the network's, and no layer can be emptier than another."),
+        or Text(
+            "The network has one prunable layer: its density is the network's, and no layer can be emptier than another."
+        ),
         figures_layers.collapse(task) or Text("No layer is empty in any run."),
     ]
     sections = [Section(name, _present(first), name)]

@@ -63,7 +63,9 @@ def difference(task: TaskMaterial) -> Figure | None:
     across = min(4, len(compressions))
     down = -(-len(compressions) // across)
     with styled():
-        figure, panels = blank(5.0 if across < 3 else 1.7 * across, 0.5 + 2.5 * down, down, across, sharey=False)
+        figure, panels = blank(
+            5.0 if across < 3 else 1.7 * across, 0.5 + 2.5 * down, down, across, sharey=False
+        )
         for axes, c in zip(panels, compressions, strict=False):
             axes.set_title(f"c = {c:g}", fontsize=9)
             axes.axhline(0, color="gray", linewidth=1)
@@ -96,7 +98,9 @@ def difference(task: TaskMaterial) -> Figure | None:
 def _estimate(axes: Axes, x: float, summary: Summary, pruner: str, index: int) -> None:
     """Dots, mean and interval bar at one place."""
     if 1 < summary.n <= _DOTS:
-        (dots,) = axes.plot([x - 0.22] * summary.n, summary.values, ".", color=look(index)["color"], alpha=0.5)
+        (dots,) = axes.plot(
+            [x - 0.22] * summary.n, summary.values, ".", color=look(index)["color"], alpha=0.5
+        )
         mark(dots, pruner)
     bars = axes.errorbar(
         [x], [summary.mean], yerr=[summary.half_width or 0.0], **look(index), markersize=6, capsize=3, linestyle="",
@@ -132,7 +136,11 @@ def wall_time(task: TaskMaterial) -> Figure:
     )
     name = f"{task.name}_time"
     return Figure(
-        name, caption, f"{task.name}: training time against density", figure, Table(f"{name}_data", caption, columns, lines)
+        name,
+        caption,
+        f"{task.name}: training time against density",
+        figure,
+        Table(f"{name}_data", caption, columns, lines),
     )
 
 
@@ -147,20 +155,39 @@ def pareto(task: TaskMaterial) -> Figure:
         for index, pruner in enumerate(task.pruners):
             mine = [key for key in keys if key[0] == pruner and key[1]]
             (points,) = axes.plot(
-                [flops[key].mean for key in mine], [test[key].mean for key in mine], **look(index), linestyle="", label=pruner
+                [flops[key].mean for key in mine],
+                [test[key].mean for key in mine],
+                **look(index),
+                linestyle="",
+                label=pruner,
             )
             mark(points, pruner)
         if (dense, 0.0) in test:
-            axes.plot(flops[dense, 0.0].mean, test[dense, 0.0].mean, "*", color="gray", markersize=10, label="dense")
+            axes.plot(
+                flops[dense, 0.0].mean, test[dense, 0.0].mean, "*", color="gray", markersize=10, label="dense"
+            )
         best = sorted((flops[key].mean, test[key].mean) for key, on in zip(keys, on_front, strict=True) if on)
-        axes.step(*zip(*best, strict=True), where="post", color="gray", linewidth=1, linestyle="--", label="Pareto front")
+        axes.step(
+            *zip(*best, strict=True),
+            where="post",
+            color="gray",
+            linewidth=1,
+            linestyle="--",
+            label="Pareto front",
+        )
         axes.set_xscale("log")
         axes.set_xlabel("FLOPs remaining, of the dense network's")
         axes.set_ylabel(f"test {task.metric}, mean")
         legend_below(figure, axes, {p: p for p in task.pruners})
     lines = [
         Line(
-            [plain(flops[p, c].mean, 4), plain(test[p, c].mean, 2), word(p if c else "dense"), compact(c), word("yes" if on else "no")],
+            [
+                plain(flops[p, c].mean, 4),
+                plain(test[p, c].mean, 2),
+                word(p if c else "dense"),
+                compact(c),
+                word("yes" if on else "no"),
+            ],
             p if c else None,
         )
         for (p, c), on in zip(keys, on_front, strict=True)
@@ -175,14 +202,19 @@ def pareto(task: TaskMaterial) -> Figure:
     )
     name = f"{task.name}_pareto"
     return Figure(
-        name, caption, f"{task.name}: FLOPs remaining against {task.metric}", figure, Table(f"{name}_data", caption, columns, lines)
+        name,
+        caption,
+        f"{task.name}: FLOPs remaining against {task.metric}",
+        figure,
+        Table(f"{name}_data", caption, columns, lines),
     )
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[bool]:
     """Which of (cost, worth) no other point beats: none costs as little and is worth more, or costs less and is worth as much."""
     return [
-        not any((c <= cost and w > worth) or (c < cost and w >= worth) for c, w in points) for cost, worth in points
+        not any((c <= cost and w > worth) or (c < cost and w >= worth) for c, w in points)
+        for cost, worth in points
     ]
 
 
@@ -206,7 +238,15 @@ def _estimates(
     means = [s.mean for _, s in points]
     halves = [s.half_width or 0.0 for _, s in points]
     bars = axes.errorbar(
-        xs, means, yerr=halves, **look(index), markersize=5, capsize=3, linewidth=1.5, elinewidth=1, label=pruner
+        xs,
+        means,
+        yerr=halves,
+        **look(index),
+        markersize=5,
+        capsize=3,
+        linewidth=1.5,
+        elinewidth=1,
+        label=pruner,
     )
     for artist in bars.get_children():
         mark(artist, pruner)

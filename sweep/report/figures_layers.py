@@ -35,9 +35,7 @@ def densities(task: TaskMaterial) -> Figure | None:
         axes.set_yticks(range(len(means)), list(means), fontsize=8)
     columns = [Column("layer", number=False), *(Column(f"{p} at {c:g}", p) for p, c in keys)]
     lines = [Line([word(layer), *(plain(of.get(key), 4) for key in keys)]) for layer, of in means.items()]
-    caption = (
-        "Density per layer in percent, mean over the seeds: dark is full, light is sparse, a crossed cell is an empty layer."
-    )
+    caption = "Density per layer in percent, mean over the seeds: dark is full, light is sparse, a cross is an empty layer."
     name = f"{task.name}_layers"
     table = Table(f"{name}_data", caption, columns, lines)
     return Figure(name, caption, f"{task.name}: density per layer", figure, table, wide=True)
@@ -53,7 +51,9 @@ def _cell(axes, x: int, y: int, density: float) -> None:  # type: ignore[no-unty
     colour = to_hex(colormaps["cividis"](shade))
     axes.add_patch(Rectangle((x - 0.49, y - 0.48), 0.98, 0.96, facecolor=colour, linewidth=0))
     text = "✕" if density == 0 else f"{100 * density:.3g}"
-    axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color="#101010" if shade > 0.5 else "#fafafa")
+    axes.text(
+        x, y, text, ha="center", va="center", fontsize=7.5, color="#101010" if shade > 0.5 else "#fafafa"
+    )
 
 
 def collapse(task: TaskMaterial) -> Figure | None:
@@ -78,11 +78,17 @@ def collapse(task: TaskMaterial) -> Figure | None:
     with styled():
         figure, (axes,) = blank(height=1.6 + 0.26 * len(layers))
         for index, pruner in enumerate(task.pruners):
-            mine = [(first[pruner, layer][0], y) for y, layer in enumerate(layers) if (pruner, layer) in first]
+            mine = [
+                (first[pruner, layer][0], y) for y, layer in enumerate(layers) if (pruner, layer) in first
+            ]
             if mine:
                 shift = 0.15 * (index - (len(task.pruners) - 1) / 2)
                 (points,) = axes.plot(
-                    [c for c, _ in mine], [y + shift for _, y in mine], **look(index), linestyle="", label=pruner
+                    [c for c, _ in mine],
+                    [y + shift for _, y in mine],
+                    **look(index),
+                    linestyle="",
+                    label=pruner,
                 )
                 mark(points, pruner)
         axes.set_yticks(range(len(layers)), layers, fontsize=8)
@@ -97,7 +103,7 @@ def collapse(task: TaskMaterial) -> Figure | None:
     columns = [
         Column("layer", number=False), Column("pruner", number=False), Column("first empty at compression"), Column("in seeds"),
     ]  # fmt: skip
-    caption = "Layer collapse: the lowest compression at which a layer keeps nothing in some seed. Layers not shown keep something."
+    caption = "Layer collapse: the lowest compression at which a layer keeps nothing in some seed; other layers keep something."
     name = f"{task.name}_collapse"
     return Figure(
         name, caption, f"{task.name}: layer collapse", figure, Table(f"{name}_data", caption, columns, lines)

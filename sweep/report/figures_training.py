@@ -32,7 +32,9 @@ def curves(task: TaskMaterial) -> Figure | None:
                 if row["compression"] == c:
                     colour = _colour(task, row["pruner"])
                     values = [epoch["eval_metric"] for epoch in epochs]
-                    (line,) = axes.plot([e["epoch"] for e in epochs], values, color=colour, alpha=0.3, linewidth=0.7)
+                    (line,) = axes.plot(
+                        [e["epoch"] for e in epochs], values, color=colour, alpha=0.3, linewidth=0.7
+                    )
                     mark(line, row["pruner"] if c else None, row["seed"])
                     for epoch in epochs:
                         means[c, row["pruner"], epoch["epoch"]].append(epoch["eval_metric"])
@@ -72,14 +74,20 @@ def bleu_weightings(task: TaskMaterial) -> Figure | None:
     found = by_weighting(task)
     across = len(task.pruners)
     with styled():
-        figure, panels = blank(5.0 if across < 3 else 6.6, 0.9 + 2.4 * -(-across // 3), -(-across // 3), min(across, 3))
+        figure, panels = blank(
+            5.0 if across < 3 else 6.6, 0.9 + 2.4 * -(-across // 3), -(-across // 3), min(across, 3)
+        )
         for axes, pruner in zip(panels, task.pruners, strict=False):
             axes.set_title(pruner, fontsize=9)
             for index, (name, cells) in enumerate(found.items()):
                 points = [(c, cells[pruner, c].mean) for c in task.compressions if (pruner, c) in cells]
                 if points:
                     axes.plot(
-                        *zip(*points, strict=True), color=COLOURS[index], marker=MARKERS[index], markersize=4, label=name
+                        *zip(*points, strict=True),
+                        color=COLOURS[index],
+                        marker=MARKERS[index],
+                        markersize=4,
+                        label=name,
                     )
             axes.set_xlabel(COMPRESSION, fontsize=8)
         for axes in panels[across:]:
@@ -96,4 +104,6 @@ def bleu_weightings(task: TaskMaterial) -> Figure | None:
     caption = "BLEU of the same translations under several weightings of the n-gram precisions."
     name = f"{task.name}_bleu_weights"
     table = Table(f"{name}_data", caption, columns, lines)
-    return Figure(name, caption, f"{task.name}: BLEU under several weightings", figure, table, wide=across > 2)
+    return Figure(
+        name, caption, f"{task.name}: BLEU under several weightings", figure, table, wide=across > 2
+    )

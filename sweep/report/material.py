@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sweep.collect import AUTOMATIC, RowReader, collect
 from sweep.catalog import read_runs
+from sweep.collect import AUTOMATIC, RowReader, collect
 from sweep.loading import load_sweep
 from sweep.paper import PAPER, PaperTask
 from sweep.paths import SweepPaths

@@ -17,8 +17,8 @@ def provenance(material: Material) -> list[Block]:
         f"masks effective (outputs unchanged when pruned weights are scrambled): {effective} of {len(rows)} runs",
         f"code {_distinct(rows, 'git_sha')} ({code}); prunesweep {_distinct(rows, 'prunesweep_version')}, torch "
         f"{_distinct(rows, 'torch_version')}, Python {_distinct(rows, 'python_version')}",
-        f"{_distinct(rows, 'cpu')} ({_distinct(rows, 'cpu_capability')}), threads a run: {_distinct(rows, 'threads')}, precision: "
-        f"{_distinct(rows, 'precision')}, GPU: {_distinct(rows, 'gpu')}",
+        f"{_distinct(rows, 'cpu')} ({_distinct(rows, 'cpu_capability')}), threads a run: {_distinct(rows, 'threads')}, "
+        f"precision: {_distinct(rows, 'precision')}, GPU: {_distinct(rows, 'gpu')}",
         f"plug-ins: {_distinct(rows, 'plugins')}",
         f"{sum(row['attempt'] - 1 for row in rows)} attempts beyond the first, {sum(row['resumed'] for row in rows)} resumed",
         f"median {median(row['seconds_total'] for row in rows):.1f} s a run, of which training "

@@ -68,7 +68,11 @@ def _masks(task: TaskMaterial) -> list[Notice]:
         [row for row in pruned if row["scope"] == "global" and not _exact(row)],
         "kept another number of weights than asked for.",
     )
-    say("warning", [row for row in pruned if row["layer_collapse"]], "in which a layer is empty while others are not.")
+    say(
+        "warning",
+        [row for row in pruned if row["layer_collapse"]],
+        "in which a layer is empty while others are not.",
+    )
     say(
         "note",
         [row for row in pruned if row["ties"] > 1],
@@ -129,7 +133,7 @@ def _pairing(task: TaskMaterial) -> list[Notice]:
     elif done and max(map(len, done.values())) < 6:
         n = max(map(len, done.values()))
         text = (
-            f"{task.name}: with {n} seeds the exact test cannot give a p-value below {2.0 ** (1 - n):g}, whatever the difference."
+            f"{task.name}: with {n} seeds no difference can have an exact p-value below {2.0 ** (1 - n):g}."
         )
         notices.append(Notice("note", text))
     return notices
@@ -157,5 +161,3 @@ def _count(things: Sequence[object], name: str) -> str:
 
 def _is(things: Sequence[object]) -> str:
     return "is" if len(things) == 1 else "are"
-
-

@@ -46,7 +46,9 @@ def styled() -> Iterator[None]:
         yield
 
 
-def blank(width: float = 5.0, height: float = 3.7, rows: int = 1, columns: int = 1, sharey: bool = True) -> tuple[Figure, list[Axes]]:
+def blank(
+    width: float = 5.0, height: float = 3.7, rows: int = 1, columns: int = 1, sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
     """A figure in inches, and its axes in reading order."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.set_facecolor("none")
@@ -65,7 +67,9 @@ def legend_below(figure: Figure, axes: Axes, pruners: dict[str, str]) -> None:
     if not found:
         return
     # in the pruners' order, whatever kind of mark each is
-    labels = [label for label in pruners if label in found] + [label for label in found if label not in pruners]
+    labels = [label for label in pruners if label in found] + [
+        label for label in found if label not in pruners
+    ]
     handles = [found[label] for label in labels]
     legend = figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), fontsize=9)
     for label, handle, text in zip(labels, legend.legend_handles, legend.get_texts(), strict=True):

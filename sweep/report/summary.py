@@ -5,7 +5,15 @@ from collections.abc import Mapping, Sequence
 from sweep.report.blocks import Block, Points, Text
 from sweep.report.material import Material, TaskMaterial
 from sweep.spec import DENSE
-from sweep.stats import MOST_FLIPPED, Summary, holm, losses_to_dense, paired_differences, sign_flip_p, smallest_p
+from sweep.stats import (
+    MOST_FLIPPED,
+    Summary,
+    holm,
+    losses_to_dense,
+    paired_differences,
+    sign_flip_p,
+    smallest_p,
+)
 from sweep.status import STATES, counts
 
 LEVEL = 0.05
@@ -73,7 +81,9 @@ def comparison(task: TaskMaterial) -> list[str]:
     if not usable:
         return ["One seed a cell: no comparison with random has an interval, so none is drawn."]
     clear = [s for s in usable if not s.contains(0.0)]
-    text = f"{len(clear)} of {len(usable)} paired differences to random have a 95 % interval that excludes zero"
+    text = (
+        f"{len(clear)} of {len(usable)} paired differences to random have a 95 % interval that excludes zero"
+    )
     tested = [s for s in usable if s.n <= MOST_FLIPPED]
     if tested:
         hold = sum(p <= LEVEL for p in holm([sign_flip_p(s.values) for s in tested]))

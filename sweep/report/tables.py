@@ -28,9 +28,7 @@ def paired(task: TaskMaterial) -> Table:
     found: list[tuple[str, float, Summary]] = [
         (pruner, compression, summary)
         for pruner in task.rivals
-        for compression, summary in paired_differences(
-            task.rows, "test_metric", pruner, "random"
-        ).items()
+        for compression, summary in paired_differences(task.rows, "test_metric", pruner, "random").items()
     ]
     tested = [sign_flip_p(s.values) if s.n <= MOST_FLIPPED else None for *_, s in found]
     adjusted = iter(holm([p for p in tested if p is not None]))

@@ -22,14 +22,18 @@ def translation_section(task: TaskMaterial) -> list[Section]:
     """BLEU by other definitions, and the first sentences; nothing for a task of another kind."""
     if not task.has("bleu_paper"):
         return []
-    signatures = ", ".join(f"`{each}`" for each in dict.fromkeys(row["sacrebleu_signature"] for row in task.rows))
+    signatures = ", ".join(
+        f"`{each}`" for each in dict.fromkeys(row["sacrebleu_signature"] for row in task.rows)
+    )
     falling, rising = (", ".join(f"{w:g}" for w in WEIGHTINGS[name]) for name in ("falling", "rising"))
     words = (
         "BLEU-n gives the precisions of 1- to n-grams equal weights, "
         f"*falling* weighs them {falling}, *rising* {rising}. *Raw references* are the sentences split at white space, as in the "
         f"paper; all others but sacreBLEU ({signatures}) are on tokens."
     )
-    sections = [Section(f"{task.name}: BLEU by other definitions", [Text(words), _definitions(task)], task.name, 3)]
+    sections = [
+        Section(f"{task.name}: BLEU by other definitions", [Text(words), _definitions(task)], task.name, 3)
+    ]
     if samples := _samples(task):
         seed = min(row["seed"] for row in task.rows)
         title = f"{task.name}: the first test sentences, seed {seed}"

@@ -52,7 +52,9 @@ def _write_pictures(sweep: SweepPaths, content: Document) -> None:
         block = section.blocks[0] if section.blocks else None
         if section.level == 2 and isinstance(block, Figure):
             with replacing(sweep.plot(f"{block.name}.png")) as temporary, styled():
-                block.drawing.savefig(temporary, format="png", dpi=150, facecolor="white", metadata={"Software": None})
+                block.drawing.savefig(
+                    temporary, format="png", dpi=150, facecolor="white", metadata={"Software": None}
+                )
 
 
 def watch(sweep: SweepPaths, say: Callable[[str], None]) -> None:
