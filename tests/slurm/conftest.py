@@ -66,7 +66,7 @@ def _stop(cluster: Cluster) -> None:
 @pytest.fixture(scope="session")
 def cluster():
     """Without accounting. At most two tasks in an array, so that sweeps have several."""
-    found = _started("MaxArraySize=3")
+    found = _started("MaxArraySize=3", "MessageTimeout=5")
     yield found
     _stop(found)
 

@@ -14,21 +14,8 @@ def test_requeued_warned_killed_cancelled_preempted(sweeps, undisturbed):
     ask = sweeps.cluster.ask
 
     def preempt(job):  # a job in a higher partition that wants all of the node
-        ask(
-            "sbatch",
-            "-p",
-            "high",
-            "-w",
-            "node3",
-            "-n",
-            "8",
-            "-t",
-            "1",
-            "-o",
-            "/dev/null",
-            "--wrap",
-            "sleep 5",
-        )
+        where = ["-p", "high", "-w", "node3", "-N", "1", "-n", "8", "-t", "1", "-o", "/dev/null"]
+        ask("sbatch", *where, "--wrap", "sleep 1")
 
     strikes = {
         "requeued": lambda job: ask("scontrol", "requeue", job),
