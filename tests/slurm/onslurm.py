@@ -124,6 +124,12 @@ class OnSlurm:
         """Send a signal to the process that executes the sweep's only run."""
         subprocess.run(["kill", f"-{int(number)}", str(latest(self.run(name)).content["pid"])], check=True)
 
+    def kill_task(self, name):
+        """SIGKILL the process in the job that has started the sweep's only run."""
+        status = Path(f"/proc/{latest(self.run(name)).content['pid']}/status").read_text()
+        (parent,) = [line.split()[1] for line in status.splitlines() if line.startswith("PPid:")]
+        subprocess.run(["kill", "-KILL", parent], check=True)
+
     def rows(self, name):
         return sweep.load(self.results / name).to_pylist()
 

@@ -9,8 +9,8 @@ LONG = {"tasks": {"toy": {"epochs": 40}}, "pruners": ["grasp"], "compressions": 
 """One run whose training takes long enough to be struck in the middle."""
 
 
-def test_requeued_warned_killed_cancelled_preempted(sweeps, undisturbed):
-    """Five sweeps at a time, each disturbed in its own way as soon as it has a checkpoint."""
+def test_requeued_warned_killed_orphaned_cancelled_preempted(sweeps, undisturbed):
+    """Six sweeps at a time, each disturbed in its own way as soon as it has a checkpoint."""
     ask = sweeps.cluster.ask
 
     def preempt(job):  # a job in a higher partition that wants all of the node
@@ -21,6 +21,7 @@ def test_requeued_warned_killed_cancelled_preempted(sweeps, undisturbed):
         "requeued": lambda job: ask("scontrol", "requeue", job),
         "warned": lambda job: ask("scancel", "--signal=USR2", job),  # as Slurm does before a time limit
         "killed": lambda job: sweeps.kill_run("killed"),
+        "orphaned": lambda job: sweeps.kill_task("orphaned"),
         "cancelled": lambda job: ask("scancel", job),
         "preempted": preempt,
     }
@@ -36,11 +37,13 @@ def test_requeued_warned_killed_cancelled_preempted(sweeps, undisturbed):
         for name in ready:
             waiting.pop(name)(jobs[name])
 
-    for name in ("killed", "cancelled"):
+    again = ("killed", "orphaned", "cancelled")
+    for name in again:
         sweeps.wait_until_gone(name)
-        assert sweeps.states(name) == ["interrupted"]
+        # also of the process whose parent in the job was killed
+        wait_for("the end of the attempt", lambda name=name: sweeps.states(name) == ["interrupted"])
     assert "SIGKILL" in sweeps.detail("killed")
-    for name in ("killed", "cancelled"):
+    for name in again:
         assert "1 runs submitted" in sweeps.launch(name, LONG)
     for name in strikes:
         sweeps.wait_until_gone(name)

@@ -213,4 +213,4 @@ def test_room_beside_the_jobs_that_there_are(slurm):
     (slurm / "squeue").write_text("#!/bin/sh\nprintf '1_1\\n1_2\\n1_3\\n'\n")
     limits = Limits.ask()
     assert (limits.array_size, limits.jobs) == (4, 8)
-    assert [limits.room(count) for count in (2, 5, 9)] == [2, 5, 5]
+    assert [limits.room(count) for count in (2, 5, 9)] == [2, 4, 4]
