@@ -2,11 +2,9 @@
 
 import pytest
 from cluster import wait_for
+from onslurm import SLOW, SLOW_TOY
 
 pytestmark = pytest.mark.slurm
-
-LONG = {"tasks": {"toy": {"epochs": 40}}, "pruners": ["grasp"], "compressions": [1], "seeds": [0]}
-"""One run whose training takes long enough to be struck in the middle."""
 
 
 def test_requeued_warned_killed_orphaned_cancelled_preempted(sweeps, undisturbed):
@@ -27,7 +25,9 @@ def test_requeued_warned_killed_orphaned_cancelled_preempted(sweeps, undisturbed
     }
     with sweeps.held_back():  # so that all begin at the same time
         for name in strikes:
-            sweeps.launch(name, LONG, profile={"partition": "low"} if name == "preempted" else None)
+            sweeps.launch(
+                name, SLOW, *SLOW_TOY, profile={"partition": "low"} if name == "preempted" else None
+            )
         jobs = {name: sweeps.active(name)[0][0] for name in strikes}
     waiting = dict(strikes)
     while waiting:
@@ -37,6 +37,8 @@ def test_requeued_warned_killed_orphaned_cancelled_preempted(sweeps, undisturbed
         for name in ready:
             waiting.pop(name)(jobs[name])
 
+    wait_for("preemption", lambda: "came; " in sweeps.log("preempted"))
+    sweeps.go()
     again = ("killed", "orphaned", "cancelled")
     for name in again:
         sweeps.wait_until_gone(name)
@@ -44,12 +46,12 @@ def test_requeued_warned_killed_orphaned_cancelled_preempted(sweeps, undisturbed
         wait_for("the end of the attempt", lambda name=name: sweeps.states(name) == ["interrupted"])
     assert "SIGKILL" in sweeps.detail("killed")
     for name in again:
-        assert "1 runs submitted" in sweeps.launch(name, LONG)
+        assert "1 runs submitted" in sweeps.launch(name, SLOW, *SLOW_TOY)
     for name in strikes:
         sweeps.wait_until_gone(name)
     for name in strikes:
         assert sweeps.states(name) == ["done"], f"{name}: {sweeps.log(name)}"
-        assert sweeps.science(name) == undisturbed(LONG), name
+        assert sweeps.science(name) == undisturbed(SLOW), name
         (row,) = sweeps.rows(name)
         assert row["resumed"] >= 1, f"{name} began anew: {sweeps.log(name)}"
     assert "put itself back" in sweeps.log("warned")
@@ -58,7 +60,7 @@ def test_requeued_warned_killed_orphaned_cancelled_preempted(sweeps, undisturbed
 
 
 def test_what_was_warned_and_then_cancelled_stays_down(sweeps):
-    sweeps.launch("stay", LONG)
+    sweeps.launch("stay", SLOW, *SLOW_TOY)
     sweeps.wait_for_checkpoint("stay")
     ((job, _),) = sweeps.active("stay")
     sweeps.cluster.ask("scancel", "--signal=USR2", job)
@@ -70,12 +72,13 @@ def test_what_was_warned_and_then_cancelled_stays_down(sweeps):
 
 def test_a_second_copy_leaves_a_run_alone(sweeps, undisturbed):
     """A local launch beside the job waits for it; a foreign job for the same run ends at once."""
-    sweeps.launch("twice", LONG)
+    sweeps.launch("twice", SLOW, *SLOW_TOY)
     sweeps.wait_for_checkpoint("twice")
-    said = sweeps.launch("twice", LONG)
+    said = sweeps.launch("twice", SLOW, *SLOW_TOY)
     assert "0 runs submitted, 1 complete or left alone" in said
-    local = sweeps.launch("twice", LONG, "--local", code=3)
+    local = sweeps.launch("twice", SLOW, *SLOW_TOY, "--local", code=3)
     assert "1 running" in local
+    sweeps.go()
     assert len(list(sweeps.run("twice").attempts.glob("*.json"))) == 1
     sweeps.wait_until_gone("twice")
-    assert sweeps.science("twice") == undisturbed(LONG)
+    assert sweeps.science("twice") == undisturbed(SLOW)
