@@ -9,12 +9,13 @@ from pathlib import Path
 from sweep import streams
 from sweep.attempt import Attempt, Busy
 from sweep.catalog import Submission, latest_submission, read_runs
+from sweep.environment import slurm_job
 from sweep.errors import SweepError, UsageError, in_one_line, nearest
 from sweep.exit_codes import BUSY, ExitCode
 from sweep.paths import RunPaths, SweepPaths
 from sweep.plugins import load_plugins
 from sweep.status import staleness
-from sweep.stop import Stop, Stopped
+from sweep.stop import Stop, Stopped, stop_with_parent
 from sweep.store import read_result
 
 
@@ -133,6 +134,8 @@ def main() -> int:
     )
     parser.add_argument("--again", action="store_true", help="make it anew although it is complete")
     arguments = parser.parse_args()
+    if slurm_job():
+        stop_with_parent()
     streams.install()
     sweep = SweepPaths(arguments.sweep.absolute())
     try:

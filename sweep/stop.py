@@ -1,5 +1,6 @@
 """Stopping on a signal without losing work."""
 
+import ctypes
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,3 +78,12 @@ class Stop:
         """Raise `Stopped` if a signal has come."""
         if self.requested:
             raise Stopped(self.requested)
+
+
+def stop_with_parent() -> None:
+    """Get SIGTERM when the parent process dies, however it does (Linux).
+
+    Where Slurm tracks processes by their parents, one whose parent was killed would go on outside its job.
+    """
+    set_parent_death_signal = 1
+    ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGTERM, 0, 0, 0)

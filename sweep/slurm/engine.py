@@ -1,5 +1,6 @@
 """Handing runs over to Slurm."""
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,6 +176,8 @@ def _told(wanted: int, taken: int, why: str) -> str:
 
 def _is_limit(said: str) -> bool:
     """Whether it is a number of jobs that Slurm objects to, of which fewer may do."""
-    limits = ("limit", "maxjobcount", "maxarraysize", "temporarily unable", "invalid job array specification")
-    never = ("time limit", "walltime", "wallduration", "node limit")
-    return any(word in said.lower() for word in limits) and not any(word in said.lower() for word in never)
+    if "array specification" in said or "temporarily unable" in said or "MaxJobCount" in said:
+        return True
+    # newer Slurms name the limit; the sentence that follows is the same for all of them
+    named = re.search(r"\b(?:QOS|Assoc)\w+", said)
+    return "Submit" in named[0] if named else "job submit limit" in said

@@ -22,7 +22,7 @@ class Limits:
     def room(self, count: int) -> int:
         """How many of `count` tasks fit beside the jobs that there are; beyond, `sbatch` would hang for minutes and fail."""
         used = ask("squeue", "-h", "-r", "-a", "-t", "all", "-o", "%i").count("\n")
-        return min(count, max(0, self.jobs - used))
+        return min(count, max(0, self.jobs - 1 - used))  # the last place stays empty
 
 
 def _number(told: str, name: str) -> int:

@@ -14,8 +14,8 @@ from sweep.slurm.queue import Job, Queue, look
 from sweep.status import RunStatus, State
 
 _NEVER = {
-    "AccountNotAllowed", "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS", "PartitionNodeLimit",
-    "PartitionTimeLimit", "QOSNotAllowed",
+    "AccountNotAllowed", "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS", "PartitionConfig",
+    "PartitionNodeLimit", "PartitionTimeLimit", "QOSNotAllowed",
 }  # fmt: skip
 """Reasons that waiting does not mend. So are those that end in `PerJob` and `PerJobLimit`."""
 _HELD = {"JobHeldAdmin", "JobHeldUser"}

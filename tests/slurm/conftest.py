@@ -13,13 +13,14 @@ import yaml
 from cluster import Cluster, free_ports, install
 
 sys.path.append(str(Path(__file__).parents[1] / "sweep"))
-from onslurm import OnSlurm
+from onslurm import SLOW_TOY, OnSlurm
 from workplace import science
 
 from sweep.catalog import Submission, record
 from sweep.grid import Grid, expand
 from sweep.loading import load
 from sweep.paths import SweepPaths
+from sweep.plugins import load_plugins
 from sweep.run import execute
 from sweep.stop import Stop
 
@@ -66,7 +67,7 @@ def _stop(cluster: Cluster) -> None:
 @pytest.fixture(scope="session")
 def cluster():
     """Without accounting. At most two tasks in an array, so that sweeps have several."""
-    found = _started("MaxArraySize=3")
+    found = _started("MaxArraySize=3", "MessageTimeout=5")
     yield found
     _stop(found)
 
@@ -119,13 +120,16 @@ def undisturbed(tmp_path_factory, slurm_cache):
 
 def _executed(grid, folder, cache):
     sweep = SweepPaths(folder / "calm")
+    plugin = SLOW_TOY[1]
+    load_plugins([plugin])
     specs = {run.id: run.listing() for run in expand(grid)}
     record(sweep, grid.dump(), specs.values())
     handlers = {number: signal.getsignal(number) for number in Stop.SIGNALS}
     try:
         with mock.patch.dict(os.environ, {"SWEEP_CACHE": str(cache)}):
             for run_id in specs:
-                assert execute(sweep, run_id, Submission([*specs], {})) == 0
+                plugins = [str(plugin)] if "slow_toy" in run_id else []
+                assert execute(sweep, run_id, Submission([*specs], {}, plugins=plugins)) == 0
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

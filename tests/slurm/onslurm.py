@@ -20,9 +20,15 @@ from sweep.cli import app
 from sweep.errors import SweepError
 from sweep.slurm.manifest import arrays
 
+SLOW = {"tasks": {"slow_toy": {"epochs": 8}}, "pruners": ["grasp"], "compressions": [1], "seeds": [0]}
+"""One run that is there to be struck in the middle; it hardly gets on until `OnSlurm.go`."""
+SLOW_TOY = ("--plugin", Path(__file__).with_name("slow_toy.py"))
+
 
 @dataclass
 class OnSlurm:
+    """The cluster, where results go, and the token cache."""
+
     cluster: Cluster
     results: Path
     cache: Path
@@ -37,6 +43,7 @@ class OnSlurm:
                 "SWEEP_CACHE": str(self.cache),
                 "SWEEP_RESULTS": str(self.results),
                 "SWEEP_CHECKPOINT_SECONDS": "0.2",
+                "SWEEP_TEST_GO": str(self.results / "go"),
             },
         )
 
@@ -114,6 +121,10 @@ class OnSlurm:
         (run_id,) = self.work.run_ids(name)
         return self.work.paths(name).run(run_id)
 
+    def go(self):
+        """Let slow runs finish."""
+        (self.results / "go").touch()
+
     def wait_for_checkpoint(self, name):
         wait_for(f"a checkpoint of {name}", lambda: self.run(name).checkpoint.exists(), 600)
 
@@ -123,6 +134,12 @@ class OnSlurm:
     def kill_run(self, name, number=signal.SIGKILL):
         """Send a signal to the process that executes the sweep's only run."""
         subprocess.run(["kill", f"-{int(number)}", str(latest(self.run(name)).content["pid"])], check=True)
+
+    def kill_task(self, name):
+        """SIGKILL the process in the job that has started the sweep's only run."""
+        status = Path(f"/proc/{latest(self.run(name)).content['pid']}/status").read_text()
+        (parent,) = [line.split()[1] for line in status.splitlines() if line.startswith("PPid:")]
+        subprocess.run(["kill", "-KILL", parent], check=True)
 
     def rows(self, name):
         return sweep.load(self.results / name).to_pylist()

@@ -57,12 +57,12 @@ def test_what_waits_for_ever_what_is_refused_and_a_controller_that_is_down(sweep
     printed = sweeps.command("status", "never")[1]
     assert "1 can never start: PartitionTimeLimit" in " ".join(printed.split())
 
-    refused = sweeps.launch("huge", ONE, code=2, profile={"cpus": 99})
-    assert "Slurm refuses the jobs" in refused
-    assert sweeps.active("huge") == []
-    assert "invalid partition specified: nowhere" in sweeps.launch(
-        "huge", ONE, code=2, profile={"partition": "nowhere"}
-    )
+    sweeps.launch("huge", ONE, profile={"cpus": 99})  # no node has so many
+    wait_for("Slurm's reason", lambda: sweeps.detail("huge").startswith("can never start: PartitionConfig"))
+    sweeps.command("cancel", "huge")
+    refused = sweeps.launch("refused", ONE, code=2, profile={"partition": "nowhere"})
+    assert "Slurm refuses the jobs: sbatch: error: invalid partition specified: nowhere" in refused
+    assert sweeps.states("refused") == ["pending"]
 
     sweeps.cluster.script("controller-kill")
     try:

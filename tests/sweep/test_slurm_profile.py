@@ -139,3 +139,44 @@ def test_folders_that_slurm_cannot_log_into_are_refused(name):
     with pytest.raises(UsageError, match="--results or --name"):
         check_folder(Path("/results", name))
     check_folder(Path('/results/it\'s a folder with "quotes" and ünïcode'))
+
+
+def test_jobs_at_a_time():
+    assert "--array=0-8%5" in script(Profile(), tasks=9, concurrent=5)
+
+
+def test_a_dry_run_prints_the_scripts_and_needs_no_slurm(work, grid, tmp_path):
+    work.environment["PATH"] = str(tmp_path)
+    profile = tmp_path / "profile.yaml"
+    profile.write_text("partition: low\n")
+    done = work("--grid", grid(seeds="0-4"), "--dry-run", "--profile", profile, "--max-concurrent", 4)
+    assert done.returncode == 0, done.stderr
+    assert "MaxArraySize = 1001 is a guess" in done.stdout
+    assert "#SBATCH --array=0-9%4" in done.stdout
+    assert "#SBATCH --partition=low" in done.stdout
+    assert "10 runs; nothing was started" in done.stdout
+    assert not work.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (
+            ["--local", "--max-concurrent", "3"],
+            "error: --max-concurrent 3: works only without --local, on Slurm",
+        ),
+        (["--slots", "3"], "error: --slots 3: works only with --local; leave it out"),
+        (["--max-concurrent", "0"], "error: --max-concurrent 0: must be at least 1"),
+        (["--profile", "no.yaml"], "error: --profile no.yaml: no such file; the shipped ones are in slurm/"),
+    ],
+)
+def test_options_that_do_not_fit(work, grid, options, complaint):
+    done = work("--grid", grid(), *options)
+    assert (done.returncode, done.stderr[: len(complaint)]) == (2, complaint)
+
+
+def test_without_slurm_a_launch_says_so(work, grid, tmp_path):
+    work.environment["PATH"] = str(tmp_path)
+    done = work("--grid", grid())
+    assert done.returncode == 3
+    assert done.stderr == "error: scontrol: no such command here; use a machine of the cluster, or --local\n"

@@ -12,6 +12,7 @@ from workplace import ROOT
 from sweep.paths import SweepPaths
 from sweep.slurm import submit as submitting
 from sweep.slurm.commands import NoAnswer, ask, plain_environment
+from sweep.slurm.engine import _is_limit
 from sweep.slurm.limits import Limits
 from sweep.slurm.manifest import Manifest, arrays, new_token, read_answer
 from sweep.slurm.profile import Profile
@@ -41,6 +42,7 @@ grep -nx -- "$2" jobs | while IFS=: read -r line _; do echo $((100 + line)); don
 # what a controller that wakes up had in its mail arrives after the first look
 [[ ! -e late ]] || { cat late >> jobs; rm late; }
 """
+POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
 SACCT = '#!/bin/bash\necho "Slurm accounting storage is disabled" >&2; exit 1\n'
 
 
@@ -213,4 +215,30 @@ def test_room_beside_the_jobs_that_there_are(slurm):
     (slurm / "squeue").write_text("#!/bin/sh\nprintf '1_1\\n1_2\\n1_3\\n'\n")
     limits = Limits.ask()
     assert (limits.array_size, limits.jobs) == (4, 8)
-    assert [limits.room(count) for count in (2, 5, 9)] == [2, 5, 5]
+    assert [limits.room(count) for count in (2, 5, 9)] == [2, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("said", "fewer_may_do"),
+    [
+        (
+            "sbatch: error: QOSMaxSubmitJobPerUserLimit sbatch: error: Batch job submission failed: "
+            + POLICY,
+            True,
+        ),
+        (
+            "sbatch: error: AssocGrpSubmitJobsLimit sbatch: error: Batch job submission failed: " + POLICY,
+            True,
+        ),
+        ("sbatch: error: Batch job submission failed: " + POLICY, True),
+        (
+            "sbatch: error: QOSMaxWallDurationPerJobLimit sbatch: error: Batch job submission failed: "
+            + POLICY,
+            False,
+        ),
+        ("sbatch: error: invalid partition specified: x", False),
+        ("sbatch: error: Batch job submission failed: Invalid job array specification", True),
+    ],
+)
+def test_which_refusals_are_of_a_number(said, fewer_may_do):
+    assert _is_limit(said) == fewer_may_do
