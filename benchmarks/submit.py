@@ -2,9 +2,9 @@
 
     python benchmarks/submit.py [--runs 100 1000 10000 100000] [--json FILE]
 
-No cluster holds a hundred thousand jobs of a benchmark, so Slurm's commands are stand-ins here: `sbatch` takes every array at once,
-`squeue` tells of every task, and the results of a tenth of the runs are copies of a real one. Measured is the project's own part, each
-command in a process of its own as a user would call it: seconds, peak memory, and the inodes that a sweep takes.
+No cluster holds a hundred thousand jobs of a benchmark, so Slurm's commands are stand-ins here: `sbatch` takes every array at
+once, `squeue` tells of every task, and the results of a tenth of the runs are copies of a real one. Measured is the project's own
+part, each command in a process of its own as a user would call it: seconds, peak memory, and the inodes that a sweep takes.
 """
 
 import argparse
