@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +37,8 @@ RETRIES: dict[str | None, set[State]] = {
     "all": {"pending", "interrupted", "stale", "running", "failed", "done"},
 }
 """States whose runs a launch executes, by the value of --retry. A running one is waited for."""
+
+_PAUSE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,7 @@ def _hand_over(
     stamps: Mapping[str, DataStamp],
 ) -> ExitCode:
     """Submit what is missing; with --wait stay until it has ended."""
+    from sweep.slurm.engine import Partly
     from sweep.slurm.launch import submit_missing
 
     def submission(plugins: list[str]) -> Submission:
@@ -235,21 +239,37 @@ def _hand_over(
     def say(line: str) -> None:
         show.console.print(Text(f"{sweep.name}: {line}"), soft_wrap=True)
 
-    count = submit_missing(slurm, sweep, specs, stamps, RETRIES[request.retry], submission, say)
-    left = len(specs) - count
+    missing = specs
+    while True:
+        try:
+            count = submit_missing(slurm, sweep, missing, stamps, RETRIES[request.retry], submission, say)
+        except Partly as partly:
+            if not request.wait:
+                raise
+            say(str(partly))
+            missing = {run_id: specs[run_id] for run_id in partly.left}
+            _stay(sweep, specs, stamps)
+            time.sleep(_PAUSE_SECONDS)  # the limit may be reached by other sweeps
+            continue
+        break
+    left = len(missing) - count
     say(f"{count} runs submitted" + (f", {left} complete or left alone" if left else ""))
     if not request.wait:
         say(f"`sweep status {sweep.name}` tells how they are")
         return ExitCode.OK
+    _stay(sweep, specs, stamps)
+    # again only what ended by a cause that another job may survive
+    while submit_missing(slurm, sweep, specs, stamps, (), submission, say):
+        _stay(sweep, specs, stamps)
+    return finish(sweep, set(specs))
+
+
+def _stay(sweep: SweepPaths, specs: Mapping[str, Mapping[str, Any]], stamps: Mapping[str, DataStamp]) -> None:
+    """Show progress until Slurm has none of the runs any more."""
     from sweep.slurm.wait import wait
 
-    while True:
-        with show.make_display(len(specs), len(specs)) as display:
-            wait(sweep, specs.keys(), stamps, display)
-        # only what ended by a cause that another job may survive
-        if not submit_missing(slurm, sweep, specs, stamps, (), submission, say):
-            break
-    return finish(sweep, set(specs))
+    with show.make_display(len(specs), len(specs)) as display:
+        wait(sweep, specs.keys(), stamps, display)
 
 
 def _submission(

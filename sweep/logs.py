@@ -7,7 +7,6 @@ from sweep.errors import UsageError
 from sweep.find import find_run
 from sweep.look import look
 from sweep.paths import SweepPaths, existing_sweep
-from sweep.status import RunStatus
 
 _FOLLOW_SECONDS = 1.0
 
@@ -63,17 +62,13 @@ def _print_end(log: Path, lines: int) -> int:
 def _follow(sweep: SweepPaths, run_id: str, size: int) -> None:
     log = sweep.run(run_id).log
     while True:
-        goes_on = _goes_on(next(status for status in look(sweep)[0] if status.run_id == run_id))
+        status = next(status for status in look(sweep)[0] if status.run_id == run_id)
         if log.is_file():
             with log.open("rb") as file:
                 file.seek(size)
                 text = file.read()
             size += len(text)
             print(text.decode("utf-8", errors="replace"), end="", flush=True)
-        if not goes_on:
+        if not status.job and status.state != "running":
             return
         time.sleep(_FOLLOW_SECONDS)
-
-
-def _goes_on(status: RunStatus) -> bool:
-    return bool(status.job) or status.state in ("running", "unknown")

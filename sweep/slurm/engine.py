@@ -17,9 +17,16 @@ from sweep.slurm.submit import Refused, submit
 
 
 class Partly(SweepError):
-    """Slurm takes no more for now; what it took is on record, and the same command submits the rest."""
+    """Slurm takes no more for now; what it took is on record, and the same command submits the rest, the runs `left`."""
 
     exit_code = ExitCode.INCOMPLETE
+
+    def __init__(self, wanted: Sequence[Mapping[str, Any]], taken: Collection[str], why: str) -> None:
+        self.left = [spec["id"] for spec in wanted if spec["id"] not in taken]
+        super().__init__(
+            f"{len(taken)} of {len(wanted)} runs are submitted, for now Slurm takes no more ({why}); "
+            "the same command submits the rest"
+        )
 
 
 class Unacceptable(SweepError):
@@ -87,15 +94,14 @@ class SlurmEngine:
             NoAnswer: Slurm does not answer.
         """
         limits = Limits.ask()
-        number, taken = 0, 0
+        number = 0
+        taken: set[str] = set()
         for group, concurrent in self._shared(self._groups(specs)):
             waiting, most = list(group.tasks), limits.array_size
             while waiting:
                 size = limits.room(min(len(waiting), most))
                 if size == 0:
-                    raise Partly(
-                        _told(len(specs), taken, f"the cluster holds MaxJobCount = {limits.jobs} jobs")
-                    )
+                    raise Partly(specs, taken, f"the cluster holds MaxJobCount = {limits.jobs} jobs")
                 number += 1
                 try:
                     self._submit(number, group, waiting[:size], concurrent)
@@ -105,10 +111,10 @@ class SlurmEngine:
                             f"Slurm refuses the jobs: {refused}; mend the profile"
                         ) from refused
                     if size == 1:
-                        raise Partly(_told(len(specs), taken, str(refused))) from refused
+                        raise Partly(specs, taken, str(refused)) from refused
                     most = size // 2  # an array is taken as a whole or not at all
                     continue
-                taken += sum(map(len, waiting[:size]))
+                taken |= {run_id for task in waiting[:size] for run_id in task}
                 del waiting[:size]
 
     def scripts(self, specs: Sequence[Mapping[str, Any]], limits: Limits) -> Iterator[str]:
@@ -168,10 +174,6 @@ class SlurmEngine:
 
 def _packs(ids: Sequence[str], size: int) -> list[list[str]]:
     return [list(ids[begin : begin + size]) for begin in range(0, len(ids), size)]
-
-
-def _told(wanted: int, taken: int, why: str) -> str:
-    return f"{taken} of {wanted} runs are submitted, for now Slurm takes no more ({why}); the same command submits the rest"
 
 
 def _is_limit(said: str) -> bool:

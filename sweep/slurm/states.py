@@ -56,8 +56,11 @@ def with_slurm(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> tuple[list[R
     """Refine `statuses`, which are by the files alone; also what keeps Slurm from answering, or an empty text."""
     at = places(sweep)
     # a live local attempt of a run that was once in an array is no business of Slurm's, but one question answers for all
-    open_ones = [status for status in statuses if status.state != "done" and status.run_id in at]
-    open_ones = [status for status in open_ones if not _refused(at[status.run_id])]
+    open_ones = [
+        status
+        for status in statuses
+        if (place := at.get(status.run_id)) and not _is_complete(status, sweep, place) and not _refused(place)
+    ]
     wanted: dict[str, set[int]] = {}
     for status in open_ones:
         place = at[status.run_id]
@@ -71,15 +74,23 @@ def with_slurm(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> tuple[list[R
     return [refined.get(status.run_id, status) for status in statuses], queue.problem
 
 
+def _is_complete(status: RunStatus, sweep: SweepPaths, place: Place) -> bool:
+    """Whether a run is done, and not about to be made anew by a job that has not begun it yet."""
+    if status.state != "done" or not place.manifest.again:
+        return status.state == "done"
+    claim = latest(sweep.run(status.run_id))
+    return claim is not None and _is_of(claim, place, None)
+
+
 def _refused(place: Place) -> bool:
     answer = read_answer(place.array)
     return answer is not None and answer["job_id"] is None
 
 
 def refine(status: RunStatus, run: RunPaths, place: Place, queue: Queue) -> RunStatus:
-    """The state of a run that is not complete by its files, given Slurm's answer."""
+    """The state of a run that is not complete by its files, or is to be made anew, given Slurm's answer."""
     if queue.problem:
-        sure = status.state in ("running", "failed")
+        sure = status.state in ("running", "failed", "done")
         return status if sure else replace(status, state="unknown", detail="Slurm does not answer")
     job = queue.job(place.manifest.token, place.index)
     claim = latest(run)
@@ -91,7 +102,9 @@ def refine(status: RunStatus, run: RunPaths, place: Place, queue: Queue) -> RunS
             return status
         phase = status.progress or {"phase": "starting"}
         return replace(status, state="running", detail=f"job {job.job_id}", job=job.job_id, progress=phase)
-    if claim is not None and not mine:  # executed elsewhere since, on this machine for instance
+    if status.state == "done" or (
+        claim is not None and not mine
+    ):  # executed elsewhere since, on this machine for instance
         return status
     if claim is None or (claim.outcome is None and status.state != "running"):
         state, detail = _cause(status, place, job)

@@ -29,9 +29,9 @@ def wait(
             before = active.get(run_id)
             if status.state == "running" and not (before and before.state == "running"):
                 display.started(status)
-            if before and not _is_active(status):
+            if before and not _is_active(status, problem):
                 display.ended(status)
-        active = {run_id: status for run_id, status in mine.items() if _is_active(status)}
+        active = {run_id: status for run_id, status in mine.items() if _is_active(status, problem)}
         running = [status for status in active.values() if status.state == "running"]
         display.tick(running, len(active) - len(running))
         quiet = quiet + 1 if not active else 0
@@ -39,5 +39,5 @@ def wait(
             time.sleep(_SECONDS)
 
 
-def _is_active(status: RunStatus) -> bool:
-    return bool(status.job) or status.state in ("running", "unknown")
+def _is_active(status: RunStatus, problem: str) -> bool:
+    return bool(status.job) or status.state == "running" or bool(problem and status.state == "unknown")

@@ -21,12 +21,14 @@ ONE = {"tasks": {"toy": {"epochs": 1}}, "pruners": ["random"], "compressions": [
 def test_time_limits(own_cluster, sweeps_on, undisturbed):
     """A run of several time limits: the job puts itself back, also where the cluster's default is not to requeue."""
     on = sweeps_on(own_cluster("JobRequeue=0", "OverTimeLimit=0"))
-    on.launch("limited", SLOW, *SLOW_TOY, profile={"time": 1})
-    on.launch("once", SLOW, *SLOW_TOY, profile={"time": 1, "requeue": "false"})
+    on.launch("limited", SLOW, *SLOW_TOY, profile={"time": 3})
+    on.launch("once", SLOW, *SLOW_TOY, profile={"time": 3, "requeue": "false"})
     on.wait_until_gone("once")
     assert on.states("once") == ["interrupted"]
+    on.wait_for_checkpoint("once")
+    on.wait_for_checkpoint("limited")
     assert "may not be requeued" in on.log("once")
-    wait_for("the first time limit", lambda: "put itself back" in on.log("limited"), 300)
+    wait_for("the first time limit", lambda: "put itself back" in on.log("limited"), 600)
     on.go()
     assert "1 runs submitted" in on.launch("once", SLOW, *SLOW_TOY)
     for name in ("limited", "once"):

@@ -17,3 +17,8 @@ def test_a_grid_runs_to_its_report_and_is_not_submitted_twice(sweeps, undisturbe
     assert len(sweeps.tokens("mine")) == 2
     assert sweeps.science("mine") == undisturbed(GRID)
     assert {row["attempt"] for row in sweeps.rows("mine")} == {1}
+    assert "3 runs submitted" in sweeps.launch("mine", GRID, "--retry", "all")
+    assert "0 runs submitted" in sweeps.launch("mine", GRID, "--retry", "all"), "they are on their way"
+    sweeps.wait_until_gone("mine")
+    assert sweeps.science("mine") == undisturbed(GRID)
+    assert {row["attempt"] for row in sweeps.rows("mine")} == {2}

@@ -106,6 +106,9 @@ def job(state, reason=""):
         ("running", None, {}, ("running", "", "")),
         # executed elsewhere since
         ("interrupted", None, {"slurm_job": None}, ("interrupted", "", "")),
+        # to be made anew
+        ("done", job("PENDING", "Priority"), {"slurm_job": "3"}, ("pending", "waits in Slurm's queue: Priority", "7_1")),
+        ("done", job("CANCELLED"), {"slurm_job": "3"}, ("done", "", "")),
         # of a state that this version does not know only that it is no end
         ("pending", job("POWER_UP_NODE"), None, ("running", "job 7_1", "7_1")),
     ],
