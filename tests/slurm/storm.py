@@ -3,8 +3,8 @@
     python tests/slurm/storm.py [--seed 1] [--runs 300] [--faults 60] [--each 5] [--log FILE]
 
 Needs root and Debian's Slurm, and starts a cluster of its own. The faults are chosen by the seed, those that have been rare
-so far before the others; a launch is repeated all the while, as a user would. In the end every run has to be complete exactly once, with
-the numbers of a sweep on this machine that nothing disturbed. Exit code 0 if so.
+so far before the others; a launch is repeated all the while, as a user would. In the end every run has to be complete exactly
+once, with the numbers of a sweep on this machine that nothing disturbed. Exit code 0 if so.
 """
 
 import argparse
