@@ -64,6 +64,15 @@ def latest(run: RunPaths) -> Claim | None:
     return None
 
 
+def claims(run: RunPaths) -> list[Claim]:
+    """All attempts in their order, but for those whose file is damaged."""
+    found = []
+    for number in sorted(_numbers(run)):
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            found.append(Claim(number, json.loads(run.attempt(number).read_text(encoding="utf-8"))))
+    return found
+
+
 def liveness(run: RunPaths, claim: Claim) -> Liveness:
     """Whether the attempt still runs. On this machine its process is asked; elsewhere only the heartbeat can tell."""
     if claim.outcome:

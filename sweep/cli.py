@@ -1,4 +1,4 @@
-"""The command line: `sweep launch|run|status|logs|cancel|report|prepare|list`."""
+"""The command line: `sweep launch|run|status|logs|cancel|report|collect|prepare|list`."""
 
 import sys
 from collections.abc import Callable
@@ -53,9 +53,25 @@ def launch(
     max_concurrent: Annotated[
         int | None, typer.Option(help="Slurm jobs at once [as many as start]", metavar="N")
     ] = None,
+    pack: Annotated[
+        int | None, typer.Option(help="runs that share a Slurm job, executed at once [1]", metavar="N")
+    ] = None,
+    retries: Annotated[
+        int,
+        typer.Option(
+            help="on Slurm: times that a want of memory, a lost node or a time-out is made good", metavar="N"
+        ),
+    ] = 3,
+    no_smoke: Annotated[
+        bool, typer.Option("--no-smoke", help="on Slurm: do not try a launch of over 20 runs out first")
+    ] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="stay until the Slurm jobs have ended, showing their progress")
     ] = False,
+    ask_above: Annotated[
+        float, typer.Option(help="core-hours expected above which a terminal is asked", metavar="HOURS")
+    ] = 24.0,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     only: Annotated[
         list[str] | None, typer.Option(help="just the runs with these values", metavar="K=V,..")
     ] = None,
@@ -95,7 +111,12 @@ def launch(
         local=local,
         profile=profile,
         concurrent=max_concurrent,
+        pack=pack,
+        smoke=not no_smoke,
+        retries=retries,
         wait=wait,
+        ask_above=ask_above,
+        yes=yes,
     )
     try:
         raise typer.Exit(carry_out(request))
@@ -179,12 +200,36 @@ def cancel(
 
 
 @app.command()
-def report(name: Name, results: Results = None) -> None:
+def report(
+    name: Name,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="again whenever a run has ended, until nothing runs")
+    ] = False,
+    results: Results = None,
+) -> None:
     """Write the report of a sweep from its result files."""
     from sweep.paths import existing_sweep
+    from sweep.report import watch as write_again
     from sweep.report import write_report
 
-    print(write_report(existing_sweep(name, results)))
+    sweep = existing_sweep(name, results)
+    if watch:
+        write_again(sweep, lambda line: print(line, flush=True))
+    else:
+        print(write_report(sweep))
+
+
+@app.command()
+def collect(name: Name, results: Results = None) -> None:
+    """Gather the rows of a sweep's runs in one Parquet file for each task, which loads in a moment."""
+    from sweep.collect import collect as gather
+    from sweep.paths import existing_sweep
+
+    sweep = existing_sweep(name, results)
+    found = gather(sweep)
+    for problem in found.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    print(f"{found.runs:,} runs in {sweep.collected}, {found.read:,} of them read anew")
 
 
 @app.command()

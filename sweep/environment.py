@@ -26,10 +26,14 @@ def checkpoint_seconds() -> float:
 
 
 def slurm_job() -> dict[str, Any] | None:
-    """The Slurm job this process is in: `slurm_job`, such as `123_4`, and `slurm_restart`, how often it was requeued; or None."""
+    """The Slurm job this process is in, or None.
+
+    `slurm_job`, such as `123_4`; `slurm_restart`, how often it was requeued; `slurm_node`, the node's name.
+    """
     job = os.environ.get("SLURM_JOB_ID")
     if not job:
         return None
     array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     name = f"{array}_{index}" if array and index else job
-    return {"slurm_job": name, "slurm_restart": int(os.environ.get("SLURM_RESTART_COUNT") or 0)}
+    restart, node = int(os.environ.get("SLURM_RESTART_COUNT") or 0), os.environ.get("SLURMD_NODENAME", "")
+    return {"slurm_job": name, "slurm_restart": restart, "slurm_node": node}

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from sweep import show
+from sweep.agree import expected, require_consent, told
 from sweep.catalog import DataStamp, Submission, read_runs, record
 from sweep.data import DataSource
 from sweep.environment import checkpoint_seconds
 from sweep.errors import StorageError, UsageError, nearest
+from sweep.estimate import Estimate
 from sweep.exit_codes import ExitCode
 from sweep.grid import Grid, as_text, expand, parse_seeds, parse_value
 from sweep.local import LocalEngine
@@ -55,9 +57,14 @@ class Request:
     slots: int | None = None
     retry: str | None = None
     dry_run: bool = False
+    ask_above: float = 24.0
+    yes: bool = False
     local: bool = True
     profile: Path | None = None
     concurrent: int | None = None
+    pack: int | None = None
+    smoke: bool = True
+    retries: int = 3
     wait: bool = False
 
 
@@ -93,18 +100,44 @@ def launch(request: Request) -> ExitCode:
     stamps = _prepare(chosen, source)
     specs = {run.id: run.listing() for run in chosen}
     record(sweep, grid.dump(), specs.values())
-    if slurm:
-        return _hand_over(request, slurm, source, sweep, specs, stamps)
     statuses = [examine(sweep.run(run_id), spec, stamps[spec["task"]]) for run_id, spec in specs.items()]
     statuses, _ = refined(sweep, statuses)
+    todo = _todo(request, statuses)
+    require_consent(_say_cost(request, sweep, statuses, todo, slurm), request.ask_above, request.yes)
+    if slurm:
+        return _hand_over(request, slurm, source, sweep, specs, stamps)
     for status in statuses:
         if status.state == "done":  # what a power failure between result and clean-up left
             sweep.run(status.run_id).checkpoint.unlink(missing_ok=True)
-    todo = [status for status in statuses if status.state in RETRIES[request.retry] and not status.job]
     number = _submission(request, source, stamps, specs).save(sweep)
     if todo:
         _execute(request, sweep, number, stamps, todo, total=len(statuses))
     return finish(sweep, set(specs))
+
+
+def _todo(request: Request, statuses: Sequence[RunStatus]) -> list[RunStatus]:
+    return [status for status in statuses if status.state in RETRIES[request.retry] and not status.job]
+
+
+def _slots(request: Request, todo: Sequence[RunStatus]) -> int:
+    threads = max(status.spec["threads"] for status in todo)
+    return request.slots or max(1, len(os.sched_getaffinity(0)) // threads)
+
+
+def _say_cost(
+    request: Request,
+    sweep: SweepPaths,
+    statuses: Sequence[RunStatus],
+    todo: Sequence[RunStatus],
+    slurm: "SlurmRequest | None",
+) -> Estimate:
+    cost = expected(sweep, statuses, todo)
+    if todo:
+        at_once = slurm.concurrent and slurm.concurrent * slurm.pack if slurm else _slots(request, todo)
+        cores = at_once and at_once * max(status.spec["threads"] for status in todo)
+        line = told(cost, cores, slurm.profile.gpus if slurm else 0)
+        show.console.print(Text(line, style="dim"), soft_wrap=True)
+    return cost
 
 
 def finish(sweep: SweepPaths, run_ids: set[str]) -> ExitCode:
@@ -118,8 +151,8 @@ def finish(sweep: SweepPaths, run_ids: set[str]) -> ExitCode:
     show.results(statuses)
     show.explain(statuses)
     number = counts(statuses)
-    told = ", ".join(f"{count} {state}" for state, count in number.items())
-    show.console.print(f"\n{len(statuses)} runs: {told}")
+    tally = ", ".join(f"{count} {state}" for state, count in number.items())
+    show.console.print(f"\n{len(statuses)} runs: {tally}")
     code = exit_code(statuses)
     # last, so that what came out is seen, and counts, also where the report cannot be written
     try:
@@ -141,8 +174,7 @@ def _execute(
     todo: Sequence[RunStatus],
     total: int,
 ) -> None:
-    threads = max(status.spec["threads"] for status in todo)
-    slots = request.slots or max(1, len(os.sched_getaffinity(0)) // threads)
+    slots = _slots(request, todo)
     complete = total - len(todo)
     already = f", {complete} already complete or left alone" if complete else ""
     show.console.print(f"{sweep.name}: {len(todo)} runs in {slots} slots{already}")
@@ -156,13 +188,21 @@ def _execute(
 
 def _check_engine(request: Request) -> None:
     """Raise UsageError for an option of the other way to launch."""
-    for_slurm = {"--profile": request.profile, "--max-concurrent": request.concurrent, "--wait": request.wait}
+    for_slurm = {
+        "--profile": request.profile,
+        "--max-concurrent": request.concurrent,
+        "--pack": request.pack,
+        "--wait": request.wait,
+    }
     for option, value in ({"--slots": request.slots} if not request.local else for_slurm).items():
         if value:
             mend = "with --local" if not request.local else "without --local, on Slurm"
             raise UsageError(f"{option} {value}: works only {mend}; leave it out")
-    if request.concurrent is not None and request.concurrent < 1:
-        raise UsageError(f"--max-concurrent {request.concurrent}: must be at least 1")
+    for option, number in (("--max-concurrent", request.concurrent), ("--pack", request.pack)):
+        if number is not None and number < 1:
+            raise UsageError(f"{option} {number}: must be at least 1")
+    if request.retries < 0:
+        raise UsageError(f"--retries {request.retries}: must be at least 0")
 
 
 def _slurm_request(request: Request, grid: Grid) -> "SlurmRequest":
@@ -175,7 +215,9 @@ def _slurm_request(request: Request, grid: Grid) -> "SlurmRequest":
     profile = Profile.load(request.profile) if request.profile else Profile()
     for task, keys in grid.slurm.items():
         profile.overridden(keys, f"grid {grid.name!r}: slurm.{task}")
-    return SlurmRequest(profile, grid.slurm, request.concurrent)
+    return SlurmRequest(
+        profile, grid.slurm, request.concurrent, request.pack or 1, request.smoke, request.retries
+    )
 
 
 def _hand_over(
@@ -189,6 +231,7 @@ def _hand_over(
     """Submit what is missing; with --wait stay until it has ended."""
     from sweep.slurm.engine import Partly
     from sweep.slurm.launch import submit_missing
+    from sweep.slurm.wait import wait
 
     def submission(plugins: list[str]) -> Submission:
         plan = _submission(request, source, stamps, specs, engine="slurm")
@@ -197,34 +240,35 @@ def _hand_over(
     def say(line: str) -> None:
         show.console.print(Text(f"{sweep.name}: {line}"), soft_wrap=True)
 
-    missing = specs
-    while True:
-        try:
-            count = submit_missing(slurm, sweep, missing, stamps, RETRIES[request.retry], submission, say)
-        except Partly as partly:
-            if not request.wait:
-                raise
-            say(str(partly))
-            missing = {run_id: specs[run_id] for run_id in partly.left}
-            _stay(sweep, specs, stamps)
-            time.sleep(_PAUSE_SECONDS)  # the limit may be reached by other sweeps
-            continue
-        break
-    left = len(missing) - count
+    def stay() -> None:
+        with show.make_display(len(specs), len(specs)) as display:
+            wait(sweep, specs.keys(), stamps, display)
+
+    def submit(retried: Collection[State]) -> int:
+        """Submit all that is missing; with --wait come back for the rest when there is room again."""
+        missing, count = specs, 0
+        while True:
+            try:
+                return count + submit_missing(slurm, sweep, missing, stamps, retried, submission, say)
+            except Partly as partly:
+                if not request.wait:
+                    raise
+                say(str(partly))
+                count += partly.taken
+                missing = {run_id: specs[run_id] for run_id in partly.left}
+                stay()
+                time.sleep(_PAUSE_SECONDS)  # the limit may be reached by other sweeps
+
+    count = submit(RETRIES[request.retry])
+    left = len(specs) - count
     say(f"{count} runs submitted" + (f", {left} complete or left alone" if left else ""))
     if not request.wait:
         say(f"`sweep status {sweep.name}` tells how they are")
         return ExitCode.OK
-    _stay(sweep, specs, stamps)
+    stay()
+    while submit(()):  # only what ended by a cause that another job may survive
+        stay()
     return finish(sweep, set(specs))
-
-
-def _stay(sweep: SweepPaths, specs: Mapping[str, Mapping[str, Any]], stamps: Mapping[str, DataStamp]) -> None:
-    """Show progress until Slurm has none of the runs any more."""
-    from sweep.slurm.wait import wait
-
-    with show.make_display(len(specs), len(specs)) as display:
-        wait(sweep, specs.keys(), stamps, display)
 
 
 def _submission(
@@ -260,18 +304,17 @@ def _show_plan(
     request: Request, sweep: SweepPaths, runs: Sequence[Run], slurm: "SlurmRequest | None"
 ) -> None:
     statuses, problem = refined(sweep, [examine(sweep.run(run.id), run.listing(), None) for run in runs])
+    todo = _todo(request, statuses)
     if slurm:
         from sweep.slurm.launch import dry_run
 
-        todo = [
-            status.spec for status in statuses if status.state in RETRIES[request.retry] and not status.job
-        ]
-        dry_run(slurm, sweep, todo, say=lambda line: print(line, flush=True))
+        dry_run(slurm, sweep, [status.spec for status in todo], say=lambda line: print(line, flush=True))
     if problem:
         show.console.print(Text(problem, style="yellow"))
     for status in statuses:
         show.console.print(Text.assemble((f"{status.state:<12}", show.STYLES[status.state]), status.run_id))
     show.console.print(show.status_table(statuses))
+    _say_cost(request, sweep, statuses, todo, slurm)
     show.console.print(f"{len(statuses)} runs; nothing was started (--dry-run)")
 
 

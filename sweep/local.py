@@ -1,15 +1,12 @@
 """Slots on this machine: so many runs at once, each a process of its own."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from sweep.attempt import latest, record_end
 from sweep.catalog import DataStamp
@@ -17,13 +14,14 @@ from sweep.errors import StorageError
 from sweep.exit_codes import BUSY, ExitCode
 from sweep.files import cannot_write
 from sweep.memory import OutOfMemory
+from sweep.nursery import Nursery, RunProcess
 from sweep.paths import SweepPaths
 from sweep.status import RunStatus, examine
+from sweep.stop import BetweenSteps
 
 _POLL_SECONDS = 0.2
 _ELSEWHERE_SECONDS = 2.0
 _FATAL_FAULTS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
-_SOURCE = Path(__file__).resolve().parent.parent
 
 
 class Display(Protocol):
@@ -37,7 +35,7 @@ class Display(Protocol):
 
 @dataclass
 class _Slot:
-    process: subprocess.Popen[bytes]
+    process: RunProcess
     run_id: str
 
 
@@ -74,6 +72,7 @@ class LocalEngine:
         self.again, self.patient = again, patient
         self._memory = OutOfMemory()
         self._running: list[_Slot] = []
+        self._nurseries: dict[int, Nursery] = {}
 
     def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
         """Execute the runs with these specifications.
@@ -87,42 +86,39 @@ class LocalEngine:
         elsewhere: list[str] = []
         next_look = 0.0
         try:
-            while waiting or self._running or elsewhere:
-                self._reap(elsewhere)
-                while waiting and len(self._running) < self.slots:
-                    self._start(waiting.popleft())
-                if elsewhere and time.monotonic() >= next_look:
-                    elsewhere = self._look_elsewhere(elsewhere, waiting)
-                    next_look = time.monotonic() + _ELSEWHERE_SECONDS
-                held = [*(slot.run_id for slot in self._running), *elsewhere]
-                self.display.tick([self._examine(run_id) for run_id in held], len(waiting))
-                time.sleep(_POLL_SECONDS)
+            # a signal between a run's start and its being known here would leave it behind
+            with BetweenSteps() as signals:
+                while waiting or self._running or elsewhere:
+                    signals.heed()
+                    self._reap(elsewhere)
+                    if waiting and len(self._running) < self.slots:
+                        self._start(waiting.popleft())
+                        continue
+                    if elsewhere and time.monotonic() >= next_look:
+                        elsewhere = self._look_elsewhere(elsewhere, waiting)
+                        next_look = time.monotonic() + _ELSEWHERE_SECONDS
+                    held = [*(slot.run_id for slot in self._running), *elsewhere]
+                    self.display.tick([self._examine(run_id) for run_id in held], len(waiting))
+                    time.sleep(_POLL_SECONDS)
         except BaseException:
             self._stop()
             raise
+        finally:
+            for nursery in self._nurseries.values():
+                nursery.close()
+
+    def _nursery(self, threads: int) -> Nursery:
+        if threads not in self._nurseries:
+            self._nurseries[threads] = Nursery(threads)
+        return self._nurseries[threads]
 
     def _start(self, run_id: str) -> None:
         run = self.sweep.run(run_id)
-        threads = str(self._specs[run_id]["threads"])
-        environment = os.environ | {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            # the same code as the launcher's, whatever folder it was started from
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(_SOURCE), os.environ.get("PYTHONPATH")])),
-        }
-        # -P: a folder named `models` or `prune` where the user happens to be must not shadow the project's
-        command = [sys.executable, "-P", "-m", "sweep.run", run_id, "--sweep", str(self.sweep.folder)]
-        command += ["--submission", str(self.submission), *(["--again"] if run_id in self.again else [])]
-        with _opened(run.log) as log:
-            # a session of its own: Ctrl-C is for the launcher, which passes it on in order
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
+        arguments = [run_id, "--sweep", str(self.sweep.folder), "--submission", str(self.submission)]
+        _require_writable(run.log)
+        process = self._nursery(self._specs[run_id]["threads"]).start(
+            [*arguments, *(["--again"] if run_id in self.again else [])], run.log
+        )
         self._running.append(_Slot(process, run_id))
         self.display.started(self._examine(run_id))
 
@@ -193,12 +189,12 @@ class LocalEngine:
                 slot.process.kill()
                 slot.process.wait()
         for slot in self._running:
-            self._record_silent_death(slot, slot.process.returncode)
+            self._record_silent_death(slot, slot.process.wait())
 
 
-def _opened(log: Path) -> BinaryIO:
+def _require_writable(log: Path) -> None:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        return log.open("ab")
+        log.open("ab").close()
     except OSError as error:
         raise cannot_write(log, error) from error

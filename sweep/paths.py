@@ -4,10 +4,12 @@ results/<sweep>/grid.yaml             the grid, as resolved
                 runs.jsonl            its runs, one JSON object a line
                 submissions/<n>.json  what was launched, when, how, on which data
                 arrays/<n>-<k>/       a Slurm job array: manifest.json answer.json, submitit's files, logs
+                smoke/<n>/            the job that tries a launch out, as an array of one
                 code/<hash>/          the code as it was when an array was submitted
                 runs/<id>/            spec.json log.txt attempts/ checkpoint.pt mask.pt samples.json
                                       {result,layers,epochs}.parquet
-                report/               report.md plots/
+                collected/<task>/     {result,epochs,layers}.parquet of all runs (`sweep collect`)
+                report/               report.md report.html plots/ tables/
 """
 
 import os
@@ -135,6 +137,9 @@ class SweepPaths:
     def array(self, submission: int, number: int) -> ArrayPaths:
         return ArrayPaths(self.arrays / f"{submission:04d}-{number:03d}")
 
+    def smoke(self, submission: int) -> ArrayPaths:
+        return ArrayPaths(self.folder / "smoke" / f"{submission:04d}")
+
     @property
     def code(self) -> Path:
         return self.folder / "code"
@@ -150,8 +155,22 @@ class SweepPaths:
     def report_markdown(self) -> Path:
         return self.report / "report.md"
 
+    @property
+    def report_html(self) -> Path:
+        return self.report / "report.html"
+
     def plot(self, name: str) -> Path:
         return self.report / "plots" / name
+
+    def table(self, name: str) -> Path:
+        return self.report / "tables" / name
+
+    @property
+    def collected(self) -> Path:
+        return self.folder / "collected"
+
+    def collection(self, task: str, table: str) -> Path:
+        return self.collected / task / f"{table}.parquet"
 
 
 def is_folder_name(name: str) -> bool:

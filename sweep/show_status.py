@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweep import show
+from sweep.agree import time_left
 from sweep.exit_codes import ExitCode
 from sweep.look import look
 from sweep.paths import SweepPaths, existing_sweep
@@ -52,6 +53,8 @@ def show_status(name: str, results: Path | None, *, as_json: bool, watch: bool) 
 def _print_tables(sweep: SweepPaths, statuses: Sequence[show.RunStatus]) -> None:
     show.console.print(f"{sweep.name}  ({sweep.folder})", soft_wrap=True)
     show.console.print(show.status_table(statuses))
+    if left := time_left(sweep, statuses):
+        show.console.print(Text(left, style="dim"), soft_wrap=True)
     show.explain(statuses)
 
 

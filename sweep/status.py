@@ -1,8 +1,9 @@
 """What is done, running, failed or unknown: told by the files alone."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from sweep.attempt import latest, liveness, read_progress
@@ -41,20 +42,29 @@ class RunStatus:
     row: Mapping[str, Any] | None = None
 
 
-def survey(sweep: SweepPaths, data: Mapping[str, DataStamp] | None = None) -> list[RunStatus]:
+ReadResult = Callable[[Path], dict[str, Any] | None]
+
+
+def survey(
+    sweep: SweepPaths, data: Mapping[str, DataStamp] | None = None, read: ReadResult = read_result
+) -> list[RunStatus]:
     """The state of every run of a sweep, in the grid's order.
 
     Args:
         sweep: where.
         data: per task the current data; by default that of the latest submissions.
+        read: reads a run's result file.
     """
     data = current_data(sweep) if data is None else data
     return [
-        examine(sweep.run(run_id), spec, data.get(spec["task"])) for run_id, spec in read_runs(sweep).items()
+        examine(sweep.run(run_id), spec, data.get(spec["task"]), read)
+        for run_id, spec in read_runs(sweep).items()
     ]
 
 
-def examine(run: RunPaths, spec: Mapping[str, Any], stamp: DataStamp | None) -> RunStatus:
+def examine(
+    run: RunPaths, spec: Mapping[str, Any], stamp: DataStamp | None, read: ReadResult = read_result
+) -> RunStatus:
     """The state of one run. A live attempt comes first, then the result, then how the last attempt ended."""
     claim = latest(run)
     attempts = claim.number if claim else 0
@@ -66,7 +76,7 @@ def examine(run: RunPaths, spec: Mapping[str, Any], stamp: DataStamp | None) -> 
     if claim and life == "live":
         return status("running", progress=read_progress(run, claim))
     try:
-        row = read_result(run.result)
+        row = read(run.result)
     except NewerSchema as error:
         return status("unknown", str(error))
     except SweepError as error:

@@ -22,6 +22,7 @@ class Partly(SweepError):
     exit_code = ExitCode.INCOMPLETE
 
     def __init__(self, wanted: Sequence[Mapping[str, Any]], taken: Collection[str], why: str) -> None:
+        self.taken = len(taken)
         self.left = [spec["id"] for spec in wanted if spec["id"] not in taken]
         super().__init__(
             f"{len(taken)} of {len(wanted)} runs are submitted, for now Slurm takes no more ({why}); "
@@ -37,11 +38,16 @@ class Unacceptable(SweepError):
 
 @dataclass(frozen=True)
 class Group:
-    """Tasks of equal resources. Each task is a list of runs, now always of one."""
+    """Tasks of equal resources. Each task is a list of runs of so many threads each, which are executed at once."""
 
     profile: Profile
     threads: int
     tasks: list[list[str]]
+
+    @property
+    def cpus(self) -> int:
+        """Processors that a task's runs use."""
+        return self.threads * max(map(len, self.tasks))
 
 
 class SlurmEngine:
@@ -55,6 +61,9 @@ class SlurmEngine:
         code: the snapshot that jobs import.
         again: ids of runs to make anew, also complete ones.
         concurrent: jobs at a time, shared by the arrays of this launch; None: as many as Slurm starts.
+        pack: runs that share a job.
+        by_run: per run id what replaces the profile's, for runs that lacked something before.
+        after: id of the smoke job that the arrays wait for; empty: for none.
         say: told what happens, a line at a time.
     """
 
@@ -67,11 +76,15 @@ class SlurmEngine:
         code: Path,
         again: Collection[str] = (),
         concurrent: int | None = None,
+        pack: int = 1,
+        by_run: Mapping[str, Mapping[str, Any]] | None = None,
+        after: str = "",
         say: Callable[[str], None] = print,
     ) -> None:
         check_folder(sweep.folder)
         self.sweep, self.submission, self.profile, self.by_task = sweep, submission, profile, by_task
-        self.code, self.again, self.concurrent, self.say = code, again, concurrent, say
+        self.code, self.again, self.concurrent = code, again, concurrent
+        self.pack, self.by_run, self.after, self.say = pack, by_run or {}, after, say
 
     def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
         """Submit the runs with these specifications.
@@ -113,7 +126,7 @@ class SlurmEngine:
                 number += 1
                 array = self.sweep.array(self.submission, number)
                 settings = parameters(
-                    group.profile, new_token(self.sweep.name), group.threads, self.code, concurrent
+                    group.profile, new_token(self.sweep.name), group.cpus, self.code, concurrent
                 )
                 yield text(
                     group.profile, array, len(group.tasks[begin : begin + limits.array_size]), settings
@@ -128,8 +141,9 @@ class SlurmEngine:
             tasks=tasks,
             code=str(self.code),
             again=not ids.isdisjoint(self.again),
+            after=self.after,
         )
-        settings = parameters(group.profile, manifest.token, group.threads, self.code, concurrent)
+        settings = parameters(group.profile, manifest.token, group.cpus, self.code, concurrent, self.after)
         job_id = submit(array, manifest, group.profile, settings)
         self.say(f"job {job_id}: {len(ids)} runs  ({manifest.token})")
 
@@ -138,12 +152,18 @@ class SlurmEngine:
             task: self.profile.overridden(self.by_task.get(task, {}), f"the grid's slurm.{task}")
             for task in {spec["task"] for spec in specs}
         }
-        groups: dict[tuple[str, int], Group] = {}
+        members: dict[tuple[str, int], tuple[Profile, list[str]]] = {}
         for spec in specs:
-            profile = profiles[spec["task"]]
+            profile, changes = profiles[spec["task"]], dict(self.by_run.get(spec["id"], {}))
+            if "exclude" in changes:
+                changes["exclude"] = [*profile.exclude, *changes["exclude"]]
+            profile = profile.model_copy(update=changes)
             key = (profile.model_dump_json(), spec["threads"])
-            groups.setdefault(key, Group(profile, spec["threads"], [])).tasks.append([spec["id"]])
-        return list(groups.values())
+            members.setdefault(key, (profile, []))[1].append(spec["id"])
+        return [
+            Group(profile, threads, _packs(ids, self.pack))
+            for (_, threads), (profile, ids) in members.items()
+        ]
 
     def _shared(self, groups: Sequence[Group]) -> list[tuple[Group, int | None]]:
         """Each group with its part of the jobs at a time, by size, and one at least."""
@@ -151,6 +171,10 @@ class SlurmEngine:
             return [(group, None) for group in groups]
         total = sum(len(group.tasks) for group in groups)
         return [(group, max(1, self.concurrent * len(group.tasks) // total)) for group in groups]
+
+
+def _packs(ids: Sequence[str], size: int) -> list[list[str]]:
+    return [list(ids[begin : begin + size]) for begin in range(0, len(ids), size)]
 
 
 def _is_limit(said: str) -> bool:

@@ -2,18 +2,22 @@
 
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from sweep.attempt import latest
 from sweep.catalog import Submission, read_runs
 from sweep.environment import slurm_job
+from sweep.errors import SweepError
 from sweep.exit_codes import ExitCode
 from sweep.local import LocalEngine
 from sweep.paths import ArrayPaths, SweepPaths
 from sweep.show import PlainDisplay
 from sweep.slurm.manifest import Manifest
 from sweep.slurm.requeue import put_back
+from sweep.smoke import try_out
 from sweep.status import RunStatus, examine, exit_code
 
 _WARNINGS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
@@ -41,6 +45,8 @@ def run_task(manifest: str, index: int) -> dict[str, str]:
         sys.exit(ExitCode.INCOMPLETE)
     submission = Submission.read(sweep, plan.submission)
     specs = [spec for run_id, spec in read_runs(sweep).items() if run_id in set(ids)]
+    if plan.smoke:
+        return _try_out(specs, submission)
     warning = _Warning()
     engine = LocalEngine(
         sweep,
@@ -67,6 +73,16 @@ def run_task(manifest: str, index: int) -> dict[str, str]:
     if code != ExitCode.OK:
         sys.exit(code)
     return {status.run_id: status.state for status in statuses}
+
+
+def _try_out(specs: Sequence[Mapping[str, Any]], submission: Submission) -> dict[str, str]:
+    """The smoke job. A failure is its exit code, which keeps the arrays from starting, and one line that tells it."""
+    try:
+        try_out(specs, submission, _say)
+    except SweepError as error:
+        _say(f"error: {error}")
+        sys.exit(error.exit_code)
+    return {spec["id"]: "tried out" for spec in specs}
 
 
 def _begun_here(sweep: SweepPaths, run_id: str) -> bool:

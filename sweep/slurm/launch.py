@@ -5,19 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep.attempt import latest, liveness, record_end
 from sweep.catalog import DataStamp, Submission, locked
 from sweep.paths import SweepPaths
 from sweep.slurm import snapshot
+from sweep.slurm.choice import Choice, choose
 from sweep.slurm.commands import NoAnswer
 from sweep.slurm.engine import SlurmEngine
 from sweep.slurm.limits import Limits
 from sweep.slurm.manifest import arrays, read_answer
 from sweep.slurm.profile import Profile
 from sweep.slurm.script import check_folder
+from sweep.slurm.smoke import submit_smoke
 from sweep.slurm.states import with_slurm
 from sweep.slurm.submit import settle
-from sweep.status import RunStatus, State, examine
+from sweep.smoke import ABOVE_RUNS, representatives
+from sweep.status import State, examine
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,21 @@ class SlurmRequest:
         profile: what jobs ask for.
         by_task: per task what replaces the profile's.
         concurrent: jobs at a time.
+        pack: runs that share a job.
+        smoke: try a large launch out first.
+        retries: how often a run is tried again that ended for want of memory, with its node or at its time limit.
     """
 
     profile: Profile
     by_task: Mapping[str, Mapping[str, Any]]
     concurrent: int | None = None
+    pack: int = 1
+    smoke: bool = True
+    retries: int = 3
+
+    def memory(self, task: str) -> int | None:
+        """MB that a job of the task asks for."""
+        return self.profile.overridden(self.by_task.get(task, {}), f"the grid's slurm.{task}").memory
 
 
 def submit_missing(
@@ -66,21 +78,32 @@ def submit_missing(
         statuses, problem = with_slurm(sweep, statuses)
         if problem:
             raise NoAnswer(f"nothing is submitted: {problem}; the same command later")
-        todo = [
-            status
-            for status in statuses
-            if status.state in retried and not status.job and status.state != "running"
-        ]
+        choice = choose(sweep, statuses, retried, request.retries, request.memory)
+        todo = choice.todo
+        _say_choice(choice, request.retries, say)
         if not todo:
             return 0
-        for status in todo:
-            write_down(sweep, status)
         plan = make_submission([])
         code, plugins = snapshot.take(sweep, map(Path, plan.plugins))
         number = make_submission([str(path) for path in plugins]).save(sweep)
         again = {status.run_id for status in todo} if "done" in retried else set()
+        after = ""
+        if request.smoke and len(todo) > ABOVE_RUNS:
+            tried = representatives([status.spec for status in todo])
+            after = submit_smoke(sweep, number, request.profile, code, tried)
+            say(f"job {after}: a smoke test, which the runs wait for")
         engine = SlurmEngine(
-            sweep, number, request.profile, request.by_task, code, again, request.concurrent, say
+            sweep,
+            number,
+            request.profile,
+            request.by_task,
+            code,
+            again=again,
+            concurrent=request.concurrent,
+            pack=request.pack,
+            by_run=choice.changes,
+            after=after,
+            say=say,
         )
         engine.execute([status.spec for status in todo])
         return len(todo)
@@ -95,13 +118,17 @@ def settle_all(sweep: SweepPaths, say: Callable[[str], None]) -> None:
             say(f"an earlier launch ended without Slurm's answer: its array {manifest.token} {found}")
 
 
-def write_down(sweep: SweepPaths, status: RunStatus) -> None:
-    """Record the end of an attempt that Slurm says is over: the next one would take its silence for life."""
-    run = sweep.run(status.run_id)
-    claim = latest(run)
-    if claim and claim.outcome is None and liveness(run, claim) != "live":
-        outcome = "failed" if status.state == "failed" else "interrupted"
-        record_end(run, claim, outcome, status.detail or "killed without a word")
+def _say_choice(choice: Choice, retries: int, say: Callable[[str], None]) -> None:
+    if choice.again:
+        say(f"{choice.again} runs are tried again because of how they ended")
+    for run_id, changes in list(choice.changes.items())[:20]:
+        say(f"{run_id}: " + ", ".join(f"{key} {value}" for key, value in changes.items()))
+    if choice.given_up:
+        example = choice.given_up[0]
+        say(
+            f"{len(choice.given_up)} runs have used up their {retries} retries ({example.run_id}: {example.detail}); "
+            "--retry failed takes them too"
+        )
 
 
 def dry_run(
@@ -114,7 +141,13 @@ def dry_run(
         limits = Limits()
         say(f"# {error}; MaxArraySize = {limits.array_size + 1} is a guess")
     engine = SlurmEngine(
-        sweep, 1, request.profile, request.by_task, sweep.code / "<hash>", (), request.concurrent
+        sweep,
+        1,
+        request.profile,
+        request.by_task,
+        sweep.code / "<hash>",
+        concurrent=request.concurrent,
+        pack=request.pack,
     )
     for script in engine.scripts(specs, limits):
         say(script)

@@ -25,6 +25,8 @@ class Manifest:
         submission: number of the launch.
         tasks: for each index of the array the ids of its runs, which share the task's resources.
         again: make the runs anew although they are complete.
+        smoke: only try the runs out, a batch of each.
+        after: id of the smoke job that the array waits for; empty if it does not.
         code: folder of the code's snapshot.
         user: who submits; only they can be sure to see the job in the queue.
         created_at: ISO 8601, local time as Slurm's.
@@ -35,6 +37,8 @@ class Manifest:
     tasks: list[list[str]]
     code: str
     again: bool = False
+    smoke: bool = False
+    after: str = ""
     user: str = field(default_factory=getpass.getuser)
     created_at: str = field(default_factory=lambda: datetime.now().isoformat(timespec="seconds"))
 

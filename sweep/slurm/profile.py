@@ -26,6 +26,7 @@ class Profile(BaseModel):
     account: Annotated[str | None, Field(description="account to charge")] = None
     qos: Annotated[str | None, Field(description="quality of service")] = None
     constraint: Annotated[str | None, Field(description="features that a node must have")] = None
+    exclude: Annotated[list[str], Field(description="nodes not to use")] = []
     gpus: Annotated[int, Field(ge=0, description="GPUs a job")] = 0
     cpus: Annotated[int | None, Field(ge=1, description="processors a job; by default its threads")] = None
     memory: Annotated[

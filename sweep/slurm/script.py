@@ -17,18 +17,19 @@ _WARNING_SECONDS = 90
 
 
 def parameters(
-    profile: Profile, token: str, threads: int, code: Path, concurrent: int | None
+    profile: Profile, token: str, needed: int, code: Path, concurrent: int | None, after: str = ""
 ) -> dict[str, Any]:
     """What submitit's executor is told.
 
     Args:
         profile: partition, time and so on.
         token: the job's name.
-        threads: processors that a job's runs use.
+        needed: processors that a job's runs use.
         code: the snapshot to import from.
         concurrent: tasks of the array at a time; None: no throttle.
+        after: id of a job that must have succeeded first.
     """
-    cpus = profile.cpus or threads
+    cpus = profile.cpus or needed
     lines = ["set -euo pipefail"]
     # the module function of many sites trips over unset variables of its own
     lines += [f"set +u; module load {shlex.quote(module)}; set -u" for module in profile.modules]
@@ -50,9 +51,15 @@ def parameters(
         # said explicitly, whatever the cluster's default is
         "additional_parameters": {"requeue" if profile.requeue else "no-requeue": True},
     }
+    if after:
+        # without the second, what waits for a job that failed would wait for ever
+        dependency = {"dependency": f"afterok:{after}", "kill-on-invalid-dep": "yes"}
+        found["additional_parameters"] |= dependency
     for name in ("partition", "account", "qos", "constraint"):
         if (value := getattr(profile, name)) is not None:
             found[name] = value
+    if profile.exclude:
+        found["exclude"] = ",".join(profile.exclude)
     if profile.gpus:
         found["gpus_per_node"] = profile.gpus
     if profile.memory:

@@ -131,6 +131,8 @@ def _is_of(claim: Claim, place: Place, job: Job | None) -> bool:
 def _cause(status: RunStatus, place: Place, job: Job | None) -> tuple[State, str]:
     """State and detail of a run whose job is over and that did not say how it ended itself."""
     job_id = job.job_id if job else _job_id(place)
+    if status.attempts == 0 and (said := _smoke_failure(place)):
+        return "interrupted", f"not begun, the smoke test failed: {said}"
     words = log_end(place.array.log(job_id)) if job_id else []
     if any("oom-kill" in line or "oom_kill" in line for line in words):
         job = Job(job_id, "OUT_OF_MEMORY")
@@ -143,6 +145,16 @@ def _cause(status: RunStatus, place: Place, job: Job | None) -> tuple[State, str
         # it did not even begin: a setup line, a container or an import that would fail again
         return "failed", f"its job {job_id} failed before the run began: {words[-1]}"
     return state, f"{detail} (job {job_id})" if job else detail
+
+
+def _smoke_failure(place: Place) -> str:
+    """Why the smoke test that the array waited for has failed, in its own words; empty if it has not."""
+    if not place.manifest.after:
+        return ""
+    sweep = SweepPaths(place.array.folder.parent.parent)
+    words = log_end(sweep.smoke(place.manifest.submission).log(place.manifest.after), lines=1000)
+    errors = [line for line in words if line.startswith("error: ")]
+    return errors[-1].removeprefix("error: ") if errors else ""
 
 
 def _job_id(place: Place) -> str:

@@ -1,0 +1,291 @@
+"""Writes docs/findings.md: the paper's nine claims, and what the reference rows say of each. `python docs/findings.py`"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweep.files import write_text
+from sweep.paper import PAPER
+from sweep.paths import SweepPaths
+from sweep.report.beside_paper import FLOPS_TOLERANCE
+from sweep.report.material import TaskMaterial, gather
+from sweep.report.summary import LEVEL, listed, phrase, verdicts
+from sweep.report.translation import by_weighting
+from sweep.stats import Summary, holm, losses_to_dense, paired_differences, sign_flip_p, smallest_p
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT / "results" / "reference"
+
+Claim = tuple[str, list[str]]
+
+
+def main() -> None:
+    write_text(ROOT / "docs" / "findings.md", page(load("ag_news"), load("multi30k"), load("ag_news_full")))
+
+
+def load(name: str) -> TaskMaterial | None:
+    """The one task of a reference sweep; None where the sweep is not there."""
+    folder = REFERENCE / name
+    tasks = gather(SweepPaths(folder)).tasks if folder.is_dir() else []
+    return tasks[0] if tasks else None
+
+
+def page(news: TaskMaterial | None, translation: TaskMaterial | None, full: TaskMaterial | None) -> str:
+    parts = [
+        "# Findings",
+        'What the reference runs say of the nine claims of "Assessing Pruning methods on NLP models". Written by '
+        "`python docs/findings.py` from the rows under `results/reference/`. Numbers are means ± half-width of the 95 % "
+        "t-interval over n seeds; differences are paired by seed; compression c leaves a fraction of 10⁻ᶜ of the weights.",
+        "\n".join(basis(task) for task in (news, full, translation) if task),
+    ]
+    for number, (claim, answers) in enumerate(claims(news, translation, full), 1):
+        parts += [f"## {number}. {claim}", "\n".join(f"- {answer}" for answer in answers)]
+    return "\n\n".join(parts) + "\n"
+
+
+def basis(task: TaskMaterial) -> str:
+    name, row = task.sweep.name, task.rows[0]
+    data = "the published data" if row["data_verified"] else "**not the whole published data**"
+    seeds = len({row["seed"] for row in task.rows})
+    pruners = listed(sorted({row["pruner"] for row in task.rows}))
+    return (
+        f"- [{name}](../results/reference/{name}/report/report.md): {len(task.rows)} runs ({pruners}), up to {seeds} "
+        f"seed{'' if seeds == 1 else 's'} a cell, "
+        f"{row['train_rows']:,} training and {row['test_rows']:,} test rows, {data}."
+    )
+
+
+def claims(
+    news: TaskMaterial | None, translation: TaskMaterial | None, full: TaskMaterial | None
+) -> list[Claim]:
+    return [
+        ("Accuracy falls as compression rises, for both methods", falls(news)),
+        ("GraSP outperforms random, even at high compression", grasp_wins(news, full)),
+        (
+            "GraSP excels at capturing correlated features in classification",
+            [
+                "Not answered: no run measures what correlation a mask captures, and the paper does not either. The one "
+                "consequence that can be measured, a higher accuracy than random's, is claim 2."
+            ],
+        ),
+        ("Both reach similar FLOP sparsity", flops(news, translation)),
+        ("Translation barely changes with compression, and sometimes improves", stable(translation)),
+        ("GraSP is only marginally better than random on translation", marginal(translation)),
+        ("A BLEU near 25 may come from the uniform n-gram weights", weights(translation)),
+        ("Translation is more sensitive to pruning than classification", sensitive(news, translation)),
+        ("Text is hurt more than images", images(news)),
+    ]
+
+
+def falls(task: TaskMaterial | None) -> list[str]:
+    if task is None:
+        return ["Not answered: no runs."]
+    answers = [f"Dense: {phrase(task.cells('test_metric')[task.pruners[0], 0.0])}."]
+    for pruner in task.pruners:
+        losses = losses_to_dense(task.rows, "test_metric", pruner)
+        answers.append(f"{pruner} against dense: {verdicts(losses)}.")
+        down = [c for c, s in losses.items() if s.contains(0.0) is False and s.mean < 0]
+        others = [c for c in losses if c not in down]
+        if down and others:
+            answers.append(
+                f"So for {pruner} a fall is seen at c = {listed([f'{c:g}' for c in down])} and not at "
+                f"{listed([f'{c:g}' for c in others])}."
+            )
+        elif down:
+            answers.append(f"So for {pruner} the claim holds at every compression.")
+        else:
+            answers.append(f"So for {pruner} no fall is seen that the seeds could not make.")
+    return answers
+
+
+def grasp_wins(task: TaskMaterial | None, full: TaskMaterial | None) -> list[str]:
+    if task is None:
+        return ["Not answered: no runs."]
+    differences = paired_differences(task.rows, "test_metric", "grasp", "random")
+    answers = [f"grasp − random at c = {c:g}: {test(s)}." for c, s in differences.items()]
+    answers.append(holds(list(differences.values())))
+    paper = task.paper.metric if task.paper else {}
+    rows = [(c, paper["grasp", c] - paper["random", c]) for c in differences if ("grasp", c) in paper]
+    better = [f"c = {c:g} ({d:+.2f})" for c, d in rows if d > 0]
+    answers.append(
+        f"The paper's own table, one run a cell, has GraSP ahead at {listed(better)} only and behind elsewhere."
+        if len(better) < len(rows)
+        else "The paper's own table, one run a cell, has GraSP ahead everywhere."
+    )
+    if full:
+        clear = []
+        for pruner in full.rivals:
+            for c, s in paired_differences(full.rows, "test_metric", pruner, "random").items():
+                if s.contains(0.0) is False:
+                    clear.append(f"{pruner} at {c:g} ({signed(s)})")
+        found = (
+            f"have an interval that excludes zero: {listed(clear)}"
+            if clear
+            else "has an interval that excludes zero"
+        )
+        none = "" if clear else "none "
+        answers.append(f"Of all pruners and compressions of `{full.sweep.name}`, {none}{found}.")
+    return answers
+
+
+def holds(differences: Sequence[Summary]) -> str:
+    """The verdict over a table of differences: intervals, then the corrected test."""
+    differences = list(differences)
+    usable = [s for s in differences if s.half_width is not None]
+    if not usable:
+        return "One seed a cell: not answered, since a difference of one pair may be that of the seed."
+    above = sum(s.contains(0.0) is False and s.mean > 0 for s in usable)
+    below = sum(s.contains(0.0) is False and s.mean < 0 for s in usable)
+    adjusted = holm([sign_flip_p(s.values) for s in usable])
+    significant = sum(p <= LEVEL for p in adjusted)
+    text = (
+        f"{above} of {len(usable)} intervals lie above zero, {below} below; {significant} of the exact tests hold at {LEVEL:g} "
+        "with Holm's correction"
+    )
+    if min(smallest_p(s.n) for s in usable) * len(usable) > LEVEL:
+        text += f" (with n={max(s.n for s in usable)} none can)"
+    verdict = "supported" if above == len(usable) else "not supported" if above == 0 else "supported in part"
+    return f"{text}. The claim is {verdict}."
+
+
+def flops(*tasks: TaskMaterial | None) -> list[str]:
+    answers = []
+    for task in filter(None, tasks):
+        found = task.cells("flops_remaining_paper")
+        gaps, apart = [], []
+        for c in [c for c in task.compressions if c]:
+            if ("grasp", c) in found and ("random", c) in found:
+                gaps.append(abs(found["grasp", c].mean - found["random", c].mean))
+        published = task.paper.flops_remaining if task.paper else {}
+        for (pruner, c), value in published.items():
+            if (pruner, c) in found and abs(found[pruner, c].mean - value) > FLOPS_TOLERANCE:
+                apart.append(f"{pruner} at {c:g}: the paper {value:g}, ours {found[pruner, c].mean:.4f}")
+        compared = sum(key in found for key in published)
+        if gaps:
+            same = f"largest difference {max(gaps):.4f}, at {len(gaps)} compression{'' if len(gaps) == 1 else 's'}"
+            answers.append(
+                f"{task.name}, the paper's count: GraSP against random, {same}: every method keeps the same number."
+            )
+        text = f"{compared - len(apart)} of the paper's {compared} cells that were run are reproduced within {FLOPS_TOLERANCE}"
+        answers.append(f"{task.name}: {text}" + (f"; not: {'; '.join(apart)}." if apart else "."))
+    return answers or ["Not answered: no runs."]
+
+
+def stable(task: TaskMaterial | None) -> list[str]:
+    if task is None:
+        return ["Not answered: the reference has no translation runs."]
+    answers = []
+    for pruner in task.pruners:
+        losses = losses_to_dense(task.rows, "test_metric", pruner)
+        for c, s in losses.items():
+            dense = task.cells("test_metric")[pruner, 0.0].mean
+            answers.append(
+                f"{pruner} at c = {c:g}: BLEU {phrase(task.cells('test_metric')[pruner, c])}, dense {dense:.2f}: {signed(s)}."
+            )
+    ran = {c for c in task.compressions if c}
+    paper = task.paper.metric if task.paper else {}
+    lost = [f"c = {c:g}" for (p, c) in paper if p == "random" and c and c not in ran]
+    if lost:
+        answers.append(f"Not run: {listed(lost)}, where the paper sees its improvement.")
+    if all(row["seed"] == task.rows[0]["seed"] for row in task.rows):
+        answers.append("One seed a cell: no interval. A difference is that of one pair of runs.")
+    return answers
+
+
+def marginal(task: TaskMaterial | None) -> list[str]:
+    if task is None:
+        return ["Not answered: the reference has no translation runs."]
+    differences = paired_differences(task.rows, "test_metric", "grasp", "random")
+    if not differences:
+        return ["Not answered: no seed has both."]
+    answers = [f"grasp − random in BLEU at c = {c:g}: {test(s)}." for c, s in differences.items()]
+    return [*answers, holds(list(differences.values()))]
+
+
+def weights(task: TaskMaterial | None) -> list[str]:
+    if task is None:
+        return ["Not answered: the reference has no translation runs."]
+    answers = []
+    found = by_weighting(task)
+    for c in task.compressions:
+        for pruner in task.pruners if c else task.pruners[:1]:
+            if (pruner, c) in found["BLEU-4"]:
+                values = ", ".join(f"{name} {cells[pruner, c].mean:.2f}" for name, cells in found.items())
+                answers.append(f"{pruner if c else 'dense'} at c = {c:g}: {values}.")
+    raw, tokens = task.cells("bleu_paper"), task.cells("test_metric")
+    dense = (task.pruners[0], 0.0)
+    if dense in raw:
+        answers.append(
+            f"Weights move the number a long way, but so does what it is compared with: the dense network has "
+            f"{tokens[dense].mean:.2f} on tokens and {raw[dense].mean:.2f} against raw references, the paper's way "
+            f"(the paper: {PAPER['multi30k'].metric['grasp', 0.0]:.2f})."
+        )
+    return answers
+
+
+def sensitive(news: TaskMaterial | None, translation: TaskMaterial | None) -> list[str]:
+    if news is None or translation is None:
+        return ["Not answered: the reference has no translation runs beside those of AG News."]
+    answers = []
+    compared: dict[float, list[bool]] = {}
+    for pruner in news.pruners:
+        left, right = (losses_to_dense(task.rows, "test_metric", pruner) for task in (news, translation))
+        dense = [task.cells("test_metric")[pruner, 0.0].mean for task in (news, translation)]
+        for c in sorted(left.keys() & right.keys()):
+            shares = [
+                -100 * losses[c].mean / whole for losses, whole in zip((left, right), dense, strict=True)
+            ]
+            answers.append(
+                f"{pruner} at c = {c:g}: the metric loses {shares[0]:.1f} % of the dense network's in classification, "
+                f"{shares[1]:.1f} % in translation (n={left[c].n} and {right[c].n})."
+            )
+            compared.setdefault(c, []).append(shares[1] > shares[0])
+    for c, more in compared.items():
+        verdict = (
+            "more" if all(more) else "less" if not any(more) else "more for some methods, less for others"
+        )
+        answers.append(
+            f"At c = {c:g} translation loses {verdict}, as a share of an accuracy and of a BLEU, which are not one scale."
+        )
+    answers.append(
+        f"The networks differ in more than the task: {news.rows[0]['prunable']:,} prunable weights against "
+        f"{translation.rows[0]['prunable']:,}, so the same compression leaves {10**-2:.0%} of 256 or of millions."
+        if news.rows[0]["prunable"] == 256
+        else f"The networks differ in more than the task: {news.rows[0]['prunable']:,} prunable weights against "
+        f"{translation.rows[0]['prunable']:,}."
+    )
+    return answers
+
+
+IMAGES = {1.0: {"random": (80.03, 10.00), "grasp": (31.21, 10.55)}}
+"""The paper's earlier image study, Table 1: top-1 at c = 0.05, its least, and at c = 1."""
+
+
+def images(news: TaskMaterial | None) -> list[str]:
+    answers = ["Not answered by our runs: there is no image task."]
+    for c, pruners in IMAGES.items():
+        for pruner, (least, value) in pruners.items():
+            text = PAPER["ag_news"].metric
+            answers.append(
+                f"By the paper's own tables at c = {c:g}, {pruner} loses {least - value:.2f} points on images (from c = 0.05), "
+                f"and {text[pruner, 0.0] - text[pruner, c]:.2f} on AG News (from dense)."
+            )
+            losses = losses_to_dense(news.rows, "test_metric", pruner) if news else {}
+            if c in losses:
+                answers.append(f"Ours on AG News, {pruner} at c = {c:g}: {signed(losses[c])} from dense.")
+    return answers
+
+
+def test(summary: Summary) -> str:
+    """Interval first, then the exact test with the smallest p-value there is."""
+    if summary.half_width is None:
+        return signed(summary)
+    return f"{signed(summary)}, p = {sign_flip_p(summary.values):.3g} (smallest possible {smallest_p(summary.n):.2g})"
+
+
+def signed(summary: Summary) -> str:
+    sign = "+" if summary.mean > 0 else ""
+    return f"{sign}{phrase(summary)}".replace("-", "−")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The paper's tables beside ours: paper, ours, difference, and whether the paper's number lies within our interval."""
+
+from collections.abc import Sequence
+
+from sweep import paper
+from sweep.paper import Figures
+from sweep.report.blocks import Cell, Column, Line, Points, Section, Table, Text, compact, estimate, word
+from sweep.report.material import TaskMaterial
+from sweep.spec import DENSE
+from sweep.stats import Cells
+
+FLOPS_TOLERANCE = 0.01
+"""The paper rounds to two digits."""
+
+_PAPERS_WAY = {"train_accuracy": "training accuracy", "bleu_paper": "BLEU against raw references"}
+"""Other columns that the paper's figures may be, and what they are called here."""
+
+
+def beside_the_paper(task: TaskMaterial) -> list[Section]:
+    """The section on the paper; none for a task that it does not have."""
+    if task.paper is None:
+        return []
+    sources = {"test_metric": f"test {task.metric}"}
+    sources |= {column: name for column, name in _PAPERS_WAY.items() if task.has(column)}
+    tables, verdicts = [], []
+    for column, name in sources.items():
+        table = _against(task, task.paper.metric, task.cells(column), column, name, task.paper.metric_table)
+        tables.append(table)
+        verdicts.append(_verdict(table, task.paper.metric_table, name))
+    flops = _flops(task, task.paper.flops_remaining, task.paper.flops_table)
+    apart = [_cell_name(line) for line in flops.lines if line.cells[-1].text == "no"]
+    verdicts.append(
+        f"FLOPs remaining ({task.paper.flops_table}): {len(flops.lines) - len(apart)} of {len(flops.lines)} cells reproduced "
+        f"within {FLOPS_TOLERANCE}{_listed(apart)}."
+    )
+    caution = (
+        "The paper ran each cell once and gives no spread: a difference inside our interval is no evidence of one, and an "
+        "interval can be so wide that it holds anything."
+    )
+    title = f"{task.name} beside {paper.TITLE}"
+    return [Section(title, [Points(verdicts), *tables, flops, Text(caution)], task.name, 3)]
+
+
+def cells_of_paper(task: TaskMaterial, published: Figures) -> list[tuple[str, float, float]]:
+    """(pruner, compression, the paper's number) in the order of the grid; the dense network is one cell."""
+    found: dict[tuple[str, float], float] = {}
+    for (pruner, compression), value in published.items():
+        if pruner in task.pruners:
+            found[pruner if compression else DENSE, compression] = value
+    order = [DENSE, *task.pruners]
+    return sorted(
+        ((p, c, v) for (p, c), v in found.items()), key=lambda cell: (cell[1], order.index(cell[0]))
+    )
+
+
+def _against(
+    task: TaskMaterial, published: Figures, ours: Cells, column: str, name: str, table_name: str
+) -> Table:
+    lines = []
+    for pruner, compression, value in cells_of_paper(task, published):
+        summary = ours.get((task.pruners[0] if pruner == DENSE else pruner, compression))
+        within = summary.contains(value) if summary else None
+        answer = "not run" if summary is None else {True: "yes", False: "no", None: "no interval"}[within]
+        difference = Cell("–") if summary is None else _signed(summary.mean - value, 2)
+        cells = [
+            compact(compression),
+            word(pruner),
+            Cell(f"{value:.2f}", value),
+            estimate(summary),
+            difference,
+        ]
+        lines.append(Line([*cells, word(answer)], pruner))
+    caption = f"{table_name} of the paper beside our {name} (mean ± half-width of the 95 % t-interval)."
+    return Table(
+        f"{task.name}_paper_{column}", caption, _columns(f"our {name}", "within our interval"), lines
+    )
+
+
+def _flops(task: TaskMaterial, published: Figures, table_name: str) -> Table:
+    ours = task.cells("flops_remaining_paper")
+    lines = []
+    for pruner, compression, value in cells_of_paper(task, published):
+        summary = ours.get((pruner, compression))
+        if summary is None:
+            cells, answer = [Cell("–"), Cell("–")], "not run"
+        else:
+            difference = summary.mean - value
+            cells = [Cell(f"{summary.mean:.4f}", summary.mean), _signed(difference, 4)]
+            answer = "yes" if abs(difference) <= FLOPS_TOLERANCE else "no"
+        lines.append(Line([compact(compression), word(pruner), compact(value), *cells, word(answer)], pruner))
+    caption = (
+        f'{table_name} of the paper, its "FLOP sparsity", beside ours: the fraction of the linear layers\' operations that '
+        "remains, (kept weights + biases) / (all weights + biases), positions not counted. The mask has the same number of "
+        "weights for every seed, so there is no interval."
+    )
+    columns = _columns("our FLOPs remaining", f"within {FLOPS_TOLERANCE}")
+    return Table(f"{task.name}_paper_flops", caption, columns, lines)
+
+
+def _columns(ours: str, within: str) -> list[Column]:
+    return [
+        Column("compression"),
+        Column("pruner", number=False),
+        Column("paper"),
+        Column(ours),
+        Column("ours − paper"),
+        Column(within, number=False),
+    ]
+
+
+def _verdict(table: Table, table_name: str, name: str) -> str:
+    answers = {"yes": [], "no": [], "no interval": [], "not run": []}  # type: dict[str, list[str]]
+    for line in table.lines:
+        answers[line.cells[-1].text].append(_cell_name(line))
+    inside, outside = answers["yes"], answers["no"]
+    text = (
+        f"{table_name} against our {name}: {len(inside)} of {len(inside) + len(outside)} cells reproduced, lying inside our 95 % "
+        f"interval{_listed(inside)}; not reproduced: {len(outside)}{_listed(outside)}"
+    )
+    for answer, meaning in (("no interval", "one seed, no interval"), ("not run", "not run")):
+        if answers[answer]:
+            text += f"; {meaning}: {len(answers[answer])}"
+    return text + "."
+
+
+def _cell_name(line: Line) -> str:
+    compression, pruner = line.cells[0].text, line.cells[1].text
+    return pruner if pruner == DENSE else f"{pruner} at {compression}"
+
+
+def _listed(items: Sequence[str]) -> str:
+    return f" ({'; '.join(items)})" if items else ""
+
+
+def _signed(value: float, digits: int) -> Cell:
+    return Cell(f"{value:+.{digits}f}".replace("-", "−"), value)

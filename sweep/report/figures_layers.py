@@ -1,0 +1,110 @@
+"""The figures of a task over its layers: how much of each is left, and when one is empty."""
+
+from collections import defaultdict
+from statistics import fmean
+
+from sweep.report.blocks import Cell, Column, Figure, Line, Table, compact, plain, word
+from sweep.report.material import TaskMaterial
+from sweep.report.style import blank, legend_below, look, mark, styled
+
+Key = tuple[str, float]
+
+
+def densities(task: TaskMaterial) -> Figure | None:
+    """A heat map of the density that each pruner leaves in each layer; None for one layer, whose density is the network's."""
+    found: dict[str, dict[Key, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in task.rows:
+        for layer in task.layers.get(row["run_id"], ()) if row["compression"] else ():
+            found[layer["layer"]][row["pruner"], row["compression"]].append(layer["density"])
+    keys = [
+        (p, c) for p in task.pruners for c in task.compressions if any((p, c) in of for of in found.values())
+    ]
+    if len(found) < 2 or not keys:
+        return None
+    means = {layer: {key: fmean(of[key]) for key in keys if key in of} for layer, of in found.items()}
+    with styled():
+        figure, (axes,) = blank(2.2 + 0.62 * len(keys), 1.2 + 0.24 * len(means))
+        axes.grid(False)
+        for y, of in enumerate(means.values()):
+            for x, key in enumerate(keys):
+                if key in of:
+                    _cell(axes, x, y, of[key])
+        axes.set_xlim(-0.5, len(keys) - 0.5)
+        axes.set_ylim(len(means) - 0.5, -0.5)
+        axes.set_xticks(range(len(keys)), [f"{p}\nc={c:g}" for p, c in keys], fontsize=8)
+        axes.set_yticks(range(len(means)), list(means), fontsize=8)
+    columns = [Column("layer", number=False), *(Column(f"{p} at {c:g}", p) for p, c in keys)]
+    lines = [Line([word(layer), *(plain(of.get(key), 4) for key in keys)]) for layer, of in means.items()]
+    caption = "Density per layer in percent, mean over the seeds: dark is full, light is sparse, a cross is an empty layer."
+    name = f"{task.name}_layers"
+    table = Table(f"{name}_data", caption, columns, lines)
+    return Figure(name, caption, f"{task.name}: density per layer", figure, table, wide=True)
+
+
+def _cell(axes, x: int, y: int, density: float) -> None:  # type: ignore[no-untyped-def]
+    """Shades by the square root, so that one percent differs from none; the letters keep their contrast on any page."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+    from matplotlib.patches import Rectangle
+
+    shade = 1 - density**0.5
+    colour = to_hex(colormaps["cividis"](shade))
+    axes.add_patch(Rectangle((x - 0.49, y - 0.48), 0.98, 0.96, facecolor=colour, linewidth=0))
+    text = "✕" if density == 0 else f"{100 * density:.3g}"
+    axes.text(
+        x, y, text, ha="center", va="center", fontsize=7.5, color="#101010" if shade > 0.5 else "#fafafa"
+    )
+
+
+def collapse(task: TaskMaterial) -> Figure | None:
+    """The lowest compression at which each layer is empty in some seed; None where no layer ever is."""
+    first: dict[tuple[str, str], tuple[float, int, int]] = {}
+    order: list[str] = []
+    for pruner in task.pruners:
+        for c in reversed([c for c in task.compressions if c]):
+            rows = [r for r in task.rows if r["pruner"] == pruner and r["compression"] == c]
+            empty: dict[str, int] = defaultdict(int)
+            for row in rows:
+                for layer in task.layers.get(row["run_id"], ()):
+                    if layer["layer"] not in order:
+                        order.append(layer["layer"])
+                    empty[layer["layer"]] += bool(layer["empty"])
+            for layer_name, seeds in empty.items():
+                if seeds:
+                    first[pruner, layer_name] = (c, seeds, len(rows))
+    if not first:
+        return None
+    layers = [layer for layer in order if any((pruner, layer) in first for pruner in task.pruners)]
+    with styled():
+        figure, (axes,) = blank(height=1.6 + 0.26 * len(layers))
+        for index, pruner in enumerate(task.pruners):
+            mine = [
+                (first[pruner, layer][0], y) for y, layer in enumerate(layers) if (pruner, layer) in first
+            ]
+            if mine:
+                shift = 0.15 * (index - (len(task.pruners) - 1) / 2)
+                (points,) = axes.plot(
+                    [c for c, _ in mine],
+                    [y + shift for _, y in mine],
+                    **look(index),
+                    linestyle="",
+                    label=pruner,
+                )
+                mark(points, pruner)
+        axes.set_yticks(range(len(layers)), layers, fontsize=8)
+        axes.set_ylim(len(layers) - 0.5, -0.5)
+        axes.set_xlim(0, max(task.compressions) * 1.05)
+        axes.set_xlabel("compression at which the layer is first empty")
+        legend_below(figure, axes, {p: p for p in task.pruners})
+    lines = [
+        Line([word(layer), word(pruner), compact(c), Cell(f"{seeds} of {of}", seeds)], pruner)
+        for (pruner, layer), (c, seeds, of) in first.items()
+    ]
+    columns = [
+        Column("layer", number=False), Column("pruner", number=False), Column("first empty at compression"), Column("in seeds"),
+    ]  # fmt: skip
+    caption = "Layer collapse: the lowest compression at which a layer keeps nothing in some seed; other layers keep something."
+    name = f"{task.name}_collapse"
+    return Figure(
+        name, caption, f"{task.name}: layer collapse", figure, Table(f"{name}_data", caption, columns, lines)
+    )

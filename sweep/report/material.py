@@ -1,0 +1,105 @@
+"""What a report is made of: the states of all runs, and the rows of the complete ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sweep.catalog import read_runs
+from sweep.collect import AUTOMATIC, RowReader, collect
+from sweep.loading import load_sweep
+from sweep.paper import PAPER, PaperTask
+from sweep.paths import SweepPaths
+from sweep.spec import DENSE
+from sweep.stats import Cells, cells
+from sweep.status import RunStatus, pruners_of, survey
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TaskMaterial:
+    """The complete runs of one task."""
+
+    sweep: SweepPaths
+    name: str
+    statuses: Sequence[RunStatus]
+    rows: Sequence[Row]
+    epochs: Mapping[str, Sequence[Row]]
+    layers: Mapping[str, Sequence[Row]]
+
+    @property
+    def metric(self) -> str:
+        return str(self.rows[0]["metric"])
+
+    @cached_property
+    def pruners(self) -> list[str]:
+        return pruners_of(self.statuses, self.name)
+
+    @property
+    def rivals(self) -> list[str]:
+        """The pruners that are compared with random; none without it."""
+        return [p for p in self.pruners if p != "random"] if "random" in self.pruners else []
+
+    @property
+    def paper(self) -> PaperTask | None:
+        return PAPER.get(self.name)
+
+    @property
+    def compressions(self) -> list[float]:
+        return sorted({row["compression"] for row in self.rows})
+
+    def cells(self, column: str) -> Cells:
+        return cells(self.rows, column, self.pruners)
+
+    def has(self, column: str) -> bool:
+        return any(row[column] is not None for row in self.rows)
+
+    def label(self, row: Row) -> str:
+        return DENSE if row["pruner"] == DENSE else f"{row['pruner']} at {row['compression']:g}"
+
+
+@dataclass(frozen=True)
+class Material:
+    """A sweep as it is now. problems: a line for each file that could not be used."""
+
+    sweep: SweepPaths
+    statuses: Sequence[RunStatus]
+    tasks: Sequence[TaskMaterial]
+    problems: Sequence[str]
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for task in self.tasks for row in task.rows]
+
+
+def gather(sweep: SweepPaths) -> Material:
+    """Read a sweep; one of `AUTOMATIC` runs and more is collected first."""
+    if len(read_runs(sweep)) >= AUTOMATIC:
+        collect(sweep)
+        statuses = survey(sweep, read=RowReader(sweep))
+    else:
+        statuses = survey(sweep)
+    rows = [status.row for status in statuses if status.state == "done" and status.row]
+    done = {row["run_id"] for row in rows}
+    problems: list[str] = []
+    per_run: dict[str, dict[str, list[Row]]] = {}
+    for name in ("epochs", "layers"):
+        table, left_out = load_sweep(sweep, name)
+        problems += [line for line in left_out if line not in problems]
+        per_run[name] = {run_id: [] for run_id in done}
+        for row in table.to_pylist():
+            if row["run_id"] in done:
+                per_run[name][row["run_id"]].append(row)
+    tasks = [
+        TaskMaterial(
+            sweep,
+            task,
+            [status for status in statuses if status.spec["task"] == task],
+            [row for row in rows if row["task"] == task],
+            per_run["epochs"],
+            per_run["layers"],
+        )
+        for task in dict.fromkeys(row["task"] for row in rows)
+    ]
+    return Material(sweep, statuses, tasks, problems)

@@ -1,0 +1,97 @@
+"""What the report says of a translation task besides its metric: BLEU by other definitions, and sentences to look at."""
+
+import json
+import textwrap
+
+from sweep.bleu import N_GRAM, WEIGHTINGS, weighted
+from sweep.report.blocks import Cell, Column, Line, Section, Table, Text, compact, plain, word
+from sweep.report.material import Row, TaskMaterial
+from sweep.stats import Cells, cells
+
+_SAMPLES = 3
+_LETTERS = 160
+
+_OTHERS = {
+    "bleu_brevity_penalty": "brevity penalty",
+    "bleu_paper": "raw references",
+    "sacrebleu": "sacreBLEU",
+}
+
+
+def translation_section(task: TaskMaterial) -> list[Section]:
+    """BLEU by other definitions, and the first sentences; nothing for a task of another kind."""
+    if not task.has("bleu_paper"):
+        return []
+    signatures = ", ".join(
+        f"`{each}`" for each in dict.fromkeys(row["sacrebleu_signature"] for row in task.rows)
+    )
+    falling, rising = (", ".join(f"{w:g}" for w in WEIGHTINGS[name]) for name in ("falling", "rising"))
+    words = (
+        "BLEU-n gives the precisions of 1- to n-grams equal weights, "
+        f"*falling* weighs them {falling}, *rising* {rising}. *Raw references* are the sentences split at white space, as in the "
+        f"paper; all others but sacreBLEU ({signatures}) are on tokens."
+    )
+    sections = [
+        Section(f"{task.name}: BLEU by other definitions", [Text(words), _definitions(task)], task.name, 3)
+    ]
+    if samples := _samples(task):
+        seed = min(row["seed"] for row in task.rows)
+        title = f"{task.name}: the first test sentences, seed {seed}"
+        sections.append(Section(title, samples, task.name, 3))
+    return sections
+
+
+def by_weighting(task: TaskMaterial) -> dict[str, Cells]:
+    """For each of `WEIGHTINGS` the runs' BLEU, computed from the stored precisions and brevity penalty."""
+    rows = [_reweighted(row) for row in task.rows]
+    return {name: cells(rows, name, task.pruners) for name in WEIGHTINGS}
+
+
+def _definitions(task: TaskMaterial) -> Table:
+    columns = by_weighting(task) | {header: task.cells(column) for column, header in _OTHERS.items()}
+    first = columns["BLEU-4"]
+    lines = [
+        Line(
+            [
+                compact(compression),
+                word(pruner),
+                *(plain(found[pruner, compression].mean, 2) for found in columns.values()),
+            ],
+            pruner,
+        )
+        for compression in task.compressions
+        for pruner in task.pruners
+        if (pruner, compression) in first
+    ]
+    header = [Column("compression"), Column("pruner", number=False), *(Column(name) for name in columns)]
+    return Table(f"{task.name}_bleu", "BLEU by other definitions, mean over the runs.", header, lines)
+
+
+def _reweighted(row: Row) -> dict[str, object]:
+    """The row's coordinates and its BLEU under each of the weightings."""
+    precisions = [row[f"bleu_precision_{n}"] for n in range(1, N_GRAM + 1)]
+    scores = {
+        name: weighted(precisions, row["bleu_brevity_penalty"], weights)
+        for name, weights in WEIGHTINGS.items()
+    }
+    return {**{key: row[key] for key in ("pruner", "compression", "seed")}, **scores}
+
+
+def _samples(task: TaskMaterial) -> list[Table]:
+    """A table for each of the first sentences: source, reference, and what each network of the first seed makes of it."""
+    seed = min(row["seed"] for row in task.rows)
+    found = {}
+    for row in sorted((row for row in task.rows if row["seed"] == seed), key=lambda row: row["compression"]):
+        path = task.sweep.run(row["run_id"]).samples
+        if path.is_file():
+            found[row["pruner"], row["compression"]] = json.loads(path.read_text(encoding="utf-8"))
+    tables = []
+    for index in range(min(_SAMPLES, *map(len, found.values())) if found else 0):
+        sample = next(iter(found.values()))[index]
+        lines = [Line([word(name), Cell(sample[name])]) for name in ("source", "reference")]
+        for (pruner, compression), samples in found.items():
+            output = textwrap.shorten(samples[index]["output"], _LETTERS, placeholder=" …")
+            lines.append(Line([word(f"{pruner} at {compression:g}"), Cell(output)], pruner))
+        columns = [Column("", number=False), Column("text", number=False)]
+        tables.append(Table(f"{task.name}_sentence_{index + 1}", f"Sentence {index + 1}.", columns, lines))
+    return tables
