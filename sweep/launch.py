@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,6 +231,7 @@ def _hand_over(
     """Submit what is missing; with --wait stay until it has ended."""
     from sweep.slurm.engine import Partly
     from sweep.slurm.launch import submit_missing
+    from sweep.slurm.wait import wait
 
     def submission(plugins: list[str]) -> Submission:
         plan = _submission(request, source, stamps, specs, engine="slurm")
@@ -239,37 +240,35 @@ def _hand_over(
     def say(line: str) -> None:
         show.console.print(Text(f"{sweep.name}: {line}"), soft_wrap=True)
 
-    missing = specs
-    while True:
-        try:
-            count = submit_missing(slurm, sweep, missing, stamps, RETRIES[request.retry], submission, say)
-        except Partly as partly:
-            if not request.wait:
-                raise
-            say(str(partly))
-            missing = {run_id: specs[run_id] for run_id in partly.left}
-            _stay(sweep, specs, stamps)
-            time.sleep(_PAUSE_SECONDS)  # the limit may be reached by other sweeps
-            continue
-        break
-    left = len(missing) - count
+    def stay() -> None:
+        with show.make_display(len(specs), len(specs)) as display:
+            wait(sweep, specs.keys(), stamps, display)
+
+    def submit(retried: Collection[State]) -> int:
+        """Submit all that is missing; with --wait come back for the rest when there is room again."""
+        missing, count = specs, 0
+        while True:
+            try:
+                return count + submit_missing(slurm, sweep, missing, stamps, retried, submission, say)
+            except Partly as partly:
+                if not request.wait:
+                    raise
+                say(str(partly))
+                count += partly.taken
+                missing = {run_id: specs[run_id] for run_id in partly.left}
+                stay()
+                time.sleep(_PAUSE_SECONDS)  # the limit may be reached by other sweeps
+
+    count = submit(RETRIES[request.retry])
+    left = len(specs) - count
     say(f"{count} runs submitted" + (f", {left} complete or left alone" if left else ""))
     if not request.wait:
         say(f"`sweep status {sweep.name}` tells how they are")
         return ExitCode.OK
-    _stay(sweep, specs, stamps)
-    # again only what ended by a cause that another job may survive
-    while submit_missing(slurm, sweep, specs, stamps, (), submission, say):
-        _stay(sweep, specs, stamps)
+    stay()
+    while submit(()):  # only what ended by a cause that another job may survive
+        stay()
     return finish(sweep, set(specs))
-
-
-def _stay(sweep: SweepPaths, specs: Mapping[str, Mapping[str, Any]], stamps: Mapping[str, DataStamp]) -> None:
-    """Show progress until Slurm has none of the runs any more."""
-    from sweep.slurm.wait import wait
-
-    with show.make_display(len(specs), len(specs)) as display:
-        wait(sweep, specs.keys(), stamps, display)
 
 
 def _submission(

@@ -22,6 +22,7 @@ class Partly(SweepError):
     exit_code = ExitCode.INCOMPLETE
 
     def __init__(self, wanted: Sequence[Mapping[str, Any]], taken: Collection[str], why: str) -> None:
+        self.taken = len(taken)
         self.left = [spec["id"] for spec in wanted if spec["id"] not in taken]
         super().__init__(
             f"{len(taken)} of {len(wanted)} runs are submitted, for now Slurm takes no more ({why}); "
