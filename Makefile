@@ -1,5 +1,7 @@
 # make sweep   set everything up, execute the demo grid on this machine, print its results
 # make test    set everything up, run the test suite
+# make test-slurm   the tests on a real Slurm, which they start on this machine (root, Debian)
+# make sanitize  the operators' tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # Options: PYTHON=python3.12   TORCH_INDEX=<package index with another build of torch>   VENV=<folder>
 
 VENV ?= .venv
@@ -9,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c const
 PYTHON ?= $(shell for p in python3 python3.11 python3.12; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: sweep test test-long lint clean tools
+.PHONY: sweep test test-long test-slurm sanitize lint clean tools
 .DEFAULT_GOAL := sweep
 
 sweep: $(VENV)/.built
@@ -21,8 +23,23 @@ test: $(VENV)/.dev
 test-long: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m long
 
+test-slurm: $(VENV)/.dev
+	@SWEEP_TEST_SLURM=1 $(BIN)/python -m pytest -m "slurm and not long"
+
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+# The operators' tests with the extension built under AddressSanitizer and UndefinedBehaviorSanitizer.
+SANITIZED := build/sanitize
+RUNTIMES := $(foreach l,libasan.so libubsan.so libstdc++.so,$(shell $${CXX:-g++} -print-file-name=$(l)))
+sanitize: $(VENV)/.dev
+	@CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1" \
+		LDFLAGS="-fsanitize=address,undefined" \
+		$(BIN)/python setup.py -q build --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib
+	@cd $(SANITIZED)/lib && LD_PRELOAD="$(RUNTIMES)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		$(abspath $(BIN))/python -m pytest -p no:cacheprovider -k "not compile and not worker_processes and not pool_keeps" \
+		--rootdir=$(CURDIR) -c $(CURDIR)/pyproject.toml $(CURDIR)/tests/prune/test_masked_linear.py \
+		$(CURDIR)/tests/prune/test_masked_linear_kernels.py $(CURDIR)/tests/prune/test_global_mask.py
 
 clean:
 	rm -rf $(VENV) build prunesweep.egg-info prune/_C*.so

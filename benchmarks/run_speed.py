@@ -1,6 +1,7 @@
 """One AG News run of the project against the loop that a careful user would write, epoch by epoch in turn.
 
     python benchmarks/run_speed.py [--data-dir D] [--allow-unverified-data] [--epochs 10] [--threads 1 2] [--json FILE]
+    python benchmarks/run_speed.py --profile [--data-dir D] ...     where the time of the project's second epoch goes
 
 Both train the same pruned model (random, compression 1) from the same weights on the same token ids, with a test evaluation after
 each epoch. The plain loop: DataLoader with a Python collate function, `F.linear(x, W * M)`, `torch.optim.Adam` as it comes. Each
@@ -101,6 +102,20 @@ def loader(split: Any, batch_size: int, shuffle: bool) -> DataLoader[Any]:
     return DataLoader(rows, batch_size=batch_size, shuffle=shuffle, collate_fn=collate)  # type: ignore[arg-type]
 
 
+def profile(arguments: argparse.Namespace) -> None:
+    """Print where the time of an epoch goes that is not the first: the first meets no denormal numbers."""
+    schedule = torch.profiler.schedule(wait=1, warmup=0, active=1)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, schedule=schedule) as profiler:
+        # called before the first epoch and after each
+        ticks = iter([lambda: None, profiler.step, profiler.step])
+        arguments.epochs = 2
+        project(arguments.threads[0], arguments, lambda: next(ticks)())
+    print(
+        profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=50)
+    )
+
+
 def measure(threads: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Both, an epoch each in turn: seconds of every epoch and the final accuracies."""
     kinds = ("project", "plain")
@@ -134,12 +149,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", type=Path, help="also write the measurements here")
+    parser.add_argument("--profile", action="store_true", help="only show where the project's time goes")
     parser.add_argument("--work", choices=["project", "plain"], help=argparse.SUPPRESS)
     parser.add_argument("--worker-threads", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
         kind = {"project": project, "plain": plain}[arguments.work]
         work(lambda turn: kind(arguments.worker_threads, arguments, turn))
+        return
+    if arguments.profile:
+        profile(arguments)
         return
     found = []
     for threads in arguments.threads:

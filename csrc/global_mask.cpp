@@ -1,15 +1,16 @@
-// Checks, shapes and registration of global_mask; the selection itself is in radix_select.h.
+// Checks, shapes and registration of global_mask; the selection itself is in topk_select.h.
 
 #include "global_mask.h"
 
-#include "radix_select.h"
+#include "mask_memory.h"
+#include "topk_select.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/Functions.h>
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/library.h>
 
-#include <limits>
+#include <tuple>
 
 namespace prunesweep {
 namespace {
@@ -73,15 +74,14 @@ GlobalMask global_mask_meta(
 GlobalMask global_mask_cpu(
     at::TensorList scores, int64_t keep, const OptionalTensorList& weights, const OptionalTensorList& within) {
   check_arguments(scores, weights, within);
-  std::vector<Tensor> masks;
+  auto masks = empty_masks(scores);
   std::vector<Tensor> alive; // contiguous copies the pieces point into
-  double threshold = std::numeric_limits<double>::infinity();
+  double threshold = 0;
   int64_t ties = 0;
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, scores[0].scalar_type(), "global_mask", [&] {
-    std::vector<Piece<scalar_t>> pieces;
+    Pieces<scalar_t> pieces;
     int64_t begin = 0;
     for (size_t i = 0; i < scores.size(); ++i) {
-      masks.push_back(at::zeros(scores[i].sizes(), scores[i].options().dtype(at::kBool)));
       const auto data = [&](const Tensor& t) { return alive.emplace_back(t.contiguous()); };
       pieces.push_back(
           {data(scores[i]).template const_data_ptr<scalar_t>(),
@@ -92,15 +92,17 @@ GlobalMask global_mask_cpu(
            scores[i].numel()});
       begin += scores[i].numel();
     }
-    Selection<scalar_t> selection(std::move(pieces));
-    const auto available = selection.check_and_count(weights ? "scores * weights" : "scores");
-    TORCH_CHECK_VALUE(
-        0 <= keep && keep <= available,
-        "global_mask: keep is ", keep, ", but it needs to be between 0 and ", available, ", the number of scores",
-        within ? " where within is true" : "");
-    if (keep > 0) {
-      std::tie(threshold, ties) = selection.select(keep);
+    Selection<scalar_t> selection(
+        std::move(pieces), weights.has_value(), within.has_value(), weights ? "scores * weights" : "scores");
+    const auto available = selection.available();
+    if (keep < 0 || keep > available) {
+      selection.check();
+      TORCH_CHECK_VALUE(
+          false,
+          "global_mask: keep is ", keep, ", but it needs to be between 0 and ", available, ", the number of scores",
+          within ? " where within is true" : "");
     }
+    std::tie(threshold, ties) = selection.select(keep);
   });
   const auto scalar = scores[0].options();
   return {

@@ -6,9 +6,12 @@
 //   G(g, x, M)    = M∘(g^T x)          masked_linear_grad_weight
 // and each one's vector-Jacobian product is made of the others, so no order of differentiation needs a new kernel.
 
+#include "masked_linear.h"
+#include "masked_linear_products.h"
+
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <c10/util/irange.h>
+#include <c10/core/impl/TorchDispatchModeTLS.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -53,24 +56,49 @@ Tensor sum_rows(const Tensor& grad) {
   return grad.sum(leading);
 }
 
+// Whether nothing watches or replaces what is called below autograd (tracing, fake tensors, counters): then the layer's
+// products may share work that the operators, called one by one, would do again.
+bool is_plain(const Tensor& t) {
+  return (t.key_set() - c10::autograd_dispatch_keyset_with_ADInplaceOrView - c10::autocast_dispatch_keyset) ==
+      c10::DispatchKeySet(c10::DispatchKey::CPU);
+}
+
+bool may_share_work(const Tensor& a, const Tensor& weight, const Tensor& mask) {
+  return is_plain(a) && is_plain(weight) && is_plain(mask) && !c10::impl::TorchDispatchModeTLS::any_modes_set();
+}
+
 struct MaskedLinear : torch::autograd::Function<MaskedLinear> {
   static Tensor forward(
       AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& mask, const MaybeTensor& bias) {
-    ctx->save_for_backward({x, weight, mask});
     ctx->saved_data["has_bias"] = bias.has_value(); // needs_input_grad knows no input 3 without it
     at::AutoDispatchBelowADInplaceOrView below_autograd;
-    return F(x, weight, mask, bias);
+    if (!may_share_work(x, weight, mask)) {
+      ctx->save_for_backward({x, weight, mask, Tensor()});
+      return F(x, weight, mask, bias);
+    }
+    check_masked_linear(x, weight, mask, bias);
+    auto output = masked_linear_output(x, weight, mask, bias.value_or(Tensor()));
+    ctx->save_for_backward({x, weight, mask, x.requires_grad() ? output.masked : Tensor()});
+    return output.y;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
     const auto &x = saved[0], &weight = saved[1], &mask = saved[2], &grad = grads[0];
     const bool has_bias = ctx->saved_data.at("has_bias").toBool();
+    const Wanted wanted{
+        ctx->needs_input_grad(0), ctx->needs_input_grad(1), has_bias && ctx->needs_input_grad(3)};
+    if (!at::GradMode::is_enabled() && may_share_work(grad, weight, mask)) {
+      at::AutoDispatchBelowADInplaceOrView below_autograd;
+      c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::DispatchKey::AutocastCPU);
+      auto gradients = masked_linear_gradients(grad, x, weight, mask, saved[3], wanted);
+      return {gradients.x, gradients.weight, Tensor(), gradients.bias};
+    }
     return {
-        ctx->needs_input_grad(0) ? X(grad, weight, mask) : Tensor(),
-        ctx->needs_input_grad(1) ? G(grad, x, mask) : Tensor(),
+        wanted.x ? X(grad, weight, mask) : Tensor(),
+        wanted.weight ? G(grad, x, mask) : Tensor(),
         Tensor(),
-        has_bias && ctx->needs_input_grad(3) ? sum_rows(grad) : Tensor()};
+        wanted.bias ? sum_rows(grad) : Tensor()};
   }
 };
 

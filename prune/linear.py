@@ -19,6 +19,10 @@ class MaskedLinear(nn.Linear):
 
     `weight_mask` is a bool buffer of the shape of `weight`, all true at the start; write into it in place. It is part
     of the state dict. Pruned weights keep whatever value they hold and get a gradient of exactly zero.
+
+    On the CPU, what the sparse kernels need to know of a mask is worked out at its first use and kept with the tensor, until
+    its next change. Changes that PyTorch does not count, through `weight_mask.data` or a NumPy array that shares the memory,
+    need a call of `refresh`.
     """
 
     weight_mask: Tensor
@@ -60,11 +64,18 @@ class MaskedLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         return masked_linear(input, self.weight, self.weight_mask, self.bias)
 
+    def refresh(self) -> None:
+        """Forget what is known of `weight_mask`, after a change of it that PyTorch does not count."""
+        torch.ops.prune.masked_linear_forget.default(self.weight_mask)
+
     def extra_repr(self) -> str:
         if self.weight_mask.is_meta:
             return f"{super().extra_repr()}, density=unknown"
-        density = f"{int(self.weight_mask.count_nonzero()) / max(self.weight_mask.numel(), 1):.4g}"
-        return f"{super().extra_repr()}, density={density}"
+        kept = int(self.weight_mask.count_nonzero())
+        density = f"density={kept / max(self.weight_mask.numel(), 1):.4g}"
+        size = torch.ops.prune.masked_linear_plan_bytes.default(self.weight_mask)
+        plan = f", plan={size / max(kept, 1):.3g} bytes per kept weight" if size else ""
+        return f"{super().extra_repr()}, {density}{plan}"
 
 
 def prunable_linears(model: nn.Module, skip: Iterable[str] = ()) -> dict[str, nn.Linear]:

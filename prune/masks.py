@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from decimal import Context, Decimal
 from functools import reduce
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,16 +50,35 @@ def schedule_counts(schedule: str, total: int, compression: float, iterations: i
     return [total - math.ceil(removed * (i + 1) / iterations) for i in range(iterations)]
 
 
-def select(scores: Mapping[str, Tensor], keep: int, within: Mapping[str, Tensor]) -> ops.GlobalMask:
+class Score(NamedTuple):
+    """The scores of one layer: `factor`, times `weight` if there is one; tensors of one shape and dtype."""
+
+    factor: Tensor
+    weight: Tensor | None = None
+
+    @property
+    def value(self) -> Tensor:
+        """The scores in one tensor."""
+        return self.factor if self.weight is None else self.factor * self.weight
+
+    def __neg__(self) -> "Score":
+        return Score(-self.factor, self.weight)
+
+
+def select(scores: Mapping[str, Score], keep: int, within: Mapping[str, Tensor]) -> ops.GlobalMask:
     """Keep the `keep` highest of `scores` among the positions that `within` still has; see `ops.global_mask`.
 
-    The masks of the result are in the order of `scores`.
+    Scores in two factors are not multiplied in memory, if all have two and one dtype. The masks of the result are in the
+    order of `scores`.
     """
+    dtypes = {s.factor.dtype for s in scores.values()}
+    limits = [within[name] for name in scores]
+    weights = [s.weight for s in scores.values() if s.weight is not None]
+    if len(weights) == len(scores) and len(dtypes) == 1:
+        return ops.global_mask([s.factor for s in scores.values()], keep, weights=weights, within=limits)
     # layers of different precision are compared in the widest one
-    dtype = reduce(torch.promote_types, (s.dtype for s in scores.values()))
-    return ops.global_mask(
-        [s.to(dtype) for s in scores.values()], keep, within=[within[name] for name in scores]
-    )
+    dtype = reduce(torch.promote_types, dtypes)
+    return ops.global_mask([s.value.to(dtype) for s in scores.values()], keep, within=limits)
 
 
 def shuffled(mask: Tensor, within: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -38,13 +38,17 @@ def masked_linear(x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None =
     """Return `x @ (weight ∘ mask)^T + bias`, where a weight under a false mask acts as an exact zero.
 
     A pruned weight has no influence on outputs or gradients whatever it holds, NaN and infinities included, and its
-    own gradient is exactly zero. If `x` holds a NaN or an infinity, the outputs of its row may be NaN even where
+    own gradient is exactly zero. If `x` holds a NaN or an infinity, the outputs of its row may or may not be NaN where
     only pruned weights meet it.
+
+    In float32 each of the products goes over the kept weights alone where that is faster than a dense product, by sizes
+    and density. Then y and all gradients are the same bits for any number of threads.
 
     Args:
         x: [..., in]; float32, float64 or bfloat16, any strides, leading sizes may be zero.
         weight: [out, in], dtype of `x`.
-        mask: [out, in], bool; true = kept. It must not change between forward and backward.
+        mask: [out, in], bool; true = kept. It must not change between forward and backward. What is worked out about it is
+            kept with the tensor until its version changes: see `MaskedLinear.refresh`.
         bias: [out], dtype of `x`, or None.
 
     Returns:

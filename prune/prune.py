@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from prune.errors import PruneError, check_known
 from prune.linear import mask_linears
-from prune.masks import schedule_counts, select, shuffled
-from prune.scores import current_masks, get_method, linears_to_prune, masked_scores
+from prune.masks import Score, schedule_counts, select, shuffled
+from prune.scores import check_nan, current_masks, get_method, linears_to_prune, masked_scores
 from prune.scoring import Batches, scoring_mode
 
 SCOPES = ("global", "layer")
@@ -140,7 +140,11 @@ def prune_model(
             if counts == live:
                 continue
             scores = masked_scores(chosen, model, loss_fn, batches, linears, masks, generator)
-            masks, thresholds, ties = _select_groups(scores, groups, counts, masks, invert)
+            try:
+                masks, thresholds, ties = _select_groups(scores, groups, counts, masks, invert)
+            except ValueError:  # the selection meets a NaN on its way
+                check_nan(chosen, scores, masks)
+                raise
         if shuffle:
             masks = {name: shuffled(mask, before[name], generator) for name, mask in masks.items()}
 
@@ -166,7 +170,7 @@ def prune_model(
 
 
 def _select_groups(
-    scores: dict[str, Tensor],
+    scores: dict[str, Score],
     groups: list[list[str]],
     counts: tuple[int, ...],
     within: dict[str, Tensor],

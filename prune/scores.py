@@ -2,17 +2,26 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from prune.errors import PruneError, check_known
 from prune.linear import MaskedLinear, prunable_linears
+from prune.masks import Score
 from prune.scoring import Batches, Scoring, check_batches, scoring_mode
 from prune.synflow_form import synaptic_flow
 
-ScoreFunction = Callable[[Scoring], list[Tensor]]
+
+class Products(NamedTuple):
+    """Scores that are `factors[i] * weights[i]`, left to the selection to multiply, so that they are never stored."""
+
+    factors: list[Tensor]
+    weights: list[Tensor]
+
+
+ScoreFunction = Callable[[Scoring], list[Tensor] | Products]
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ METHODS: dict[str, Method] = {}
 
 def method(name: str, *, iterations: int = 1, data: bool = True) -> Callable[[ScoreFunction], ScoreFunction]:
     """Register the decorated function `f(scoring) -> [scores of each of scoring.weights]` under `name`; see `Method`.
+
+    Where the scores are products, the function may return their factors as `Products`.
 
     Raises:
         PruneError: the name is taken, or there are fewer than one iteration.
@@ -79,23 +90,21 @@ def snip(scoring: Scoring) -> list[Tensor]:
 
 
 @method("grasp")
-def grasp(scoring: Scoring) -> list[Tensor]:
+def grasp(scoring: Scoring) -> Products:
     """w * (H g) at temperature 200 (Wang et al. 2020, GraSP), g and H of the loss summed over the batches.
 
     Removing a weight changes |g|^2 by -2 w (H g) to first order, so the lowest go: the gradient flow shrinks least, or grows.
     """
     gradient = scoring.gradient(temperature=200)
-    product = scoring.hessian_product(gradient, temperature=200)
-    return [w * hg for w, hg in zip(scoring.weights, product, strict=True)]
+    return Products(scoring.hessian_product(gradient, temperature=200), scoring.weights)
 
 
 @method("synflow", iterations=100, data=False)
-def synflow(scoring: Scoring) -> list[Tensor]:
+def synflow(scoring: Scoring) -> Products:
     """|w| * dR/d|w|, R the synaptic flow of `synflow_form.synaptic_flow` (Tanaka et al. 2020); in float64."""
     weights = [w.detach().abs().double().requires_grad_() for w in scoring.weights]
     flow = synaptic_flow(scoring.model, scoring.batches, dict(zip(scoring.names, weights, strict=True)))
-    gradient = torch.autograd.grad(flow, weights, materialize_grads=True)
-    return [w * g for w, g in zip(weights, gradient, strict=True)]
+    return Products(list(torch.autograd.grad(flow, weights, materialize_grads=True)), weights)
 
 
 def score(
@@ -129,9 +138,11 @@ def score(
     chosen = get_method(method)
     linears = linears_to_prune(model, skip)
     batches = tuple(batches)
+    masks = current_masks(linears)
     with scoring_mode(model):
-        scores = masked_scores(chosen, model, loss_fn, batches, linears, current_masks(linears), generator)
-    return {name: s.to(linears[name].weight.dtype) for name, s in scores.items()}
+        scores = masked_scores(chosen, model, loss_fn, batches, linears, masks, generator)
+    check_nan(chosen, scores, masks)
+    return {name: s.value.to(linears[name].weight.dtype) for name, s in scores.items()}
 
 
 def linears_to_prune(model: nn.Module, skip: Collection[str]) -> dict[str, nn.Linear]:
@@ -160,24 +171,34 @@ def masked_scores(
     linears: Mapping[str, nn.Linear],
     masks: Mapping[str, Tensor],
     generator: torch.Generator | None,
-) -> dict[str, Tensor]:
+) -> dict[str, Score]:
     """Return the scores of the network masked by `masks`, as the method computed them; inside `scoring_mode` only.
 
     Raises:
-        PruneError: a method that returns the wrong shapes, or NaN under a true mask.
+        PruneError: a method that returns the wrong shapes.
     """
     check_batches(batches)
     scoring = Scoring(model, loss_fn, batches, linears, masks, generator)
-    scores = [s.detach() for s in method.function(scoring)]
-    shapes, expected = [s.shape for s in scores], [w.shape for w in scoring.weights]
-    if shapes != expected:
-        raise PruneError(
-            f"pruning method '{method.name}' returned scores of shapes {list(map(tuple, shapes))}: "
-            f"return one per weight, {list(map(tuple, expected))}"
-        )
-    for name, s in zip(scoring.names, scores, strict=True):
-        if (s.isnan() & masks[name]).any():
+    returned = method.function(scoring)
+    factors, weights = returned if isinstance(returned, Products) else (returned, None)
+    expected = [w.shape for w in scoring.weights]
+    for tensors in (factors, weights):
+        shapes = [t.shape for t in tensors] if tensors is not None else expected
+        if shapes != expected:
+            raise PruneError(
+                f"pruning method '{method.name}' returned scores of shapes {list(map(tuple, shapes))}: "
+                f"return one per weight, {list(map(tuple, expected))}"
+            )
+    return {
+        name: Score(factor.detach(), weights[i].detach() if weights is not None else None)
+        for i, (name, factor) in enumerate(zip(scoring.names, factors, strict=True))
+    }
+
+
+def check_nan(method: Method, scores: Mapping[str, Score], masks: Mapping[str, Tensor]) -> None:
+    """Raise `PruneError` if there is a NaN under a true mask; it names the first such layer."""
+    for name, s in scores.items():
+        if (s.value.isnan() & masks[name]).any():
             raise PruneError(
                 f"pruning method '{method.name}' gives NaN in layer '{name}': check weights, data and loss"
             )
-    return dict(zip(scoring.names, scores, strict=True))

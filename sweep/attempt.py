@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweep import files
+from sweep.environment import slurm_job
 from sweep.errors import SweepError
 from sweep.paths import RunPaths
 
@@ -61,6 +62,15 @@ def latest(run: RunPaths) -> Claim | None:
         with suppress(FileNotFoundError, json.JSONDecodeError):
             return Claim(number, json.loads(run.attempt(number).read_text(encoding="utf-8")))
     return None
+
+
+def claims(run: RunPaths) -> list[Claim]:
+    """All attempts in their order, but for those whose file is damaged."""
+    found = []
+    for number in sorted(_numbers(run)):
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            found.append(Claim(number, json.loads(run.attempt(number).read_text(encoding="utf-8"))))
+    return found
 
 
 def liveness(run: RunPaths, claim: Claim) -> Liveness:
@@ -111,7 +121,11 @@ class Attempt:
         # one look for both: a claim made between two looks would be stepped over
         numbers = _numbers(run)
         previous = _latest_of(run, numbers)
-        if previous and (state := liveness(run, previous)) in ("live", "unknown"):
+        if (
+            previous
+            and not _was_requeued(previous)
+            and (state := liveness(run, previous)) in ("live", "unknown")
+        ):
             where = f"pid {previous.content.get('pid')} on {previous.content.get('host')}"
             raise Busy(f"attempt {previous.number} ({where}) is {state}")
         number = max(numbers, default=0) + 1
@@ -122,6 +136,7 @@ class Attempt:
             "pid": pid,
             "pid_start": process_start(pid),
             "started_at": _now(),
+            **(slurm_job() or {}),
         }
         if not files.create(run.attempt(number), json.dumps(content, indent=1)):
             raise Busy(f"attempt {number} was claimed by another process at the same moment")
@@ -188,6 +203,19 @@ def process_start(pid: int) -> int | None:
     # the command name, in brackets, may itself hold spaces and brackets
     fields = stat[stat.rindex(")") + 2 :].split()
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _was_requeued(claim: Claim) -> bool:
+    """Whether Slurm has given up the attempt's job and started it again, as this process's.
+
+    It may live on where its node lost touch with the cluster; it finds out when it wants to write (`require_held`).
+    """
+    me = slurm_job()
+    return bool(
+        me
+        and claim.content.get("slurm_job") == me["slurm_job"]
+        and claim.content["slurm_restart"] < me["slurm_restart"]
+    )
 
 
 def _numbers(run: RunPaths) -> list[int]:

@@ -75,7 +75,7 @@ def record(sweep: SweepPaths, grid: str, runs: Iterable[dict[str, Any]]) -> None
         UsageError: the sweep has another run at the same coordinates.
     """
     new = list(runs)
-    with _locked(sweep.folder):
+    with locked(sweep.folder):
         known = read_runs(sweep)
         taken = {tuple(run[name] for name in COORDINATES): run for run in known.values()}
         for run in new:
@@ -95,8 +95,8 @@ def record(sweep: SweepPaths, grid: str, runs: Iterable[dict[str, Any]]) -> None
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time; the system releases a dead one's lock."""
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time for what is in `folder`; the system releases a dead one's lock."""
     lock = folder / ".lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The command line: `sweep launch|run|status|logs|report|collect|prepare|list`."""
+"""The command line: `sweep launch|run|status|logs|cancel|report|collect|prepare|list`."""
 
 import sys
 from collections.abc import Callable
@@ -41,8 +41,37 @@ def launch(
     grid: Annotated[
         str, typer.Option(help="a shipped grid (see `sweep list`) or a YAML file", metavar="NAME|FILE.yaml")
     ],
-    local: Annotated[bool, typer.Option("--local", help="execute on this machine")] = False,
-    slots: Annotated[int | None, typer.Option(help="runs at once [cores / threads]", metavar="N")] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="execute on this machine instead of submitting to Slurm")
+    ] = False,
+    slots: Annotated[
+        int | None, typer.Option(help="with --local: runs at once [cores / threads]", metavar="N")
+    ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="what Slurm jobs ask for, see slurm/*.yaml", metavar="FILE.yaml")
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option(help="Slurm jobs at once [as many as start]", metavar="N")
+    ] = None,
+    pack: Annotated[
+        int | None, typer.Option(help="runs that share a Slurm job, executed at once [1]", metavar="N")
+    ] = None,
+    retries: Annotated[
+        int,
+        typer.Option(
+            help="on Slurm: times that a want of memory, a lost node or a time-out is made good", metavar="N"
+        ),
+    ] = 3,
+    no_smoke: Annotated[
+        bool, typer.Option("--no-smoke", help="on Slurm: do not try a launch of over 20 runs out first")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="stay until the Slurm jobs have ended, showing their progress")
+    ] = False,
+    ask_above: Annotated[
+        float, typer.Option(help="core-hours expected above which a terminal is asked", metavar="HOURS")
+    ] = 24.0,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     only: Annotated[
         list[str] | None, typer.Option(help="just the runs with these values", metavar="K=V,..")
     ] = None,
@@ -59,16 +88,13 @@ def launch(
         str | None, typer.Option(help="also try failed runs again, or make all anew", metavar="failed|all")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="show the runs and their states, start nothing")
+        bool, typer.Option("--dry-run", help="show sbatch scripts, runs and their states, start nothing")
     ] = False,
 ) -> None:
     """Launch a grid. The same command again resumes: complete runs are skipped."""
-    from sweep.errors import UsageError
     from sweep.launch import Request
     from sweep.launch import launch as carry_out
 
-    if not local and not dry_run:
-        raise UsageError("launching on Slurm is not available yet; add --local to use this machine")
     request = Request(
         grid=grid,
         only=only or [],
@@ -82,11 +108,23 @@ def launch(
         slots=slots,
         retry=retry,
         dry_run=dry_run,
+        local=local,
+        profile=profile,
+        concurrent=max_concurrent,
+        pack=pack,
+        smoke=not no_smoke,
+        retries=retries,
+        wait=wait,
+        ask_above=ask_above,
+        yes=yes,
     )
     try:
         raise typer.Exit(carry_out(request))
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        told = "the same command goes on from here"
+        if not local:
+            told += "; what was submitted goes on in Slurm"
+        print(f"interrupted; {told}", file=sys.stderr)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
@@ -129,12 +167,36 @@ def logs(
     which: Annotated[str, typer.Argument(metavar="NAME|ID", help="a sweep, with --failed; or a run")],
     failed: Annotated[bool, typer.Option("--failed", help="the end of the log of every failed run")] = False,
     lines: Annotated[int, typer.Option(help="how many lines from the end", metavar="N", min=1)] = 20,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="go on printing what a run writes, until it ends")
+    ] = False,
     results: Results = None,
 ) -> None:
     """Print the end of the log of a run, or of all failed runs of a sweep."""
-    from sweep.find import print_logs
+    from sweep.logs import print_logs
 
-    print_logs(which, failed, lines, results)
+    try:
+        print_logs(which, failed, lines, follow, results)
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+@app.command()
+def cancel(
+    name: Name,
+    only: Annotated[
+        list[str] | None, typer.Option(help="just the runs with these values", metavar="K=V,..")
+    ] = None,
+    results: Results = None,
+) -> None:
+    """Cancel the Slurm jobs of a sweep, and wait until Slurm has let go of them."""
+    from sweep.launch import chosen_runs
+    from sweep.paths import existing_sweep
+    from sweep.slurm.cancel import cancel as take_back
+
+    sweep = existing_sweep(name, results)
+    count = take_back(sweep, chosen_runs(sweep, only or []), print)
+    print(f"{count} jobs cancelled" if count else "no job to cancel")
 
 
 @app.command()

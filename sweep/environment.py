@@ -2,6 +2,7 @@
 
 import math
 import os
+from typing import Any
 
 from sweep.errors import UsageError
 
@@ -22,3 +23,17 @@ def checkpoint_seconds() -> float:
             f"SWEEP_CHECKPOINT_SECONDS is {text!r}; set it to a number of seconds, or not at all"
         )
     return seconds
+
+
+def slurm_job() -> dict[str, Any] | None:
+    """The Slurm job this process is in, or None.
+
+    `slurm_job`, such as `123_4`; `slurm_restart`, how often it was requeued; `slurm_node`, the node's name.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if not job:
+        return None
+    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    name = f"{array}_{index}" if array and index else job
+    restart, node = int(os.environ.get("SLURM_RESTART_COUNT") or 0), os.environ.get("SLURMD_NODENAME", "")
+    return {"slurm_job": name, "slurm_restart": restart, "slurm_node": node}

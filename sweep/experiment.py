@@ -17,12 +17,13 @@ from torch import nn
 
 import prune
 from sweep import provenance, store
-from sweep.attempt import Attempt
+from sweep.attempt import Attempt, claims
 from sweep.checkpoint import Checkpoint, save_tensors
 from sweep.data import DataSource
 from sweep.errors import SweepError
 from sweep.files import write_json, write_text
 from sweep.paths import RunPaths
+from sweep.retries import told
 from sweep.seeds import derive
 from sweep.spec import Run
 from sweep.stop import Stop
@@ -117,7 +118,7 @@ def run_one(
     else:
         with seconds.of("prune"):
             try:
-                pruning, layers = _prune(run, task, data, model)
+                pruning, layers = prune_network(run, task, data, model)
             except prune.PruneError as error:
                 raise SweepError(str(error)) from error
         resumed = 0
@@ -135,6 +136,7 @@ def run_one(
         _check_finite(run, {"test": test["loss"], "training": training["loss"]})
         inputs, _ = data.test.batches(run.eval_batch_size)[0]
         pruning["mask_effective"] &= prune.mask_effective(model, inputs)
+        retries, ends = told([claim for claim in claims(paths) if claim.number < attempt.number])
         row = {
             **_asked(run, sweep),
             **pruning,
@@ -155,6 +157,8 @@ def run_one(
             "pipeline_version": task.pipeline_version,
             "attempt": attempt.number,
             "resumed": resumed,
+            "retries": retries,
+            "retry_history": ends,
             "started_at": attempt.started_at,
             "finished_at": datetime.now(UTC),
             **origin,
@@ -182,7 +186,7 @@ def make_task(run: Run) -> Task:
     return kind(kind.Options(**run.options))
 
 
-def _prune(
+def prune_network(
     run: Run, task: Task, data: Dataset, model: nn.Module
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Mask `model` in place; what the row and the layer table say of it."""

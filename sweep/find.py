@@ -1,11 +1,10 @@
-"""Finding a run by the beginning of its id, and its log."""
+"""Finding a run by the beginning of its id."""
 
 from pathlib import Path
 
 from sweep.catalog import read_runs
 from sweep.errors import UsageError, nearest
 from sweep.paths import SweepPaths, existing_sweep, results_root
-from sweep.status import survey
 
 
 def find_run(beginning: str, name: str | None, results: Path | None) -> tuple[SweepPaths, str]:
@@ -33,20 +32,3 @@ def find_run(beginning: str, name: str | None, results: Path | None) -> tuple[Sw
     raise UsageError(
         f"{beginning!r} fits {len(found)} runs ({several}, ..); write more of the id, or give --name"
     )
-
-
-def print_logs(which: str, failed: bool, lines: int, results: Path | None) -> None:
-    """Print the last `lines` lines of one run's log, or of every failed run's of the sweep `which`."""
-    if failed:
-        sweep = existing_sweep(which, results)
-        runs = [(sweep, status.run_id) for status in survey(sweep) if status.state == "failed"]
-        if not runs:
-            print(f"no failed run in {which}")
-    else:
-        runs = [find_run(which, None, results)]
-    for sweep, run_id in runs:
-        log = sweep.run(run_id).log
-        if not log.is_file():
-            raise UsageError(f"{run_id} has no log yet; it has not begun")
-        print(f"==> {log}")
-        print("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]))

@@ -32,6 +32,9 @@ class Grid(BaseModel):
     compressions: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
     seeds: Annotated[list[int], Field(min_length=1, description="a list, or a range such as 0-4")]
     settings: Annotated[dict[str, Any], Field(alias="set", description="keys for every run")] = {}
+    slurm: Annotated[
+        dict[str, dict[str, Any]], Field(description="task: {key: value} in place of the profile's")
+    ] = {}
 
     @field_validator("tasks", "pruners", mode="before")
     @classmethod
@@ -83,6 +86,8 @@ class Grid(BaseModel):
             ) from None
         if not isinstance(content, dict):
             raise UsageError(f"grid {origin!r} must be a mapping with the keys {', '.join(_keys())}")
+        if "slurm" in content:  # as text, like a profile: YAML makes 36000 of a time 10:00:00
+            content["slurm"] = yaml.load(text, yaml.BaseLoader)["slurm"] or {}
         if not origin.endswith((".yaml", ".yml")):
             content.setdefault("name", origin)
         content.setdefault("name", Path(origin).stem)
@@ -163,7 +168,7 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
     for key in only:
         if key not in fields:
             raise UsageError(f"--only: unknown field {key!r}{nearest(key, fields)}")
-    return [run for run in runs.values() if all(_field(run, k) in _as_text(v) for k, v in only.items())]
+    return [run for run in runs.values() if all(_field(run, k) in as_text(v) for k, v in only.items())]
 
 
 def _settings_for(task: str, grid: Grid) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -222,7 +227,8 @@ def _field(run: Run, key: str) -> str:
     return _text(run.options.get(key) if key not in Run.model_fields else getattr(run, key))
 
 
-def _as_text(values: Iterable[str]) -> set[str]:
+def as_text(values: Iterable[str]) -> set[str]:
+    """Values of the command line in the form in which they are compared: `1.0` is `1`."""
     return {_text(parse_value(value)) for value in values}
 
 

@@ -4,25 +4,31 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from sweep import show
-from sweep.catalog import DataStamp, Submission, record
+from sweep.agree import expected, require_consent, told
+from sweep.catalog import DataStamp, Submission, read_runs, record
 from sweep.data import DataSource
 from sweep.environment import checkpoint_seconds
-from sweep.errors import StorageError, UsageError
+from sweep.errors import StorageError, UsageError, nearest
+from sweep.estimate import Estimate
 from sweep.exit_codes import ExitCode
-from sweep.grid import Grid, expand, parse_seeds, parse_value
+from sweep.grid import Grid, as_text, expand, parse_seeds, parse_value
 from sweep.local import LocalEngine
+from sweep.look import look, refined
 from sweep.paths import SweepPaths, sweep_paths
 from sweep.plugins import load_plugins
 from sweep.spec import Run
-from sweep.status import RunStatus, State, counts, examine, exit_code, survey
+from sweep.status import RunStatus, State, counts, examine, exit_code
 from sweep.tasks import get_task, prepared
+
+if TYPE_CHECKING:
+    from sweep.slurm.launch import SlurmRequest
 
 RETRIES: dict[str | None, set[State]] = {
     None: {"pending", "interrupted", "stale", "running"},
@@ -48,10 +54,19 @@ class Request:
     slots: int | None = None
     retry: str | None = None
     dry_run: bool = False
+    ask_above: float = 24.0
+    yes: bool = False
+    local: bool = True
+    profile: Path | None = None
+    concurrent: int | None = None
+    pack: int | None = None
+    smoke: bool = True
+    retries: int = 3
+    wait: bool = False
 
 
 def launch(request: Request) -> ExitCode:
-    """Carry out a launch on this machine; returns the exit code once all runs have ended.
+    """Carry out a launch: on this machine until all runs have ended, or on Slurm until all are submitted; returns the exit code.
 
     Raises:
         SweepError: the request cannot be carried out; nothing has been executed.
@@ -61,6 +76,7 @@ def launch(request: Request) -> ExitCode:
         raise UsageError(f"--retry {request.retry}: must be failed or all")
     if request.slots is not None and request.slots < 1:
         raise UsageError(f"--slots {request.slots}: must be at least 1")
+    _check_engine(request)
     checkpoint_seconds()  # the runs would all stumble over it
     load_plugins(request.plugins)
     grid = Grid.load(request.grid)
@@ -72,8 +88,9 @@ def launch(request: Request) -> ExitCode:
             f"--only {','.join(request.only)}: no run of grid {grid.name!r} fits; see its values with --dry-run"
         )
     sweep = sweep_paths(request.name or grid.name, request.results)
+    slurm = None if request.local else _slurm_request(request, grid)
     if request.dry_run:
-        _show_plan(sweep, chosen)
+        _show_plan(request, sweep, chosen, slurm)
         return ExitCode.OK
 
     source = DataSource.from_env(request.data_dir, request.allow_unverified)
@@ -81,26 +98,58 @@ def launch(request: Request) -> ExitCode:
     specs = {run.id: run.listing() for run in chosen}
     record(sweep, grid.dump(), specs.values())
     statuses = [examine(sweep.run(run_id), spec, stamps[spec["task"]]) for run_id, spec in specs.items()]
+    statuses, _ = refined(sweep, statuses)
+    todo = _todo(request, statuses)
+    require_consent(_say_cost(request, sweep, statuses, todo, slurm), request.ask_above, request.yes)
+    if slurm:
+        return _hand_over(request, slurm, source, sweep, specs, stamps)
     for status in statuses:
         if status.state == "done":  # what a power failure between result and clean-up left
             sweep.run(status.run_id).checkpoint.unlink(missing_ok=True)
-    todo = [status for status in statuses if status.state in RETRIES[request.retry]]
     number = _submission(request, source, stamps, specs).save(sweep)
     if todo:
         _execute(request, sweep, number, stamps, todo, total=len(statuses))
     return finish(sweep, set(specs))
 
 
+def _todo(request: Request, statuses: Sequence[RunStatus]) -> list[RunStatus]:
+    return [status for status in statuses if status.state in RETRIES[request.retry] and not status.job]
+
+
+def _slots(request: Request, todo: Sequence[RunStatus]) -> int:
+    threads = max(status.spec["threads"] for status in todo)
+    return request.slots or max(1, len(os.sched_getaffinity(0)) // threads)
+
+
+def _say_cost(
+    request: Request,
+    sweep: SweepPaths,
+    statuses: Sequence[RunStatus],
+    todo: Sequence[RunStatus],
+    slurm: "SlurmRequest | None",
+) -> Estimate:
+    cost = expected(sweep, statuses, todo)
+    if todo:
+        at_once = slurm.concurrent and slurm.concurrent * slurm.pack if slurm else _slots(request, todo)
+        cores = at_once and at_once * max(status.spec["threads"] for status in todo)
+        line = told(cost, cores, slurm.profile.gpus if slurm else 0)
+        show.console.print(Text(line, style="dim"), soft_wrap=True)
+    return cost
+
+
 def finish(sweep: SweepPaths, run_ids: set[str]) -> ExitCode:
     """Write the report, show the results and what is not complete, and choose the exit code for the runs `run_ids`."""
     from sweep.report import write_report
 
-    statuses = [status for status in survey(sweep) if status.run_id in run_ids]
+    statuses, problem = look(sweep)
+    statuses = [status for status in statuses if status.run_id in run_ids]
+    if problem:
+        show.console.print(Text(problem, style="yellow"))
     show.results(statuses)
     show.explain(statuses)
     number = counts(statuses)
-    told = ", ".join(f"{count} {state}" for state, count in number.items())
-    show.console.print(f"\n{len(statuses)} runs: {told}")
+    tally = ", ".join(f"{count} {state}" for state, count in number.items())
+    show.console.print(f"\n{len(statuses)} runs: {tally}")
     code = exit_code(statuses)
     # last, so that what came out is seen, and counts, also where the report cannot be written
     try:
@@ -122,20 +171,93 @@ def _execute(
     todo: Sequence[RunStatus],
     total: int,
 ) -> None:
-    threads = max(status.spec["threads"] for status in todo)
-    slots = request.slots or max(1, len(os.sched_getaffinity(0)) // threads)
+    slots = _slots(request, todo)
     complete = total - len(todo)
     already = f", {complete} already complete or left alone" if complete else ""
     show.console.print(f"{sweep.name}: {len(todo)} runs in {slots} slots{already}")
     # `kill` stops a launch as Ctrl-C does; in the background of a script Ctrl-C does not even arrive
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    again = {status.run_id for status in todo} if request.retry == "all" else set()
     with show.make_display(len(todo), slots) as display:
-        engine = LocalEngine(sweep, number, stamps, slots, display, again=request.retry == "all")
+        engine = LocalEngine(sweep, number, stamps, slots, display, again=again)
         engine.execute([status.spec for status in todo])
 
 
+def _check_engine(request: Request) -> None:
+    """Raise UsageError for an option of the other way to launch."""
+    for_slurm = {
+        "--profile": request.profile,
+        "--max-concurrent": request.concurrent,
+        "--pack": request.pack,
+        "--wait": request.wait,
+    }
+    for option, value in ({"--slots": request.slots} if not request.local else for_slurm).items():
+        if value:
+            mend = "with --local" if not request.local else "without --local, on Slurm"
+            raise UsageError(f"{option} {value}: works only {mend}; leave it out")
+    for option, number in (("--max-concurrent", request.concurrent), ("--pack", request.pack)):
+        if number is not None and number < 1:
+            raise UsageError(f"{option} {number}: must be at least 1")
+    if request.retries < 0:
+        raise UsageError(f"--retries {request.retries}: must be at least 0")
+
+
+def _slurm_request(request: Request, grid: Grid) -> "SlurmRequest":
+    from sweep.slurm.launch import SlurmRequest
+    from sweep.slurm.profile import Profile
+
+    for task in grid.slurm:
+        if task not in grid.tasks:
+            raise UsageError(f"grid {grid.name!r}: slurm.{task}: no such task{nearest(task, grid.tasks)}")
+    profile = Profile.load(request.profile) if request.profile else Profile()
+    for task, keys in grid.slurm.items():
+        profile.overridden(keys, f"grid {grid.name!r}: slurm.{task}")
+    return SlurmRequest(
+        profile, grid.slurm, request.concurrent, request.pack or 1, request.smoke, request.retries
+    )
+
+
+def _hand_over(
+    request: Request,
+    slurm: "SlurmRequest",
+    source: DataSource,
+    sweep: SweepPaths,
+    specs: Mapping[str, Mapping[str, Any]],
+    stamps: Mapping[str, DataStamp],
+) -> ExitCode:
+    """Submit what is missing; with --wait stay until it has ended."""
+    from sweep.slurm.launch import submit_missing
+
+    def submission(plugins: list[str]) -> Submission:
+        plan = _submission(request, source, stamps, specs, engine="slurm")
+        return replace(plan, plugins=plugins) if plugins else plan
+
+    def say(line: str) -> None:
+        show.console.print(Text(f"{sweep.name}: {line}"), soft_wrap=True)
+
+    count = submit_missing(slurm, sweep, specs, stamps, RETRIES[request.retry], submission, say)
+    left = len(specs) - count
+    say(f"{count} runs submitted" + (f", {left} complete or left alone" if left else ""))
+    if not request.wait:
+        say(f"`sweep status {sweep.name}` tells how they are")
+        return ExitCode.OK
+    from sweep.slurm.wait import wait
+
+    while True:
+        with show.make_display(len(specs), len(specs)) as display:
+            wait(sweep, specs.keys(), stamps, display)
+        # only what ended by a cause that another job may survive
+        if not submit_missing(slurm, sweep, specs, stamps, (), submission, say):
+            break
+    return finish(sweep, set(specs))
+
+
 def _submission(
-    request: Request, source: DataSource, stamps: Mapping[str, DataStamp], run_ids: Iterable[str]
+    request: Request,
+    source: DataSource,
+    stamps: Mapping[str, DataStamp],
+    run_ids: Iterable[str],
+    engine: str = "local",
 ) -> Submission:
     return Submission(
         runs=list(run_ids),
@@ -143,6 +265,7 @@ def _submission(
         data_dir=str(source.data_dir) if source.data_dir else None,
         allow_unverified=request.allow_unverified,
         plugins=[str(path.expanduser().absolute()) for path in request.plugins],
+        engine=engine,
     )
 
 
@@ -158,11 +281,21 @@ def _prepare(runs: Sequence[Run], source: DataSource) -> dict[str, DataStamp]:
     return stamps
 
 
-def _show_plan(sweep: SweepPaths, runs: Sequence[Run]) -> None:
-    statuses = [examine(sweep.run(run.id), run.listing(), None) for run in runs]
+def _show_plan(
+    request: Request, sweep: SweepPaths, runs: Sequence[Run], slurm: "SlurmRequest | None"
+) -> None:
+    statuses, problem = refined(sweep, [examine(sweep.run(run.id), run.listing(), None) for run in runs])
+    todo = _todo(request, statuses)
+    if slurm:
+        from sweep.slurm.launch import dry_run
+
+        dry_run(slurm, sweep, [status.spec for status in todo], say=lambda line: print(line, flush=True))
+    if problem:
+        show.console.print(Text(problem, style="yellow"))
     for status in statuses:
         show.console.print(Text.assemble((f"{status.state:<12}", show.STYLES[status.state]), status.run_id))
     show.console.print(show.status_table(statuses))
+    _say_cost(request, sweep, statuses, todo, slurm)
     show.console.print(f"{len(statuses)} runs; nothing was started (--dry-run)")
 
 
@@ -181,6 +314,22 @@ def _only(texts: Sequence[str]) -> dict[str, list[str]]:
     for key, value in map(_pair("--only"), (part for text in texts for part in text.split(","))):
         wanted.setdefault(key, []).append(value)
     return wanted
+
+
+def chosen_runs(sweep: SweepPaths, only: Sequence[str]) -> set[str]:
+    """Ids of the sweep's runs with the values of `--only`; all without any."""
+    wanted, specs = _only(only), read_runs(sweep)
+    chosen = set()
+    for run_id, spec in specs.items():
+        fields = spec["options"] | spec
+        for key in wanted:
+            if key not in fields:
+                raise UsageError(f"--only: unknown field {key!r}{nearest(key, fields)}")
+        if all(as_text([str(fields[key])]) <= as_text(values) for key, values in wanted.items()):
+            chosen.add(run_id)
+    if not chosen:
+        raise UsageError(f"--only {','.join(only)}: no run of sweep {sweep.name!r} fits; see `sweep status`")
+    return chosen
 
 
 def main() -> None:

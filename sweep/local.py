@@ -1,28 +1,27 @@
 """Slots on this machine: so many runs at once, each a process of its own."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from sweep.attempt import latest, record_end
 from sweep.catalog import DataStamp
 from sweep.errors import StorageError
 from sweep.exit_codes import BUSY, ExitCode
 from sweep.files import cannot_write
+from sweep.memory import OutOfMemory
+from sweep.nursery import Nursery, RunProcess
 from sweep.paths import SweepPaths
 from sweep.status import RunStatus, examine
+from sweep.stop import BetweenSteps
 
 _POLL_SECONDS = 0.2
 _ELSEWHERE_SECONDS = 2.0
 _FATAL_FAULTS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
-_SOURCE = Path(__file__).resolve().parent.parent
 
 
 class Display(Protocol):
@@ -36,7 +35,7 @@ class Display(Protocol):
 
 @dataclass
 class _Slot:
-    process: subprocess.Popen[bytes]
+    process: RunProcess
     run_id: str
 
 
@@ -49,7 +48,8 @@ class LocalEngine:
         data: per task the current data, to tell complete results from stale ones.
         slots: processes at a time.
         display: told what happens.
-        again: make the runs anew, also complete ones.
+        again: ids of runs to make anew, also complete ones.
+        patient: wait for runs that another launch holds; otherwise they are left to it.
     """
 
     def __init__(
@@ -59,7 +59,8 @@ class LocalEngine:
         data: Mapping[str, DataStamp],
         slots: int,
         display: Display,
-        again: bool = False,
+        again: Collection[str] = (),
+        patient: bool = True,
     ) -> None:
         self.sweep, self.submission, self.data, self.slots, self.display = (
             sweep,
@@ -68,8 +69,10 @@ class LocalEngine:
             slots,
             display,
         )
-        self.again = again
+        self.again, self.patient = again, patient
+        self._memory = OutOfMemory()
         self._running: list[_Slot] = []
+        self._nurseries: dict[int, Nursery] = {}
 
     def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
         """Execute the runs with these specifications.
@@ -83,42 +86,39 @@ class LocalEngine:
         elsewhere: list[str] = []
         next_look = 0.0
         try:
-            while waiting or self._running or elsewhere:
-                self._reap(elsewhere)
-                while waiting and len(self._running) < self.slots:
-                    self._start(waiting.popleft())
-                if elsewhere and time.monotonic() >= next_look:
-                    elsewhere = self._look_elsewhere(elsewhere, waiting)
-                    next_look = time.monotonic() + _ELSEWHERE_SECONDS
-                held = [*(slot.run_id for slot in self._running), *elsewhere]
-                self.display.tick([self._examine(run_id) for run_id in held], len(waiting))
-                time.sleep(_POLL_SECONDS)
+            # a signal between a run's start and its being known here would leave it behind
+            with BetweenSteps() as signals:
+                while waiting or self._running or elsewhere:
+                    signals.heed()
+                    self._reap(elsewhere)
+                    if waiting and len(self._running) < self.slots:
+                        self._start(waiting.popleft())
+                        continue
+                    if elsewhere and time.monotonic() >= next_look:
+                        elsewhere = self._look_elsewhere(elsewhere, waiting)
+                        next_look = time.monotonic() + _ELSEWHERE_SECONDS
+                    held = [*(slot.run_id for slot in self._running), *elsewhere]
+                    self.display.tick([self._examine(run_id) for run_id in held], len(waiting))
+                    time.sleep(_POLL_SECONDS)
         except BaseException:
             self._stop()
             raise
+        finally:
+            for nursery in self._nurseries.values():
+                nursery.close()
+
+    def _nursery(self, threads: int) -> Nursery:
+        if threads not in self._nurseries:
+            self._nurseries[threads] = Nursery(threads)
+        return self._nurseries[threads]
 
     def _start(self, run_id: str) -> None:
         run = self.sweep.run(run_id)
-        threads = str(self._specs[run_id]["threads"])
-        environment = os.environ | {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            # the same code as the launcher's, whatever folder it was started from
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(_SOURCE), os.environ.get("PYTHONPATH")])),
-        }
-        # -P: a folder named `models` or `prune` where the user happens to be must not shadow the project's
-        command = [sys.executable, "-P", "-m", "sweep.run", run_id, "--sweep", str(self.sweep.folder)]
-        command += ["--submission", str(self.submission), *(["--again"] if self.again else [])]
-        with _opened(run.log) as log:
-            # a session of its own: Ctrl-C is for the launcher, which passes it on in order
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
+        arguments = [run_id, "--sweep", str(self.sweep.folder), "--submission", str(self.submission)]
+        _require_writable(run.log)
+        process = self._nursery(self._specs[run_id]["threads"]).start(
+            [*arguments, *(["--again"] if run_id in self.again else [])], run.log
+        )
         self._running.append(_Slot(process, run_id))
         self.display.started(self._examine(run_id))
 
@@ -129,7 +129,10 @@ class LocalEngine:
                 continue
             self._running.remove(slot)
             if status == BUSY:
-                elsewhere.append(slot.run_id)
+                if self.patient:
+                    elsewhere.append(slot.run_id)
+                else:
+                    self.display.note(f"{slot.run_id}: another attempt holds it; left to that one")
                 continue
             self._record_silent_death(slot, status)
             self.display.ended(self._examine(slot.run_id))
@@ -142,11 +145,21 @@ class LocalEngine:
             if claim.outcome:
                 return
             try:
-                record_end(run, claim, *_manner_of_death(status, run.log), status)
+                record_end(run, claim, *self._manner_of_death(status, run.log), status)
             except StorageError as error:
                 self.display.note(f"{slot.run_id}: {error}")
         elif status != ExitCode.OK:
             self.display.note(f"{slot.run_id}: could not begin (exit status {status}), see {run.log}")
+
+    def _manner_of_death(self, status: int, log: Path) -> tuple[str, str]:
+        """Outcome and error of an attempt whose process ended with `status` and did not say why."""
+        if status >= 0:
+            return "failed", f"exit status {status}, see {log}"
+        name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
+        if name == "SIGKILL" and self._memory.struck():
+            return "failed", "out of memory: the system killed it at its memory limit; give it more"
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return "failed" if -status in _FATAL_FAULTS else "interrupted", f"killed by {name}{hint}"
 
     def _look_elsewhere(self, elsewhere: list[str], waiting: deque[str]) -> list[str]:
         still = []
@@ -176,21 +189,12 @@ class LocalEngine:
                 slot.process.kill()
                 slot.process.wait()
         for slot in self._running:
-            self._record_silent_death(slot, slot.process.returncode)
+            self._record_silent_death(slot, slot.process.wait())
 
 
-def _opened(log: Path) -> BinaryIO:
+def _require_writable(log: Path) -> None:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        return log.open("ab")
+        log.open("ab").close()
     except OSError as error:
         raise cannot_write(log, error) from error
-
-
-def _manner_of_death(status: int, log: Path) -> tuple[str, str]:
-    """Outcome and error of an attempt whose process ended with `status` and did not say why."""
-    if status >= 0:
-        return "failed", f"exit status {status}, see {log}"
-    name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return "failed" if -status in _FATAL_FAULTS else "interrupted", f"killed by {name}{hint}"

@@ -3,6 +3,9 @@
 results/<sweep>/grid.yaml             the grid, as resolved
                 runs.jsonl            its runs, one JSON object a line
                 submissions/<n>.json  what was launched, when, how, on which data
+                arrays/<n>-<k>/       a Slurm job array: manifest.json answer.json, submitit's files, logs
+                smoke/<n>/            the job that tries a launch out, as an array of one
+                code/<hash>/          the code as it was when an array was submitted
                 runs/<id>/            spec.json log.txt attempts/ checkpoint.pt mask.pt samples.json
                                       {result,layers,epochs}.parquet
                 collected/<task>/     {result,epochs,layers}.parquet of all runs (`sweep collect`)
@@ -75,6 +78,34 @@ class RunPaths:
 
 
 @dataclass(frozen=True)
+class ArrayPaths:
+    """The files of one Slurm job array; submitit puts its own beside them."""
+
+    folder: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "manifest.json"
+
+    @property
+    def answer(self) -> Path:
+        return self.folder / "answer.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by `sbatch` for as long as it may still submit."""
+        return self.folder / "sbatch.lock"
+
+    def cancelled(self, index: int) -> Path:
+        """Mark of a task that was cancelled and must not rise again."""
+        return self.folder / f"cancelled.{index}"
+
+    def log(self, job_id: str) -> Path:
+        """What task `<job>_<index>` printed besides its runs (submitit's name)."""
+        return self.folder / f"{job_id}_0_log.out"
+
+
+@dataclass(frozen=True)
 class SweepPaths:
     """The files of one sweep."""
 
@@ -98,6 +129,20 @@ class SweepPaths:
 
     def submission(self, number: int) -> Path:
         return self.submissions / f"{number:04d}.json"
+
+    @property
+    def arrays(self) -> Path:
+        return self.folder / "arrays"
+
+    def array(self, submission: int, number: int) -> ArrayPaths:
+        return ArrayPaths(self.arrays / f"{submission:04d}-{number:03d}")
+
+    def smoke(self, submission: int) -> ArrayPaths:
+        return ArrayPaths(self.folder / "smoke" / f"{submission:04d}")
+
+    @property
+    def code(self) -> Path:
+        return self.folder / "code"
 
     def run(self, run_id: str) -> RunPaths:
         return RunPaths(self.folder / "runs" / run_id)

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 _SOURCE = Path(__file__).resolve().parent.parent
+SNAPSHOT = "snapshot.json"
+"""Beside the packages in a copy of the code: `code()` of what was copied."""
 
 
 def code() -> dict[str, Any]:
-    """`git_sha` and `git_dirty` of the checkout that this code runs from; None for both outside one."""
+    """`git_sha` and `git_dirty` of the checkout that this code runs from, or was copied from; None for both outside one."""
+    if (_SOURCE / SNAPSHOT).is_file():
+        return json.loads((_SOURCE / SNAPSHOT).read_text(encoding="utf-8"))
     sha = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain") if sha else None
     return {"git_sha": sha, "git_dirty": None if changes is None else bool(changes)}

@@ -9,12 +9,13 @@ from pathlib import Path
 from sweep import streams
 from sweep.attempt import Attempt, Busy
 from sweep.catalog import Submission, latest_submission, read_runs
+from sweep.environment import slurm_job
 from sweep.errors import SweepError, UsageError, in_one_line, nearest
 from sweep.exit_codes import BUSY, ExitCode
 from sweep.paths import RunPaths, SweepPaths
 from sweep.plugins import load_plugins
 from sweep.status import staleness
-from sweep.stop import Stop, Stopped
+from sweep.stop import Stop, Stopped, stop_with_parent
 from sweep.store import read_result
 
 
@@ -62,8 +63,12 @@ def execute(
         _set_aside(paths, attempt.number, again)
         # the imports cost more than all of the above
         from sweep.data import DataSource
-        from sweep.experiment import run_one
         from sweep.spec import Run
+
+        try:
+            from sweep.experiment import run_one
+        except ImportError as error:  # no extension for this machine, or no torch
+            raise SweepError(in_one_line(error)) from error
 
         plugins = [Path(path) for path in submission.plugins]
         load_plugins(plugins)
@@ -129,6 +134,8 @@ def main() -> int:
     )
     parser.add_argument("--again", action="store_true", help="make it anew although it is complete")
     arguments = parser.parse_args()
+    if slurm_job():
+        stop_with_parent()
     streams.install()
     sweep = SweepPaths(arguments.sweep.absolute())
     try:

@@ -1,6 +1,7 @@
 """What the terminal shows: progress while runs go on, tables afterwards."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -151,6 +152,11 @@ def status_table(statuses: Sequence[RunStatus]) -> Table:
 
 def explain(statuses: Sequence[RunStatus]) -> None:
     """Print, for each state that needs a word, what it means and which runs are in it and why."""
+    waiting = Counter(status.detail for status in statuses if status.state == "pending" and status.detail)
+    if waiting:
+        console.print(Text.assemble("\n", ("pending", STYLES["pending"]), (f": {STATES['pending']}", "dim")))
+        for detail, number in waiting.most_common(10):
+            console.print(Text(f"  {number} {detail}"), soft_wrap=True)
     for state in ("running", "failed", "interrupted", "stale", "unknown"):
         members = [status for status in statuses if status.state == state]
         if not members:
@@ -167,7 +173,8 @@ def _detail(status: RunStatus) -> str:
     if status.state != "running":
         return status.detail
     cells = progress_cells(status.progress, status.run_id)
-    return "  ".join(str(cell) for cell in (cells[1], *cells[3:]) if cell)
+    job = f"job {status.job}" if status.job else ""
+    return "  ".join(str(cell) for cell in (cells[1], *cells[3:], job) if cell)
 
 
 def result_table(task: str, metric: str, found: Cells, pruners: Sequence[str]) -> Table:

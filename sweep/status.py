@@ -19,17 +19,17 @@ State = Literal["done", "running", "pending", "interrupted", "failed", "stale", 
 STATES: dict[State, str] = {
     "done": "its result is complete, for the current data and pipeline",
     "running": "an attempt is alive",
-    "pending": "never begun",
+    "pending": "not begun: waiting in Slurm's queue, or never launched",
     "interrupted": "stopped, killed or lost; the launch command goes on from its checkpoint",
     "failed": "ended with an error (`sweep logs NAME --failed` shows more); --retry failed tries again",
     "stale": "its result is of other data or another pipeline version, or damaged; the launch command runs it again",
-    "unknown": "silent on another machine for too short a time to be lost, or its result is of a newer prunesweep",
+    "unknown": "silent on another machine for too short a time to be lost; or Slurm does not answer; or a newer prunesweep's",
 }
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """The state of one run."""
+    """The state of one run. `job` is the Slurm job that has it, waiting or running; empty if none has."""
 
     run_id: str
     spec: Mapping[str, Any]
@@ -38,6 +38,7 @@ class RunStatus:
     attempts: int = 0
     exit_status: int | None = None
     progress: Mapping[str, Any] = field(default_factory=dict)
+    job: str = ""
     row: Mapping[str, Any] | None = None
 
 

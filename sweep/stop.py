@@ -1,19 +1,48 @@
 """Stopping on a signal without losing work."""
 
+import ctypes
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Self
+
+_WARNINGS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 
 
 class Stopped(BaseException):
     """A signal asked the run to stop. Not an Exception, so that no `except Exception` on the way swallows it."""
 
 
+class BetweenSteps:
+    """Inside this context signals wait until `heed` calls their handlers: a step is done whole or not begun.
+
+    For those that have a handler; what is ignored, or ends the process, is left as it is (main thread only).
+    """
+
+    def __enter__(self) -> Self:
+        self._noted: list[int] = []
+        self._handlers = {
+            int(number): handler for number in _WARNINGS if callable(handler := signal.getsignal(number))
+        }
+        for number in self._handlers:
+            signal.signal(number, lambda number, _: self._noted.append(number))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self.heed()
+
+    def heed(self) -> None:
+        """Call the handlers of the signals that have come, which may raise."""
+        while self._noted:
+            number = self._noted.pop(0)
+            self._handlers[number](number, None)
+
+
 class Stop:
     """Turns SIGTERM, SIGUSR2 (Slurm's warnings) and SIGINT into `Stopped`, at once or, inside `deferred`, when asked."""
-
-    SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 
     def __init__(self) -> None:
         self.requested: str | None = None
@@ -21,12 +50,12 @@ class Stop:
 
     def install(self) -> None:
         """Handle the signals from now on (main thread only)."""
-        for number in self.SIGNALS:
+        for number in _WARNINGS:
             signal.signal(number, self._handle)
 
     def ignore(self) -> None:
         """Heed no further signal: how the run ended is decided and has only to be written down."""
-        for number in self.SIGNALS:
+        for number in _WARNINGS:
             signal.signal(number, signal.SIG_IGN)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -49,3 +78,12 @@ class Stop:
         """Raise `Stopped` if a signal has come."""
         if self.requested:
             raise Stopped(self.requested)
+
+
+def stop_with_parent() -> None:
+    """Get SIGTERM when the parent process dies, however it does (Linux).
+
+    Where Slurm tracks processes by their parents, one whose parent was killed would go on outside its job.
+    """
+    set_parent_death_signal = 1
+    ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGTERM, 0, 0, 0)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from sweep.errors import SweepError, UsageError
 from sweep.files import replacing
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when a column is added or changes its meaning; `read_table` brings older files forward."""
 
 
@@ -136,6 +136,12 @@ RESULT = _schema(
         ("pipeline_version", pa.int64(), "of the task: text to batches"),
         ("attempt", pa.int64(), "number of the attempt that finished"),
         ("resumed", pa.int64(), "times that it went on from a checkpoint"),
+        (
+            "retries",
+            pa.int64(),
+            "earlier attempts that ended for want of memory, with their node or at a time limit; null before schema 3",
+        ),
+        ("retry_history", pa.string(), "how each earlier attempt ended, as JSON; null before schema 3"),
         ("started_at", _UTC, "start of the attempt that finished"),
         ("finished_at", _UTC, ""),
         (

@@ -72,9 +72,9 @@ def train(
     Raises:
         SweepError: the loss is not finite.
     """
-    optimizer = torch.optim.Adam(model.parameters(), lr=run.lr, betas=run.betas, eps=run.eps, fused=True)
+    optimizer = make_optimizer(run, model)
     gradients = RowGradients(model)
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=run.precision == "bf16")
+    autocast = make_autocast(run)
     at = Position()
     if resume:
         model.load_state_dict(resume["model"])
@@ -134,6 +134,16 @@ def train(
         save()
         stop.raise_if_requested()
     return at
+
+
+def make_optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
+    """Adam with the run's parameters."""
+    return torch.optim.Adam(model.parameters(), lr=run.lr, betas=run.betas, eps=run.eps, fused=True)
+
+
+def make_autocast(run: Run) -> torch.autocast:
+    """What the training products are computed in."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=run.precision == "bf16")
 
 
 def epoch_batches(run: Run, task: Task, data: Dataset, epoch: int) -> Sequence[Batch]:

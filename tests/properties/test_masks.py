@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import prune
-from prune.masks import kept_weights, schedule_counts, select, shuffled
+from prune.masks import Score, kept_weights, schedule_counts, select, shuffled
 
 TENTHS = st.integers(0, 60).map(lambda n: Fraction(n, 10))
 
@@ -54,7 +54,7 @@ def test_select_keeps_the_count_inside_the_limits_and_nothing_better_is_left_out
         if w
     ]
     keep = data.draw(st.integers(0, len(allowed)))
-    masks = select(scores, keep, within).masks
+    masks = select({name: Score(s) for name, s in scores.items()}, keep, within).masks
     kept = torch.cat(masks).nonzero().flatten().tolist()
     assert kept == sorted(place for _, place in sorted(allowed)[:keep])
 

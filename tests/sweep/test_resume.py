@@ -10,37 +10,59 @@ import time
 
 import pytest
 import torch
-from workplace import science
+import yaml
+from workplace import Workplace, science
 
 import sweep
 from sweep.attempt import latest
+from sweep.catalog import Submission, record
+from sweep.grid import Grid, expand
 
-EPOCHS = 60
 TASKS = {
-    "toy": {"epochs": EPOCHS},
+    "toy": {"epochs": 40},
     # dropout and half-precision products, and batches that are made of an order instead of being cut from it
-    "toy_translation": {"epochs": 5, "precision": "bf16", "batching": "tokens"},
+    "toy_translation": {"epochs": 3, "precision": "bf16", "batching": "tokens"},
 }
 
 
-def launched(work, grid, name, task="toy"):
-    """A sweep of one GraSP run whose training takes a few seconds; it is stopped before it begins. Its id."""
-    path = grid(tasks={task: TASKS[task]}, pruners=["grasp"])
-    # a launch whose only run is held already would wait, so the run is begun and killed
-    process = work.start("--grid", path, "--local", "--name", name)
-    deadline = time.monotonic() + 60
-    while not list(work.results.glob(f"{name}/runs/*/attempts/*.json")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    process.wait(timeout=60)
-    return work.run_ids(name)[0]
+def recorded(work, name, task="toy"):
+    """A sweep of one GraSP run whose training takes a few seconds, launched and not begun. Its id."""
+    path = work.results.parent / f"{task}.yaml"
+    fields = {"tasks": {task: TASKS[task]}, "pruners": ["grasp"], "compressions": [1], "seeds": [0]}
+    path.write_text(yaml.safe_dump(fields))
+    grid = Grid.load(str(path))
+    (run,) = expand(grid)
+    record(work.paths(name), grid.dump(), [run.listing()])
+    Submission(runs=[run.id], data={}, data_dir=None, allow_unverified=False, plugins=[]).save(
+        work.paths(name)
+    )
+    return run.id
 
 
 def begin(work, name, run_id, interval):
     environment = work.environment | {"SWEEP_CHECKPOINT_SECONDS": str(interval)}
     command = [sys.executable, "-m", "sweep.run", run_id, "--sweep", str(work.paths(name).folder)]
     return subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL)
+
+
+def until_saved(checkpoint, times, process):
+    """Wait until the checkpoint has been written so many times by `process`."""
+    deadline, before, seen = time.monotonic() + 300, identity(checkpoint), 0
+    while seen < times:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "the run was too quick to be disturbed"
+        if (now := identity(checkpoint)) != before:
+            before, seen = now, seen + 1
+        time.sleep(0.005)
+
+
+def identity(path):
+    """Changes with every replacement of the file."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns
 
 
 def tables(work, name):
@@ -50,12 +72,13 @@ def tables(work, name):
     ]
 
 
-@pytest.fixture
-def undisturbed(work, grid, request):
-    run_id = launched(work, grid, "calm", getattr(request, "param", "toy"))
-    work.paths("calm").run(run_id).checkpoint.unlink(missing_ok=True)
-    assert begin(work, "calm", run_id, 3600).wait(timeout=120) == 0
-    return run_id, tables(work, "calm")
+@pytest.fixture(scope="module", params=["toy"])
+def undisturbed(request, tmp_path_factory, token_cache):
+    """Where a run was never disturbed, its id and its tables."""
+    work = Workplace(tmp_path_factory.mktemp("calm") / "results", {"SWEEP_CACHE": str(token_cache)})
+    run_id = recorded(work, "calm", request.param)
+    assert begin(work, "calm", run_id, 3600).wait(timeout=1800) == 0
+    return work, run_id, tables(work, "calm")
 
 
 @pytest.mark.parametrize(
@@ -68,36 +91,31 @@ def undisturbed(work, grid, request):
     ],
     indirect=["undisturbed"],
 )
-def test_killed_again_and_again(work, grid, undisturbed, number):
-    run_id, expected = undisturbed
-    assert launched(work, grid, "rough", run_id.partition("-")[0]) == run_id
-    work.paths("rough").run(run_id).checkpoint.unlink(missing_ok=True)
+def test_killed_again_and_again(work, undisturbed, number):
+    _, run_id, expected = undisturbed
+    assert recorded(work, "rough", run_id.partition("-")[0]) == run_id
     generator = random.Random(number)
-    kills = 0
-    for _ in range(40):
+    # counted in what it has saved, since a clock means little on a busy machine; the first dies before it has saved anything
+    for saved in (0, 1, 3):
         process = begin(work, "rough", run_id, 0.05)
-        try:
-            # some die before their first step, some go far; ever later, so that a slow machine gets there too
-            assert process.wait(timeout=generator.uniform(1.0, 4.0) + kills) == 0
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(number)
-            process.wait(timeout=30)
-            kills += 1
-    assert kills >= 2, "the run was too quick to be disturbed"
+        until_saved(work.paths("rough").run(run_id).checkpoint, saved, process)
+        time.sleep(generator.uniform(0.0, 0.1))
+        process.send_signal(number)
+        assert process.wait(timeout=180) != 0, "the run was too quick to be disturbed"
+    assert begin(work, "rough", run_id, 0.05).wait(timeout=1800) == 0
     assert tables(work, "rough") == expected
     (row,) = sweep.load(work.results / "rough").to_pylist()
     assert row["resumed"] >= 1
     assert not work.paths("rough").run(run_id).checkpoint.exists()
 
 
-def test_a_checkpoint_of_other_data_is_not_used(work, grid, undisturbed):
+def test_a_checkpoint_of_other_data_is_not_used(work, undisturbed):
     """The saved state names what it belongs to; here its torch is another, so the run begins anew."""
-    run_id, expected = undisturbed
-    assert launched(work, grid, "other") == run_id
+    _, run_id, expected = undisturbed
+    assert recorded(work, "other") == run_id
     run = work.paths("other").run(run_id)
     process = begin(work, "other", run_id, 0.05)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not run.checkpoint.exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -106,20 +124,20 @@ def test_a_checkpoint_of_other_data_is_not_used(work, grid, undisturbed):
     saved = torch.load(run.checkpoint)
     saved["identity"]["torch"] = "1.0"
     torch.save(saved, run.checkpoint)
-    assert begin(work, "other", run_id, 3600).wait(timeout=120) == 0
+    assert begin(work, "other", run_id, 3600).wait(timeout=1800) == 0
     (row,) = sweep.load(work.results / "other").to_pylist()
     assert row["resumed"] == 0
     assert tables(work, "other") == expected
 
 
-def test_death_between_result_and_end_of_the_attempt_costs_nothing(work, grid, undisturbed):
+def test_death_between_result_and_end_of_the_attempt_costs_nothing(undisturbed):
     """The power goes after the result is durable: the run is complete, and is not executed again."""
-    run_id, _ = undisturbed
+    work, run_id, _ = undisturbed
     run = work.paths("calm").run(run_id)
     claim = latest(run)
     run.attempt(claim.number).write_text(
         json.dumps({k: v for k, v in claim.content.items() if k not in ("outcome", "ended_at")})
     )
     assert work.states("calm") == {run_id: "done"}
-    assert begin(work, "calm", run_id, 60).wait(timeout=60) == 0
+    assert begin(work, "calm", run_id, 60).wait(timeout=180) == 0
     assert latest(run).number == claim.number

@@ -1,0 +1,284 @@
+"""The global top-k against what else finds the k best of many scores: time, memory, passes over the scores.
+
+    python benchmarks/global_mask.py [--sizes 1e6 1e7 3e7] [--keep 0.1] [--adversarial 1e7] [--rounds 7] [--json FILE]
+
+The scores are float32 in 40 tensors of mixed sizes, each of its own scale; what comes out are 40 masks. Each rival first makes
+one tensor of the 40 (`torch.cat`), finds the threshold its way, and compares (sort and topk: scatters). All work in turn, so that
+none finds its data in the cache, and a ratio is the median over the rounds of the ratios within one. "Alone": repeated at once.
+A pass is the time that two threads need to read the scores. Extra memory is the peak above what lived before, without the masks
+themselves. Exactness is checked against a stable order every time; a rival that cuts ties arbitrarily is not held to it.
+"""
+
+import argparse
+import ctypes
+import gc
+import json
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prune import ops
+from sweep.provenance import machine
+
+Select = Callable[[list[Tensor], int], list[Tensor]]
+LIBC = ctypes.CDLL(None)
+
+
+def compiled() -> ctypes.CDLL:
+    """rivals.cpp as a library, for this very machine."""
+    source = Path(__file__).with_name("rivals.cpp")
+    with tempfile.TemporaryDirectory() as folder:
+        library = f"{folder}/rivals.so"
+        subprocess.run(
+            ["c++", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", str(source), "-o", library],
+            check=True,
+        )
+        loaded = ctypes.CDLL(library)
+    loaded.nth_element.restype = ctypes.c_float
+    loaded.nth_element.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
+    return loaded
+
+
+RIVALS_LIBRARY = compiled()
+
+
+def split(flat: Tensor, scores: list[Tensor]) -> list[Tensor]:
+    return [m.view(s.shape) for m, s in zip(flat.split([s.numel() for s in scores]), scores, strict=True)]
+
+
+def above(flat: Tensor, threshold: float, scores: list[Tensor]) -> list[Tensor]:
+    return split(flat >= threshold, scores)
+
+
+def flatten(scores: list[Tensor]) -> Tensor:
+    return torch.cat([s.flatten() for s in scores])
+
+
+def ours(scores: list[Tensor], keep: int) -> list[Tensor]:
+    return ops.global_mask(scores, keep).masks
+
+
+def kthvalue(scores: list[Tensor], keep: int) -> list[Tensor]:
+    flat = flatten(scores)
+    return above(flat, flat.kthvalue(flat.numel() - keep + 1).values.item(), scores)
+
+
+def topk(scores: list[Tensor], keep: int) -> list[Tensor]:
+    flat = flatten(scores)
+    mask = torch.zeros(flat.numel(), dtype=torch.bool)
+    mask[flat.topk(keep, sorted=False).indices] = True
+    return split(mask, scores)
+
+
+def sort(scores: list[Tensor], keep: int) -> list[Tensor]:
+    flat = flatten(scores)
+    mask = torch.zeros(flat.numel(), dtype=torch.bool)
+    mask[flat.argsort(descending=True)[:keep]] = True
+    return split(mask, scores)
+
+
+def partition(scores: list[Tensor], keep: int) -> list[Tensor]:
+    flat = flatten(scores)
+    return above(flat, np.partition(flat.numpy(), flat.numel() - keep)[flat.numel() - keep].item(), scores)
+
+
+def nth_element(scores: list[Tensor], keep: int) -> list[Tensor]:
+    flat = flatten(scores)
+    threshold = RIVALS_LIBRARY.nth_element(flat.data_ptr(), flat.numel(), keep)
+    return [s >= threshold for s in scores]
+
+
+RIVALS: dict[str, Select] = {
+    "kthvalue": kthvalue,
+    "topk": topk,
+    "sort": sort,
+    "numpy.partition": partition,
+    "std::nth_element": nth_element,
+}
+
+
+def sizes_of(total: int) -> list[int]:
+    """40 sizes from small to a quarter of all."""
+    weights = torch.logspace(0, 2, 39).tolist()
+    sizes = [int(total * 0.75 * w / sum(weights)) for w in weights]
+    return [*sizes, total - sum(sizes)]
+
+
+def typical(total: int) -> list[Tensor]:
+    """Normal scores, of another scale in every tensor."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(n, generator=generator) * 2.0 ** (i % 5 - 2) for i, n in enumerate(sizes_of(total))]
+
+
+def adversarial(total: int) -> dict[str, Callable[[], list[Tensor]]]:
+    """Data that make a selection slow or wrong; {name: scores}."""
+    generator = torch.Generator().manual_seed(0)
+
+    def uniform() -> Tensor:
+        return torch.rand(total, generator=generator)
+
+    def normal() -> Tensor:
+        return torch.randn(total, generator=generator)
+
+    def levels(values: list[float]) -> Tensor:
+        return torch.tensor(values)[torch.randint(len(values), (total,), generator=generator)]
+
+    flat: dict[str, Callable[[], Tensor]] = {
+        "all equal": lambda: torch.full((total,), 0.5),
+        "two values, 10 % ones": lambda: (uniform() < 0.1).float(),
+        "two values, 50 % ones": lambda: (uniform() < 0.5).float(),
+        "1 + 3e-5 u": lambda: 1 + 3e-5 * uniform(),
+        "85 % ties in mid-range": lambda: torch.where(uniform() < 0.85, 0.0, normal()),
+        "ties up to the threshold": lambda: torch.where(
+            uniform() < 0.8, 0.0, normal().abs() - normal().abs()
+        ),
+        "ascending": lambda: torch.arange(total).float(),
+        "descending": lambda: -torch.arange(total).float(),
+        "denormals": lambda: uniform() * 1e-39,
+        "infinities": lambda: levels([torch.inf, -torch.inf, 1.0]),
+        "zeros of both signs": lambda: levels([0.0, -0.0]),
+    }
+    cases = {name: lambda make=make: list(make().split(sizes_of(total))) for name, make in flat.items()}
+    return cases | {
+        "one huge, a thousand tiny": lambda: [normal(), *(torch.full((i % 7,), 0.1) for i in range(1000))]
+    }
+
+
+def expected(scores: list[Tensor], keep: int) -> np.ndarray:
+    """The flat mask: all above the threshold, then the first of those equal to it."""
+    flat = flatten(scores).numpy()
+    threshold = np.partition(flat, flat.size - keep)[flat.size - keep]
+    mask = flat > threshold
+    mask[np.flatnonzero(flat == threshold)[: keep - int(mask.sum())]] = True
+    return mask
+
+
+def timed(select: Select, scores: list[Tensor], keep: int) -> float:
+    began = time.perf_counter()
+    masks = select(scores, keep)
+    seconds = time.perf_counter() - began
+    del masks
+    return seconds
+
+
+def extra_megabytes(select: Select, scores: list[Tensor], keep: int) -> float:
+    """Peak of resident memory above what there was, less one byte a score for the masks; MB (10^6 bytes)."""
+    gc.collect()
+    LIBC.malloc_trim(0)
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    masks = select(scores, keep)
+    return resident("VmHWM") - before - sum(m.numel() for m in masks) / 1e6
+
+
+def resident(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6
+
+
+def read_pass(scores: list[Tensor]) -> Callable[[], float]:
+    pointers = (ctypes.c_void_p * len(scores))(*(s.data_ptr() for s in scores))
+    sizes = (ctypes.c_int64 * len(scores))(*(s.numel() for s in scores))
+
+    def once() -> float:
+        began = time.perf_counter()
+        RIVALS_LIBRARY.read_pass(pointers, sizes, ctypes.c_int64(len(scores)))
+        return time.perf_counter() - began
+
+    return once
+
+
+def measure(
+    data: str, scores: list[Tensor], fraction: float, rounds: int, rivals: dict[str, Select]
+) -> dict[str, Any]:
+    """Time everyone on the same scores. The sort, which takes a hundred times as long, goes only once."""
+    total = sum(s.numel() for s in scores)
+    keep = round(total * fraction)
+    got = flatten(ours(scores, keep)).numpy()
+    if not np.array_equal(got, expected(scores, keep)):
+        raise SystemExit(f"wrong masks: {data}, {total} scores, keep {keep}")
+    del got
+    everyone = {"ours": ours, **rivals}
+    seconds: dict[str, list[float]] = {name: [] for name in everyone}
+    reads, one_pass = [], read_pass(scores)
+    for i in range(rounds):
+        reads.append(one_pass())
+        for name, select in everyone.items():
+            if i == 0 or name != "sort":
+                seconds[name].append(timed(select, scores, keep))
+    alone = [timed(ours, scores, keep) for _ in range(2 * rounds)]
+    megabytes = {name: extra_megabytes(select, scores, keep) for name, select in everyone.items()}
+    return {
+        "data": data,
+        "scores": total,
+        "keep": fraction,
+        "threads": torch.get_num_threads(),
+        "seconds": seconds,
+        "alone": alone,
+        "read_pass": reads,
+        "extra_megabytes": megabytes,
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    """One measurement, as a table."""
+    seconds, median = found["seconds"], statistics.median
+    one_pass = median(found["read_pass"])
+    print(
+        f"{found['data']}: {found['scores'] / 1e6:g} M scores, keep {found['keep']:.0%}, {found['threads']} threads; "
+        f"alone {median(found['alone']) * 1e3:.2f} ms; read pass {one_pass * 1e3:.2f} ms"
+    )
+    for name, times in seconds.items():
+        ratio = median(b / a for a, b in zip(seconds["ours"], times, strict=False))
+        megabytes = found["extra_megabytes"][name]
+        print(
+            f"  {name:18}{median(times) * 1e3:10.2f} ms {ratio:7.1f} x {median(times) / one_pass:8.1f} passes "
+            f"{megabytes:8.1f} MB {megabytes * 1e6 / found['scores']:7.2f} B a score"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", type=float, nargs="*", default=[1e6, 1e7, 3e7], help="numbers of scores")
+    parser.add_argument("--keep", type=float, nargs="+", default=[0.1], help="fractions")
+    parser.add_argument("--adversarial", type=float, help="number of scores of the adversarial data")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--json", type=Path, help="also write the measurements here, beside what it has of others"
+    )
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    found = []
+    for size in arguments.sizes:
+        scores = typical(int(size))
+        for keep in arguments.keep:
+            found.append(measure("normal", scores, keep, arguments.rounds, RIVALS))
+            show(found[-1])
+        del scores
+    if arguments.adversarial:
+        rivals = {"numpy.partition": partition}
+        for name, make in adversarial(int(arguments.adversarial)).items():
+            found.append(measure(name, make(), arguments.keep[0], arguments.rounds, rivals))
+            show(found[-1])
+    if arguments.json:
+        old = json.loads(arguments.json.read_text())["measurements"] if arguments.json.exists() else []
+        key = ("data", "scores", "keep", "threads")
+        new = {tuple(f[k] for k in key): f for f in [*old, *found]}
+        arguments.json.write_text(
+            json.dumps({"machine": machine(), "measurements": list(new.values())}, indent=1) + "\n"
+        )
+
+
+if __name__ == "__main__":
+    main()

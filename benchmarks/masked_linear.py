@@ -1,0 +1,233 @@
+"""Forward and backward of the masked linear layer against what else PyTorch offers: time and error, by density.
+
+    python benchmarks/masked_linear.py [--shapes 512x512x4096 ...] [--densities 1 0.316 0.1 0.01] [--threads 1 2]
+                                       [--masks FILE.pt] [--json FILE]
+
+A shape is out x in x N: N rows of x. The rivals take turns in one process, so that a change of the machine's speed meets all of
+them; ratios are medians over the rounds of A's time divided by theirs. The weight is written before every call, as an
+optimiser would, outside the timing.
+
+    ours   prune.ops.masked_linear
+    A      F.linear(x, W * M, b), M in the dtype of W
+    B      W multiplied by M in place (timed: a step needs it once), F.linear(x, W, b), a hook that masks the gradient
+    CSR    torch.sparse_csr (MKL) products for y and dx, torch.sparse.sampled_addmm for dW; structures made beforehand
+
+Errors are the largest difference from float64 over the largest value: of y and dx in the first 256 rows, of dW in the first
+256 outputs, of db everywhere. `--masks` takes a file of masks by name as every run writes it (`mask.pt`): each mask is timed
+beside a uniform one of its density. `--json` adds to what the file has, so that a table can be made in several calls.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from prune.ops import masked_linear
+from sweep.provenance import machine
+
+SHAPES = ["10837x512x4096", "512x512x4096", "2048x512x4096", "4096x4096x1024", "512x512x64", "10837x512x64"]
+SMALL = ["4x64x64", "4x64x8192"]
+DENSITIES = [1.0, 0.79, 0.316, 0.1, 0.01]
+CHECKED = 256
+
+Call = Callable[[], tuple[Tensor, ...]]  # -> y, dx, dW, db
+
+
+class Case:
+    """One layer with its data, and the rivals on it."""
+
+    def __init__(self, mask: Tensor, rows: int) -> None:
+        out, n_in = mask.shape
+        self.mask, self.mask_float = mask, mask.float()
+        self.x = torch.randn(rows, n_in, requires_grad=True)
+        self.grad = torch.randn(rows, out)
+        self.weight = torch.randn(out, n_in).mul_(n_in**-0.5).requires_grad_()
+        self.bias = torch.randn(out, requires_grad=True)
+        self.hooked = self.weight.detach().clone().requires_grad_()
+        self.hooked.register_hook(lambda g: g * self.mask_float)
+        self.csr: Call | None = None
+
+    def _train(self, y: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+        return (y.detach(), *torch.autograd.grad(y, (self.x, weight, self.bias), self.grad))
+
+    def ours(self) -> tuple[Tensor, ...]:
+        return self._train(masked_linear(self.x, self.weight, self.mask, self.bias), self.weight)
+
+    def a(self) -> tuple[Tensor, ...]:
+        return self._train(F.linear(self.x, self.weight * self.mask_float, self.bias), self.weight)
+
+    def b(self) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            self.hooked.mul_(self.mask_float)
+        return self._train(F.linear(self.x, self.hooked, self.bias), self.hooked)
+
+    def csr_products(self) -> tuple[Tensor, ...]:
+        if self.csr is None:
+            self.csr = _csr(self)
+        return self.csr()
+
+    def touch(self) -> None:
+        with torch.no_grad():
+            self.weight.add_(0)
+            self.hooked.add_(0)
+
+    def errors(self, results: tuple[Tensor, ...]) -> list[float]:
+        """Of y, dx, dW, db against float64."""
+        x, grad, bias = self.x.detach().double(), self.grad.double(), self.bias.detach().double()
+        weight = torch.where(self.mask, self.weight.detach(), 0).double()
+        part = slice(CHECKED)
+        wanted = (
+            x[part] @ weight.t() + bias,
+            grad[part] @ weight,
+            (grad[:, part].t() @ x) * self.mask[part],
+            grad.sum(0),
+        )
+        pairs = zip(results, wanted, strict=True)
+        return [float((got[: len(want)] - want).abs().max() / want.abs().max()) for got, want in pairs]
+
+
+def _csr(case: Case) -> Call:
+    """The rival CSR with its structures made."""
+    pattern = case.mask_float.to_sparse_csr()
+    transposed = case.mask_float.t().contiguous().to_sparse_csr()
+    x, bias = case.x.detach(), case.bias.detach()
+
+    def products() -> tuple[Tensor, ...]:
+        weight = case.weight.detach()
+        values, other = weight[case.mask], weight.t()[case.mask.t()]
+        forward = torch.sparse_csr_tensor(
+            pattern.crow_indices(), pattern.col_indices(), values, pattern.shape, check_invariants=False
+        )
+        backward = torch.sparse_csr_tensor(
+            transposed.crow_indices(),
+            transposed.col_indices(),
+            other,
+            transposed.shape,
+            check_invariants=False,
+        )
+        y = (forward @ x.t()).t() + bias
+        by_x = (backward @ case.grad.t()).t()
+        by_weight = torch.sparse.sampled_addmm(pattern, case.grad.t(), x, beta=0).to_dense()
+        return y, by_x, by_weight, case.grad.sum(0)
+
+    return products
+
+
+def measure(mask: Tensor, rows: int, seconds: float, with_csr: bool) -> dict[str, Any]:
+    """Median times and ratios to A's, and errors, of every rival, in rounds for about `seconds` seconds."""
+    case = Case(mask, rows)
+    began = time.perf_counter()
+    masked_linear(case.x, case.weight, mask, case.bias).backward(case.grad)
+    first = time.perf_counter() - began  # with the plan
+    case.x.grad = case.weight.grad = case.bias.grad = None
+    rivals: dict[str, Call] = {"ours": case.ours, "A": case.a, "B": case.b}
+    if with_csr and mask.any():
+        rivals["CSR"] = case.csr_products
+    errors = {name: case.errors(call()) for name, call in rivals.items()}  # warms up, too
+    times: dict[str, list[float]] = {name: [] for name in rivals}
+    deadline = time.perf_counter() + seconds
+    while len(times["A"]) < 3 or (time.perf_counter() < deadline and len(times["A"]) < 2000):
+        for name, call in rivals.items():
+            if name == "CSR" and times[name] and time.perf_counter() + times[name][0] > deadline:
+                continue
+            case.touch()
+            began = time.perf_counter()
+            results = call()
+            times[name].append(time.perf_counter() - began)
+            del results
+    ratios = {
+        name: statistics.median(a / t for a, t in zip(times["A"], values, strict=False))
+        for name, values in times.items()
+    }
+    return {
+        "density": float(mask.float().mean()),
+        "seconds": {name: statistics.median(values) for name, values in times.items()},
+        "speed_against_A": ratios,
+        "errors": errors,
+        "first_call_seconds": first,
+        "plan_bytes_per_kept": torch.ops.prune.masked_linear_plan_bytes(mask) / max(int(mask.sum()), 1),
+        "rounds": len(times["A"]),
+    }
+
+
+def machine_limits(threads: int) -> dict[str, float]:
+    """What this machine does at best: float32 products (FLOP/s), reading and writing large memory (bytes/s)."""
+    a, b, memory = torch.randn(2048, 2048), torch.randn(2048, 2048), torch.zeros(1 << 26)
+    work = {
+        "flops": (lambda: a @ b, 2 * 2048**3),
+        "read": (lambda: memory.sum(), 1 << 28),
+        "write": (lambda: memory.fill_(1), 1 << 28),
+    }
+    best = {}
+    for name, (call, amount) in work.items():
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - began)
+        best[name] = amount / min(times)
+    return best
+
+
+def show(name: str, cell: dict[str, Any]) -> None:
+    ratios = "  ".join(f"{rival} {ratio:5.2f}" for rival, ratio in cell["speed_against_A"].items())
+    error = max(cell["errors"]["ours"])
+    against = max(o / max(a, 1e-12) for o, a in zip(cell["errors"]["ours"], cell["errors"]["A"], strict=True))
+    print(
+        f"{name:34} {cell['threads']} threads  density {cell['density']:7.4f}  {ratios}  A {cell['seconds']['A'] * 1e3:8.2f} ms"
+        f"  error {error:.0e} ({against:.2f} of A's)",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shapes", nargs="+", default=SHAPES + SMALL)
+    parser.add_argument("--densities", type=float, nargs="+", default=DENSITIES)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--seconds", type=float, default=3.0, help="per cell")
+    parser.add_argument("--rows", type=int, default=4096, help="rows of x for --masks")
+    parser.add_argument("--masks", type=Path, help="masks by name, as torch.save writes them")
+    parser.add_argument("--no-csr", action="store_true")
+    parser.add_argument("--json", type=Path, help="add the measurements to this file")
+    arguments = parser.parse_args()
+
+    cells: list[tuple[str, Tensor, int]] = []
+    generator = torch.Generator().manual_seed(0)
+    if arguments.masks:
+        for name, mask in torch.load(arguments.masks, weights_only=True).items():
+            uniform = torch.rand(mask.shape, generator=generator) < mask.float().mean()
+            cells += [(name, mask, arguments.rows), (f"{name} uniform", uniform, arguments.rows)]
+    else:
+        for shape in arguments.shapes:
+            out, n_in, rows = map(int, shape.split("x"))
+            for density in arguments.densities:
+                cells.append((shape, torch.rand(out, n_in, generator=generator) < density, rows))
+
+    stored = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
+    found = {(c["name"], c["threads"], round(c["density"], 3)): c for c in stored.get("cells", [])}
+    limits = stored.get("limits", {})
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        limits[str(threads)] = machine_limits(threads)
+        for name, mask, rows in cells:
+            cell = {"name": name, "threads": threads}
+            cell |= measure(mask, rows, arguments.seconds, not arguments.no_csr)
+            show(name, cell)
+            found[name, threads, round(cell["density"], 3)] = cell
+    if arguments.json:
+        written = {"machine": machine(), "limits": limits, "cells": list(found.values())}
+        arguments.json.write_text(json.dumps(written, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Up to which density the sparse way of each product of the masked linear layer is faster than the dense one.
+
+    PRUNE_MASKED_LINEAR=sparse python benchmarks/masked_linear_thresholds.py [--shapes 512x512x64 ...]
+
+The table in csrc/masked_linear_dispatch.cpp comes from this. A shape is out x in x N. The dense way masks the weight or its
+gradient and calls PyTorch's product. Times are of the thread's processor time, best of several, on one thread.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+import prune.ops  # noqa: F401  (registers the operators)
+
+OPS = torch.ops.prune
+SHAPES = [
+    f"{out}x{n_in}x{rows}"
+    for rows in (64, 256, 1024, 4096)
+    for out, n_in in ((512, 512), (10837, 512), (2048, 512), (512, 2048), (4096, 4096))
+    if out * n_in * rows < 2e10
+]
+DENSITIES = (0.5, 0.4, 0.32, 0.25, 0.18)
+
+
+def best(call: Callable[[], Tensor]) -> float:
+    call()
+    times: list[float] = []
+    while len(times) < 3 or (sum(times) < 0.1 and len(times) < 30):
+        began = time.thread_time()
+        call()
+        times.append(time.thread_time() - began)
+    return min(times)
+
+
+def measure(out: int, n_in: int, rows: int) -> str:
+    """A line of ratios."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight, grad = torch.randn(rows, n_in), torch.randn(out, n_in), torch.randn(rows, out)
+    some = torch.rand(out, n_in) < 0.5
+    dense = (
+        best(lambda: x @ torch.where(some, weight, 0).t()),
+        best(lambda: grad @ torch.where(some, weight, 0)),
+        best(lambda: (grad.t() @ x).masked_fill_(some, 0)),
+    )
+    columns = []
+    for density in DENSITIES:
+        mask = torch.rand(out, n_in, generator=generator) < density
+        sparse = (
+            best(partial(OPS.masked_linear, x, weight, mask)),
+            best(partial(OPS.masked_linear_grad_input, grad, weight, mask)),
+            best(partial(OPS.masked_linear_grad_weight, grad, x, mask)),
+        )
+        columns.append(" ".join(f"{d / s:4.2f}" for d, s in zip(dense, sparse, strict=True)))
+    return " | ".join(columns)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shapes", nargs="+", default=SHAPES)
+    arguments = parser.parse_args()
+    if os.environ.get("PRUNE_MASKED_LINEAR") != "sparse":
+        raise SystemExit("PRUNE_MASKED_LINEAR needs to be 'sparse'")
+    torch.set_num_threads(1)
+    print(f"{'out x in x N':18} dense time / sparse time of y, dx, dW at density {DENSITIES}")
+    for shape in arguments.shapes:
+        print(f"{shape:18} {measure(*map(int, shape.split('x')))}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

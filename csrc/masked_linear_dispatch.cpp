@@ -1,0 +1,62 @@
+#include "masked_linear_dispatch.h"
+
+#include <cstdlib>
+#include <limits>
+#include <string>
+
+namespace prunesweep {
+namespace {
+
+// Densities below which the sparse way is taken. From PRUNE_MASKED_LINEAR=sparse python benchmarks/masked_linear_thresholds.py
+// on two cores of an Intel Sapphire Rapids server (AVX-512), kept on the safe side: the dense way of a weight that is masked in
+// place already, which that command does not count, should not win either.
+struct Row {
+  int64_t most_inputs;
+  int64_t most_rows;
+  double output, grad_input, grad_weight;
+};
+
+constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
+
+constexpr Row kThresholds[] = {
+    {2048, 1023, 0.45, 0.45, 0.45}, // break-even above 0.5 for all: masking the dense weight costs most here
+    {2048, kAny, 0.45, 0.45, 0.35}, // 512 inputs: 0.5, above 0.5, 0.5; with 10837 outputs 0.6, 0.5, 0.38
+    {kAny, kAny, 0.40, 0.35, 0.30}, // 4096 x 4096: above 0.4, 0.42, 0.33
+};
+
+// For tests and for measuring the thresholds: PRUNE_MASKED_LINEAR=dense or sparse, read once.
+std::string forced() {
+  const char* const asked = std::getenv("PRUNE_MASKED_LINEAR");
+  const std::string way = asked ? asked : "";
+  TORCH_CHECK(
+      way.empty() || way == "dense" || way == "sparse",
+      "PRUNE_MASKED_LINEAR is '", way, "', but dense or sparse is needed");
+  return way;
+}
+
+} // namespace
+
+bool worth_a_plan(const at::Tensor& mask) {
+  static const bool always = forced() == "sparse";
+  return mask.numel() >= (always ? 1 : 4096);
+}
+
+Ways choose_ways(const Plan* plan, const at::Tensor& rows) {
+  static const auto way = forced();
+  if (!plan || rows.scalar_type() != at::kFloat || rows.size(0) == 0 || way == "dense") {
+    return {Way::kDense, Way::kDense, Way::kDense};
+  }
+  if (way == "sparse") {
+    return {Way::kSparse, Way::kSparse, Way::kSparse};
+  }
+  const Row* row = kThresholds;
+  while (plan->columns > row->most_inputs || rows.size(0) > row->most_rows) {
+    ++row;
+  }
+  const auto way_below = [density = plan->density()](double threshold) {
+    return density < threshold ? Way::kSparse : Way::kDense;
+  };
+  return {way_below(row->output), way_below(row->grad_input), way_below(row->grad_weight)};
+}
+
+} // namespace prunesweep

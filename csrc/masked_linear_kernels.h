@@ -1,0 +1,43 @@
+// The inner loops of the sparse masked linear layer, compiled once per instruction set, and which of them to use.
+//
+// All work on blocks of `width` rows of x (64 or 128), transposed: feature f of row n of the block is at [f * width + n].
+// Arrays given as float* to such blocks are aligned to 64 bytes.
+
+#pragma once
+
+#include <cstdint>
+
+namespace prunesweep {
+
+// The kept weights of one output row within one chunk of columns: `count` consecutive entries.
+struct Run {
+  uint16_t row; // within its tile
+  uint16_t count;
+};
+
+struct Kernels {
+  const char* name;
+
+  // block[c * width + n] = rows[n * stride + c] for n < count; zero for the other n < width
+  void (*to_block)(const float* rows, int64_t stride, int64_t count, int64_t columns, float* block, int width);
+
+  // rows[n * stride + c] = block[c * width + n] for n < count
+  void (*from_block)(const float* block, int width, float* rows, int64_t stride, int64_t count, int64_t columns);
+
+  // out[run.row] += sum over the entries of the run of value * in[column], each a row of `width` numbers
+  void (*multiply)(
+      const Run* runs, int64_t size, const uint16_t* columns, const float* values, const float* in, float* out, int width);
+
+  // out[entry] += <a[run.row], b[column]>, products of rows of `width` numbers
+  void (*sample)(
+      const Run* runs, int64_t size, const uint16_t* columns, const float* a, const float* b, float* out, int width);
+
+  // out[c] += sum over n of block[c * width + n]
+  void (*sum)(const float* block, int64_t columns, float* out, int width);
+};
+
+// What this machine does best, or what the environment variable PRUNE_CPU (avx512, avx2, plain) says, read once.
+// Raises an error for another word or for one that this machine does not have.
+const Kernels& kernels();
+
+} // namespace prunesweep

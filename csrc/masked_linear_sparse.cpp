@@ -1,0 +1,364 @@
+#include "masked_linear_sparse.h"
+
+#include "masked_linear_pool.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace prunesweep {
+namespace {
+
+using at::Tensor;
+
+int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// Rows of x in a block: 128 use the registers best, but the block of the widest side should fit the second-level cache.
+int width_for(int64_t rows, int64_t features) {
+  return rows > 64 && features <= 2048 ? 128 : 64;
+}
+
+// Blocks that pass through a tile of the pattern while the tile's entries are in the cache
+int64_t group_for(int64_t features, int width) {
+  return std::clamp<int64_t>((int64_t{768} << 10) / (features * width * 4), 1, 4);
+}
+
+// Chunks whose sums are added up by themselves before they join the total: in one long sum rounding errors pile up.
+int64_t period_for(int64_t chunks) {
+  return chunks <= 16 ? chunks : static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(chunks))));
+}
+
+void add_and_clear(float* total, float* part, int64_t size) {
+  for (int64_t i = 0; i < size; ++i) {
+    total[i] += part[i];
+    part[i] = 0;
+  }
+}
+
+float* data(const Tensor& t) {
+  return t.mutable_data_ptr<float>();
+}
+
+// Room for `size` floats per thread
+class Scratch {
+ public:
+  explicit Scratch(int64_t size)
+      : size_(divide_up(size, 16) * 16), memory_(pooled_empty({size_ * at::get_num_threads()}, at::kFloat)) {}
+  float* mine() const {
+    return data(memory_) + size_ * at::get_thread_num();
+  }
+
+ private:
+  int64_t size_;
+  Tensor memory_;
+};
+
+// The kept weights in the pattern's order
+Tensor gather(const Pattern& pattern, const Tensor& weight, int64_t row_stride, int64_t column_stride) {
+  auto values = pooled_empty({pattern.entries}, at::kFloat);
+  const auto* const from = weight.const_data_ptr<float>();
+  auto* const to = data(values);
+  at::parallel_for(0, pattern.tiles.size(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      pattern.visit(t, [&](int64_t entry, int64_t row, int64_t column) {
+        to[entry] = from[row * row_stride + column * column_stride];
+      });
+    }
+  });
+  return values;
+}
+
+// out block += values * in block, over one block of the pattern
+void multiply(
+    const Pattern& pattern, int64_t tile_index, int64_t chunk, const float* values, const float* in, float* out, int width) {
+  const auto& tile = pattern.tiles[tile_index];
+  const auto run = tile.first_run[chunk];
+  const auto entry = tile.first_column[chunk];
+  kernels().multiply(
+      tile.runs.data() + run, tile.first_run[chunk + 1] - run, tile.columns.data() + entry,
+      values + tile.first_entry + entry, in, out, width);
+}
+
+// sums += <a, b> at the entries of one block of the pattern
+void sample(
+    const Pattern& pattern, int64_t tile_index, int64_t chunk, const float* a, const float* b, float* sums, int width) {
+  const auto& tile = pattern.tiles[tile_index];
+  const auto run = tile.first_run[chunk];
+  const auto entry = tile.first_column[chunk];
+  kernels().sample(
+      tile.runs.data() + run, tile.first_run[chunk + 1] - run, tile.columns.data() + entry, a, b,
+      sums + tile.first_entry + entry, width);
+}
+
+// The rows [count, features] of a tensor as blocks: [blocks, features, width]
+void to_blocks(const float* rows, int64_t stride, int64_t count, int64_t columns, int width, int64_t step, float* blocks) {
+  for (int64_t n = 0; n < count; n += width, blocks += step) {
+    kernels().to_block(rows + n * stride, stride, std::min<int64_t>(width, count - n), columns, blocks, width);
+  }
+}
+
+void from_blocks(const float* blocks, int64_t step, int width, float* rows, int64_t stride, int64_t count, int64_t columns) {
+  for (int64_t n = 0; n < count; n += width, blocks += step) {
+    kernels().from_block(blocks, width, rows + n * stride, stride, std::min<int64_t>(width, count - n), columns);
+  }
+}
+
+// out tile [blocks, kTileRows, width] = start + pattern's tile * in blocks [blocks, columns, width]; the room after the out
+// tile, as much again, is used too.
+void multiply_tile(
+    const Pattern& pattern, int64_t tile, const float* values, const float* in, int64_t blocks, int width,
+    const float* start, float* out) {
+  const int64_t rows = pattern.rows_of(tile), chunks = pattern.chunks(), period = period_for(chunks);
+  const int64_t size = blocks * kTileRows * width;
+  float* const sum = period == chunks ? out : out + size;
+  for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t r = 0; r < rows; ++r) {
+      std::fill_n(out + (b * kTileRows + r) * width, width, start ? start[tile * kTileRows + r] : 0.0f);
+    }
+  }
+  if (sum != out) {
+    std::fill_n(sum, size, 0.0f);
+  }
+  for (int64_t c = 0; c < chunks; ++c) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      multiply(
+          pattern, tile, c, values, in + (b * pattern.columns + c * pattern.chunk) * width, sum + b * kTileRows * width,
+          width);
+    }
+    if (sum != out && ((c + 1) % period == 0 || c + 1 == chunks)) {
+      add_and_clear(out, sum, size);
+    }
+  }
+}
+
+// Writes the gradient of the weight: the sums at the entries, in fixed order over the slices, and zeros elsewhere.
+void scatter(const Pattern& pattern, const float* sums, int64_t slices, int64_t tile, float* weight) {
+  std::memset(weight + tile * kTileRows * pattern.columns, 0, pattern.rows_of(tile) * pattern.columns * sizeof(float));
+  pattern.visit(tile, [&](int64_t entry, int64_t row, int64_t column) {
+    float total = sums[entry];
+    for (int64_t s = 1; s < slices; ++s) {
+      total += sums[s * pattern.entries + entry];
+    }
+    weight[row * pattern.columns + column] = total;
+  });
+}
+
+// What both ways of computing gradients need
+struct Backward {
+  const Tensor &grad, &weight, &x;
+  const Pattern *by_input, *by_output;
+  const bool bias;
+  const int64_t rows, out, in;
+  const int width;
+  SparseGradients gradients;
+  Tensor values; // of by_input
+
+  Backward(
+      const Tensor& grad, const Pattern* by_input, const Tensor& weight, const Pattern* by_output, const Tensor& x,
+      bool bias)
+      : grad(grad), weight(weight), x(x), by_input(by_input), by_output(by_output), bias(bias), rows(grad.size(0)),
+        out(grad.size(1)), in(by_input ? by_input->rows : by_output->columns), width(width_for(rows, in)) {
+    if (by_input) {
+      gradients.x = pooled_empty({rows, in}, at::kFloat);
+      values = gather(*by_input, weight, 1, in);
+    }
+    if (by_output) {
+      gradients.weight = pooled_empty({out, in}, at::kFloat);
+    }
+    if (bias) {
+      gradients.bias = pooled_empty({out}, at::kFloat);
+    }
+  }
+
+  void with_slices(int64_t slices);
+  void with_tiles();
+};
+
+// For many rows: each task takes a slice of them through everything, so that a panel of the gradient, transposed once, serves
+// all three results out of the cache. The slices' sums are added up at the end.
+void Backward::with_slices(int64_t slices) {
+  const int64_t blocks = divide_up(rows, width);
+  const int64_t per_slice = divide_up(blocks, slices);
+  const int64_t panel = std::max(kTileRows, by_input ? by_input->chunk : 0); // of outputs
+  const int64_t group = group_for(in + panel, width);
+  const int64_t entries = by_output ? by_output->entries : 0;
+  const auto sums = pooled_empty({slices, entries}, at::kFloat);
+  const auto bias_sums = pooled_empty({slices, bias ? out : 0}, at::kFloat);
+  const int64_t in_step = in * width, panel_step = panel * width;
+  const int64_t padded_step = (by_input ? int64_t(by_input->tiles.size()) * kTileRows : 0) * width;
+  const Scratch scratch(group * (in_step + panel_step + 2 * padded_step));
+  const int64_t period = by_input ? std::max<int64_t>(1, period_for(by_input->chunks()) * by_input->chunk / panel) : 1;
+
+  at::parallel_for(0, slices, 1, [&](int64_t begin, int64_t end) {
+    float* const x_blocks = scratch.mine();
+    float* const grad_blocks = x_blocks + group * in_step;
+    float* const result = grad_blocks + group * panel_step;
+    float* const part = result + group * padded_step;
+    std::fill_n(part, group * padded_step, 0.0f);
+    for (int64_t s = begin; s < end; ++s) {
+      float* const slice_sums = data(sums) + s * entries;
+      float* const slice_bias = data(bias_sums) + s * (bias ? out : 0);
+      std::fill_n(slice_sums, entries, 0.0f);
+      std::fill_n(slice_bias, bias ? out : 0, 0.0f);
+      const int64_t last = std::min(rows, (s + 1) * per_slice * width);
+      for (int64_t n = s * per_slice * width; n < last; n += group * width) {
+        const int64_t count = std::min(group * width, last - n);
+        const int64_t groups = divide_up(count, width);
+        if (by_output) {
+          to_blocks(x.const_data_ptr<float>() + n * in, in, count, in, width, in_step, x_blocks);
+        }
+        std::fill_n(result, groups * padded_step, 0.0f);
+        for (int64_t o = 0; o < out; o += panel) {
+          const int64_t columns = std::min(panel, out - o);
+          to_blocks(grad.const_data_ptr<float>() + n * out + o, out, count, columns, width, panel_step, grad_blocks);
+          for (int64_t b = 0; bias && b < groups; ++b) {
+            kernels().sum(grad_blocks + b * panel_step, columns, slice_bias + o, width);
+          }
+          for (int64_t t = o / kTileRows; by_output && t * kTileRows < o + columns; ++t) {
+            for (int64_t c = 0; c < by_output->chunks(); ++c) {
+              for (int64_t b = 0; b < groups; ++b) {
+                sample(
+                    *by_output, t, c, grad_blocks + b * panel_step + (t * kTileRows - o) * width,
+                    x_blocks + b * in_step + c * by_output->chunk * width, slice_sums, width);
+              }
+            }
+          }
+          for (int64_t c = by_input ? o / by_input->chunk : 0; by_input && c * by_input->chunk < o + columns; ++c) {
+            for (int64_t t = 0; t < int64_t(by_input->tiles.size()); ++t) {
+              for (int64_t b = 0; b < groups; ++b) {
+                multiply(
+                    *by_input, t, c, data(values), grad_blocks + b * panel_step + (c * by_input->chunk - o) * width,
+                    part + b * padded_step + t * kTileRows * width, width);
+              }
+            }
+          }
+          if (by_input && ((o / panel + 1) % period == 0 || o + panel >= out)) {
+            add_and_clear(result, part, groups * padded_step);
+          }
+        }
+        if (by_input) {
+          from_blocks(result, padded_step, width, data(gradients.x) + n * in, in, count, in);
+        }
+      }
+    }
+  });
+  if (by_output) {
+    at::parallel_for(0, by_output->tiles.size(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        scatter(*by_output, data(sums), slices, t, data(gradients.weight));
+      }
+    });
+  }
+  for (int64_t o = 0; bias && o < out; ++o) {
+    float total = data(bias_sums)[o];
+    for (int64_t s = 1; s < slices; ++s) {
+      total += data(bias_sums)[s * out + o];
+    }
+    data(gradients.bias)[o] = total;
+  }
+}
+
+// For few rows: the tasks are tiles of the outputs, then tiles of the inputs.
+void Backward::with_tiles() {
+  const int64_t blocks = divide_up(rows, width);
+  const int64_t in_step = in * width, out_step = out * width;
+  const auto x_blocks = pooled_empty({by_output ? blocks * in_step : 0}, at::kFloat);
+  const auto grad_blocks = pooled_empty({blocks * out_step}, at::kFloat);
+  const auto sums = pooled_empty({by_output ? by_output->entries : 0}, at::kFloat);
+  if (by_output) {
+    at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+      to_blocks(
+          x.const_data_ptr<float>() + begin * width * in, in, std::min(rows, end * width) - begin * width, in, width,
+          in_step, data(x_blocks) + begin * in_step);
+    });
+  }
+  at::parallel_for(0, divide_up(out, kTileRows), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t o = t * kTileRows;
+      const int64_t columns = std::min(kTileRows, out - o);
+      float* const tile = data(grad_blocks) + o * width;
+      to_blocks(grad.const_data_ptr<float>() + o, out, rows, columns, width, out_step, tile);
+      if (bias) {
+        std::fill_n(data(gradients.bias) + o, columns, 0.0f);
+        for (int64_t b = 0; b < blocks; ++b) {
+          kernels().sum(tile + b * out_step, columns, data(gradients.bias) + o, width);
+        }
+      }
+      if (by_output) {
+        std::fill_n(data(sums) + by_output->tiles[t].first_entry, by_output->tiles[t].columns.size(), 0.0f);
+        for (int64_t c = 0; c < by_output->chunks(); ++c) {
+          for (int64_t b = 0; b < blocks; ++b) {
+            sample(
+                *by_output, t, c, tile + b * out_step, data(x_blocks) + b * in_step + c * by_output->chunk * width,
+                data(sums), width);
+          }
+        }
+        scatter(*by_output, data(sums), 1, t, data(gradients.weight));
+      }
+    }
+  });
+  if (by_input) {
+    const Scratch scratch(2 * blocks * kTileRows * width);
+    at::parallel_for(0, by_input->tiles.size(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        multiply_tile(*by_input, t, data(values), data(grad_blocks), blocks, width, nullptr, scratch.mine());
+        from_blocks(
+            scratch.mine(), kTileRows * width, width, data(gradients.x) + t * kTileRows, in, rows, by_input->rows_of(t));
+      }
+    });
+  }
+}
+
+} // namespace
+
+Tensor sparse_output(const Pattern& pattern, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const int64_t rows = x.size(0), in = pattern.columns, out = pattern.rows, tiles = pattern.tiles.size();
+  const int width = width_for(rows, in);
+  const int64_t group = group_for(in + kTileRows, width);
+  const auto values = gather(pattern, weight, in, 1);
+  auto y = pooled_empty({rows, out}, at::kFloat);
+  const auto* const start = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
+
+  const int64_t groups = divide_up(rows, group * width);
+  // Few rows: several tasks share a group, each with a part of the tiles.
+  const int64_t parts = std::min(tiles, divide_up(2 * at::get_num_threads(), groups));
+  const int64_t step = in * width;
+  const Scratch scratch(group * (step + 2 * kTileRows * width));
+  at::parallel_for(0, groups * parts, 1, [&](int64_t begin, int64_t end) {
+    float* const blocks = scratch.mine();
+    float* const result = blocks + group * step;
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t n = task / parts * group * width;
+      const int64_t count = std::min(group * width, rows - n);
+      if (task == begin || task % parts == 0) {
+        to_blocks(x.const_data_ptr<float>() + n * in, in, count, in, width, step, blocks);
+      }
+      const int64_t part = task % parts;
+      for (int64_t t = part * tiles / parts; t < (part + 1) * tiles / parts; ++t) {
+        multiply_tile(pattern, t, data(values), blocks, divide_up(count, width), width, start, result);
+        from_blocks(
+            result, kTileRows * width, width, data(y) + n * out + t * kTileRows, out, count, pattern.rows_of(t));
+      }
+    }
+  });
+  return y;
+}
+
+SparseGradients sparse_gradients(
+    const Tensor& grad, const Pattern* by_input, const Tensor& weight, const Pattern* by_output, const Tensor& x,
+    bool bias) {
+  constexpr int64_t kManyRows = 2048, kSliceRows = 1024, kMostSlices = 16;
+  Backward backward(grad, by_input, weight, by_output, x, bias);
+  if (grad.size(0) >= kManyRows) {
+    backward.with_slices(std::clamp<int64_t>(grad.size(0) / kSliceRows, 2, kMostSlices));
+  } else {
+    backward.with_tiles();
+  }
+  return backward.gradients;
+}
+
+} // namespace prunesweep

@@ -1,0 +1,71 @@
+"""Trying out, in a minute, what a thousand jobs would all fail at: one batch of each task and pruner."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sweep.catalog import Submission
+from sweep.data import DataSource
+from sweep.errors import SweepError, in_one_line
+from sweep.experiment import make_task, prune_network
+from sweep.plugins import load_plugins
+from sweep.spec import Run
+from sweep.train import epoch_batches, make_autocast, make_optimizer
+
+ABOVE_RUNS = 20
+"""A launch of more runs than this is tried out first."""
+
+
+def representatives(specs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """One run of each task and pruner: the one that prunes most."""
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for spec in specs:
+        key = (spec["task"], spec["pruner"])
+        if key not in found or spec["compression"] > found[key]["compression"]:
+            found[key] = spec
+    return list(found.values())
+
+
+def try_out(
+    specs: Sequence[Mapping[str, Any]], submission: Submission, log: Callable[[str], None] = print
+) -> None:
+    """Prepare the data of each of `specs`, score one batch, prune, learn one batch, and look at the first test rows.
+
+    Raises:
+        SweepError: the first that fails, with the task and the pruner.
+    """
+    load_plugins([Path(path) for path in submission.plugins])
+    source = DataSource.from_env(submission.data_dir, submission.allow_unverified)
+    for spec in specs:
+        run = Run.model_validate({key: value for key, value in spec.items() if key != "id"})
+        try:
+            loss = _one_batch(run, source)
+        except Exception as error:
+            raise SweepError(f"smoke test of {run.task} with {run.pruner}: {in_one_line(error)}") from error
+        log(f"smoke test of {run.task} with {run.pruner}: loss {loss:.4f}")
+
+
+def _one_batch(run: Run, source: DataSource) -> float:
+    torch.set_num_threads(run.threads)
+    rows = min(run.score_samples, run.score_batch_size)
+    run = run.model_copy(update={"score_samples": rows, "iterations": 1})
+    task = make_task(run)
+    data = task.prepare(source)
+    model = task.model(data)
+    prune_network(run, task, data, model)
+    inputs, target = epoch_batches(run, task, data, 0)[0]
+    optimizer = make_optimizer(run, model)
+    with make_autocast(run):
+        loss = task.training_loss(model, inputs, target)
+    loss.backward()
+    optimizer.step()
+    task.samples(model, data.test)
+    inputs, target = data.test.batches(run.eval_batch_size)[0]
+    with torch.no_grad():
+        after = task.loss(model.eval()(*inputs), target).item()
+    if not math.isfinite(after):
+        raise SweepError(f"the loss is {after} after one batch; lower lr (now {run.lr:g})")
+    return after

@@ -1,0 +1,53 @@
+"""Runs that share a job, and the job that tries a launch out, on a real Slurm."""
+
+import pytest
+
+pytestmark = pytest.mark.slurm
+
+BROKEN = """
+import prune
+
+
+@prune.method("broken")
+def broken(scoring):
+    raise ValueError("no scores today")
+"""
+
+
+def test_runs_that_share_a_job_are_as_good_as_alone_and_fail_alone(sweeps):
+    plugin = sweeps.file("broken.py", BROKEN)
+    grid = {
+        "tasks": {"toy": {"epochs": 1}},
+        "pruners": ["random", "broken"],
+        "compressions": [1],
+        "seeds": [0, 1],
+    }
+    said = sweeps.launch("packed", grid, "--pack", "4", "--plugin", plugin, "--wait", code=1)
+    assert "4 runs: 2 done, 2 failed" in said
+    assert sweeps.states("packed") == ["done", "done", "failed", "failed"]
+    (token,) = sweeps.tokens("packed")
+    assert len(sweeps.cluster.jobs(token, "all")) == 1, "four runs in one job"
+    failed = [line for line in sweeps.status("packed").values() if line["state"] == "failed"]
+    assert all("no scores today" in line["detail"] for line in failed)
+    sweeps.launch("alone", grid, "--local", "--plugin", plugin, "--only", "pruner=random")
+    assert sweeps.science("packed") == sweeps.science("alone")
+
+
+def test_a_failing_smoke_test_costs_one_job(sweeps):
+    plugin = sweeps.file("broken.py", BROKEN)
+    grid = {"tasks": {"toy": {"epochs": 1}}, "pruners": ["broken"], "compressions": [1], "seeds": "0-20"}
+    said = sweeps.launch("tried", grid, "--pack", "7", "--plugin", plugin, "--wait", code=3)
+    assert "a smoke test, which the runs wait for" in said
+    assert sweeps.active("tried") == [], "nothing waits for ever"
+    lines = sweeps.status("tried").values()
+    assert {(line["state"], line["attempts"]) for line in lines} == {("interrupted", 0)}
+    assert {line["detail"] for line in lines} == {
+        "not begun, the smoke test failed: smoke test of toy with broken: ValueError: no scores today"
+    }
+
+
+def test_after_the_smoke_test_the_runs_start(sweeps):
+    grid = {"tasks": {"toy": {"epochs": 0}}, "pruners": ["random"], "compressions": [1], "seeds": "0-20"}
+    said = sweeps.launch("large", grid, "--pack", "11", "--wait")
+    assert "a smoke test, which the runs wait for" in said
+    assert sweeps.states("large") == ["done"] * 21

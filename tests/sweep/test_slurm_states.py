@@ -1,0 +1,142 @@
+"""What is said of a run whose job Slurm knows, has forgotten, or keeps silent about."""
+
+import pytest
+
+from sweep.paths import SweepPaths
+from sweep.slurm import queue as queues
+from sweep.slurm.commands import NoAnswer
+from sweep.slurm.manifest import Manifest, write_answer
+from sweep.slurm.queue import Job, Queue, look, parse_sacct, parse_squeue
+from sweep.slurm.states import Place, reason, refine
+from sweep.status import RunStatus
+
+TOKEN = "s-0123"
+
+
+def test_squeue():
+    jobs = parse_squeue(
+        "7_0|s-0123|RUNNING|None\n7_1|s-0123|PENDING|JobArrayTaskLimit\n"
+        "8|t-4|PENDING|(launch failed)\n9_[2-5]|t-5|PENDING|Priority\n"
+    )
+    assert jobs == {
+        (TOKEN, 0): Job("7_0", "RUNNING"),
+        (TOKEN, 1): Job("7_1", "PENDING", "JobArrayTaskLimit"),
+        ("t-4", 0): Job("8", "PENDING", "(launch failed)"),
+    }
+
+
+def test_sacct_tells_of_memory_by_the_step():
+    jobs = parse_sacct(
+        f"7_0|{TOKEN}|FAILED\n7_0.batch|batch|FAILED\n7_0.0|python|OUT_OF_MEMORY\n"
+        f"7_1|{TOKEN}|CANCELLED by 0\n7_2|{TOKEN}|RUNNING\n"
+    )
+    # what the accounting still takes for running, though the queue has forgotten it, is not known to be
+    assert jobs == {(TOKEN, 0): Job("7_0", "OUT_OF_MEMORY"), (TOKEN, 1): Job("7_1", "CANCELLED")}
+
+
+def test_one_question_to_the_queue_and_at_most_one_to_the_accounting(monkeypatch):
+    asked = []
+
+    def answer(*command):
+        asked.append(command[0])
+        return "7_0|s-0123|RUNNING|None\n" if command[0] == "squeue" else f"7_1|{TOKEN}|TIMEOUT\n"
+
+    monkeypatch.setattr(queues, "ask", answer)
+    assert look({}, "").jobs == {}
+    assert asked == []
+    assert look({TOKEN: {0}}, "2026-01-01T00:00:00").job(TOKEN, 0).state == "RUNNING"
+    assert asked == ["squeue"]
+    found = look({TOKEN: {0, 1, 2}}, "2026-01-01T00:00:00")
+    assert asked == ["squeue", "squeue", "sacct"]
+    assert (found.job(TOKEN, 1).state, found.job(TOKEN, 2)) == ("TIMEOUT", None)
+
+
+def test_without_accounting_the_queue_is_all(monkeypatch):
+    def answer(*command):
+        if command[0] == "sacct":
+            raise NoAnswer("sacct: Slurm accounting storage is disabled")
+        return ""
+
+    monkeypatch.setattr(queues, "ask", answer)
+    assert look({TOKEN: {0}}, "2026-01-01T00:00:00") == Queue({}, "")
+
+
+@pytest.fixture
+def place(tmp_path):
+    array = SweepPaths(tmp_path).array(1, 1)
+    manifest = Manifest(TOKEN, 1, [["a"], ["b"]], code="/code")
+    manifest.save(array)
+    write_answer(array, "7")
+    return Place(array, manifest, 1)
+
+
+def refined(place, tmp_path, base, job=None, claim=None, problem=""):
+    import json
+
+    run = SweepPaths(tmp_path).run("b")
+    if claim is not None:
+        run.attempts.mkdir(parents=True)
+        run.attempt(1).write_text(json.dumps({"slurm_job": "7_1"} | claim))
+    status = RunStatus("b", {"id": "b"}, base, attempts=int(claim is not None))
+    jobs = {(TOKEN, 1): job} if job else {}
+    found = refine(status, run, place, Queue(jobs, problem))
+    return found.state, found.detail, found.job
+
+
+def job(state, reason=""):
+    return Job("7_1", state, reason)
+
+
+@pytest.mark.parametrize(
+    ("base", "found", "claim", "expected"),
+    [
+        ("pending", job("PENDING", "Priority"), None, ("pending", "waits in Slurm's queue: Priority", "7_1")),
+        ("interrupted", job("PENDING", "BeginTime"), {}, ("pending", "waits in Slurm's queue: BeginTime", "7_1")),
+        ("pending", job("RUNNING"), None, ("running", "job 7_1", "7_1")),
+        ("interrupted", job("COMPLETING"), {"outcome": "interrupted"}, ("running", "job 7_1", "7_1")),
+        ("failed", job("COMPLETING"), {"outcome": "failed"}, ("failed", "", "")),
+        ("pending", job("CANCELLED"), None, ("interrupted", "cancelled (job 7_1)", "")),
+        ("unknown", job("NODE_FAIL"), {}, ("interrupted", "node failure (job 7_1)", "")),
+        ("interrupted", job("TIMEOUT"), {}, ("interrupted", "time-out: its job reached the time limit (job 7_1)", "")),
+        ("interrupted", job("OUT_OF_MEMORY"), {}, ("failed", "out of memory; raise memory in the profile (job 7_1)", "")),
+        ("unknown", None, {}, ("interrupted", "lost: Slurm no longer knows its job 7_1", "")),
+        # what a run says of its own end stands
+        ("failed", job("FAILED"), {"outcome": "failed"}, ("failed", "", "")),
+        # a heartbeat is better evidence than an answer: a node that has lost touch
+        ("running", None, {}, ("running", "", "")),
+        # executed elsewhere since
+        ("interrupted", None, {"slurm_job": None}, ("interrupted", "", "")),
+        # of a state that this version does not know only that it is no end
+        ("pending", job("POWER_UP_NODE"), None, ("running", "job 7_1", "7_1")),
+    ],
+)  # fmt: skip
+def test_files_first_then_slurm(place, tmp_path, base, found, claim, expected):
+    assert refined(place, tmp_path, base, found, claim) == expected
+
+
+def test_silence_is_evidence_of_nothing(place, tmp_path):
+    assert refined(place, tmp_path, "pending", problem="down") == ("unknown", "Slurm does not answer", "")
+    assert refined(place, tmp_path, "running", problem="down", claim={})[0] == "running"
+
+
+def test_the_jobs_own_log_tells_what_slurm_does_not(place, tmp_path):
+    log = place.array.log("7_1")
+    log.write_text("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0.\n")
+    assert refined(place, tmp_path, "interrupted", job("FAILED"), {})[0] == "failed"
+    log.write_text("module: command not found\n\n")
+    state, detail, _ = refined(place, tmp_path / "other", "pending", job("FAILED"))
+    assert (state, detail) == ("failed", "its job 7_1 failed before the run began: module: command not found")
+
+
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("PartitionTimeLimit", "can never start: PartitionTimeLimit"),
+        ("QOSMaxWallDurationPerJobLimit", "can never start: QOSMax"),
+        ("DependencyNeverSatisfied", "can never start"),
+        ("JobHeldUser", "held: JobHeldUser (job 7_1); `scontrol release 7_1`"),
+        ("Resources", "waits in Slurm's queue: Resources"),
+    ],
+)
+def test_what_can_never_start_is_called_so(why, told):
+    assert reason(job("PENDING", why)).startswith(told)

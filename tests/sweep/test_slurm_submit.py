@@ -1,0 +1,244 @@
+"""Submitting without loss or doubles, with commands of the tests' own in place of Slurm's."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from workplace import ROOT
+
+from sweep.paths import SweepPaths
+from sweep.slurm import submit as submitting
+from sweep.slurm.commands import NoAnswer, ask, plain_environment
+from sweep.slurm.engine import _is_limit
+from sweep.slurm.limits import Limits
+from sweep.slurm.manifest import Manifest, arrays, new_token, read_answer
+from sweep.slurm.profile import Profile
+from sweep.slurm.script import parameters
+from sweep.slurm.submit import Refused, settle, submit
+
+# A controller in a few lines. `says` beside it tells sbatch how to behave, `jobs` is what it has accepted.
+SBATCH = """#!/bin/bash
+cd "$(dirname "$0")"
+name=$(sed -n 's/^#SBATCH --job-name=//p' "$1")
+echo called >> calls
+accept() { echo "$1" >> jobs; }
+case $(cat says) in
+    take) accept "$name"; echo "Submitted batch job $((100 + $(wc -l < jobs)))" ;;
+    lose) accept "$name"; echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv" >&2; exit 1 ;;
+    late) echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv" >&2; echo "$name" > late; exit 1 ;;
+    drop) echo "sbatch: error: Batch job submission failed: Unable to contact slurm controller" >&2; exit 1 ;;
+    refuse) echo "sbatch: error: Batch job submission failed: Invalid account or account/partition" >&2; exit 1 ;;
+esac
+"""
+SQUEUE = """#!/bin/bash
+cd "$(dirname "$0")"
+[[ ! -e down ]] || { echo "slurm_load_jobs error: Unable to contact slurm controller (connect failure)" >&2; exit 1; }
+while [[ $1 != -n ]]; do shift; done
+touch jobs
+grep -nx -- "$2" jobs | while IFS=: read -r line _; do echo $((100 + line)); done
+# what a controller that wakes up had in its mail arrives after the first look
+[[ ! -e late ]] || { cat late >> jobs; rm late; }
+"""
+POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+SACCT = '#!/bin/bash\necho "Slurm accounting storage is disabled" >&2; exit 1\n'
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    folder = tmp_path / "slurm bin"
+    folder.mkdir()
+    for name, script in {"sbatch": SBATCH, "squeue": SQUEUE, "sacct": SACCT, "srun": "#!/bin/sh\n"}.items():
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(submitting, "SETTLING_SECONDS", 0.0)
+    return folder
+
+
+@pytest.fixture
+def array(tmp_path):
+    array = SweepPaths(tmp_path / "my sweep").array(1, 1)
+    array.folder.mkdir(parents=True)
+    return array
+
+
+def plan(tasks=2):
+    return Manifest(new_token("my sweep"), 1, [[f"run{i}"] for i in range(tasks)], code="/code")
+
+
+def submitted(array, manifest):
+    return submit(array, manifest, Profile(), parameters(Profile(), manifest.token, 1, array.folder, None))
+
+
+def accepted(slurm):
+    return (slurm / "jobs").read_text().split() if (slurm / "jobs").exists() else []
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_the_intent_is_on_disk_before_sbatch_and_the_answer_after(slurm, array, tasks):
+    (slurm / "says").write_text("take")
+    manifest = plan(tasks)
+    assert submitted(array, manifest) == "101"
+    assert Manifest.read(array.manifest) == manifest
+    assert read_answer(array) == {"job_id": "101", "error": ""}
+    assert accepted(slurm) == [manifest.token]
+    names = [f"101_{i}_submitted.pkl" for i in range(tasks)] if tasks > 1 else ["101_submitted.pkl"]
+    assert sorted(path.name for path in array.folder.glob("*.pkl")) == names
+
+
+@pytest.mark.parametrize("says", ["lose", "late"])
+def test_a_lost_acknowledgement_is_found_by_its_token(slurm, array, says):
+    (slurm / "says").write_text(says)
+    manifest = plan()
+    assert submitted(array, manifest) == "101"
+    assert accepted(slurm) == [manifest.token]
+    assert (slurm / "calls").read_text() == "called\n", "sbatch is not called again on a guess"
+
+
+def test_a_refusal_is_on_record(slurm, array):
+    (slurm / "says").write_text("refuse")
+    with pytest.raises(Refused, match="Invalid account or account/partition"):
+        submitted(array, plan())
+    assert read_answer(array)["job_id"] is None
+    assert "Invalid account" in read_answer(array)["error"]
+
+
+def test_silence_is_no_answer_and_the_next_look_settles_it(slurm, array):
+    (slurm / "says").write_text("lose")
+    (slurm / "down").touch()
+    manifest = plan()
+    with pytest.raises(NoAnswer, match="squeue: slurm_load_jobs error: Unable to contact slurm controller"):
+        submitted(array, manifest)
+    assert read_answer(array) is None
+    (slurm / "down").unlink()
+    assert settle(array, manifest) == "101"
+    assert settle(array, manifest) == "101", "the answer is kept"
+
+
+def test_what_never_arrived_is_free_again(slurm, array):
+    (slurm / "says").write_text("drop")
+    with pytest.raises(Refused, match="Unable to contact"):
+        submitted(array, plan())
+    assert read_answer(array)["job_id"] is None
+
+
+def test_an_sbatch_that_outlives_its_launcher_is_waited_for(slurm, array):
+    """It holds the lock of its array as its standard input, so that a launcher that is killed leaves the lock with it."""
+    (slurm / "says").write_text("take")
+    (slurm / "sbatch").write_text('#!/bin/bash\ntouch "$(dirname "$0")/waiting"\nexec sleep 600\n')
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from sweep.paths import ArrayPaths\n"
+        "from test_slurm_submit import plan, submitted\n"
+        "submitted(ArrayPaths(Path(sys.argv[2])), plan())\n"
+    )
+    here = str(ROOT / "tests/sweep")
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", code, here, str(array.folder)], cwd=ROOT, start_new_session=True
+    )
+    try:
+        _wait_for(lambda: (slurm / "waiting").exists())
+        launcher.kill()
+        launcher.wait()
+        ((_, manifest),) = arrays(SweepPaths(array.folder.parent.parent))
+        with pytest.raises(NoAnswer, match="still talking to Slurm"):
+            settle(array, manifest)
+        assert read_answer(array) is None
+    finally:
+        os.killpg(launcher.pid, 9)
+    _wait_for(lambda: _free(array.lock))
+    assert settle(array, manifest) is None
+
+
+def _wait_for(condition):
+    import time
+
+    end = time.monotonic() + 180
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def _free(lock):
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def test_manifests_are_never_rewritten(array):
+    from sweep.errors import StorageError
+
+    plan().save(array)
+    before = array.manifest.read_bytes()
+    with pytest.raises(StorageError, match="is there already"):
+        plan().save(array)
+    assert array.manifest.read_bytes() == before
+    assert json.loads(before)["tasks"] == [["run0"], ["run1"]]
+
+
+def test_tokens_are_names_that_squeue_takes():
+    tokens = {new_token("it's, a sweep") for _ in range(100)}
+    assert len(tokens) == 100
+    assert all(token.startswith("it_s__a_sweep-") and "," not in token for token in tokens)
+
+
+def test_commands_do_not_see_the_job_that_a_launch_is_made_from(monkeypatch):
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "7")
+    monkeypatch.setenv("SQUEUE_FORMAT", "%A")
+    monkeypatch.setenv("SLURM_CONF", "/conf")
+    environment = plain_environment()
+    assert "SLURM_CPUS_PER_TASK" not in environment
+    assert "SQUEUE_FORMAT" not in environment
+    assert environment["SLURM_CONF"] == "/conf"
+
+
+def test_a_machine_without_slurm_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        NoAnswer, match="squeue: no such command here; use a machine of the cluster, or --local"
+    ):
+        ask("squeue")
+
+
+def test_room_beside_the_jobs_that_there_are(slurm):
+    (slurm / "scontrol").write_text(
+        "#!/bin/sh\necho 'MaxArraySize            = 5'\necho 'MaxJobCount             = 8'\n"
+    )
+    (slurm / "scontrol").chmod(0o755)
+    (slurm / "squeue").write_text("#!/bin/sh\nprintf '1_1\\n1_2\\n1_3\\n'\n")
+    limits = Limits.ask()
+    assert (limits.array_size, limits.jobs) == (4, 8)
+    assert [limits.room(count) for count in (2, 5, 9)] == [2, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("said", "fewer_may_do"),
+    [
+        (
+            "sbatch: error: QOSMaxSubmitJobPerUserLimit sbatch: error: Batch job submission failed: "
+            + POLICY,
+            True,
+        ),
+        (
+            "sbatch: error: AssocGrpSubmitJobsLimit sbatch: error: Batch job submission failed: " + POLICY,
+            True,
+        ),
+        ("sbatch: error: Batch job submission failed: " + POLICY, True),
+        (
+            "sbatch: error: QOSMaxWallDurationPerJobLimit sbatch: error: Batch job submission failed: "
+            + POLICY,
+            False,
+        ),
+        ("sbatch: error: invalid partition specified: x", False),
+        ("sbatch: error: Batch job submission failed: Invalid job array specification", True),
+    ],
+)
+def test_which_refusals_are_of_a_number(said, fewer_may_do):
+    assert _is_limit(said) == fewer_may_do
