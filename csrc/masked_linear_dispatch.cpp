@@ -8,8 +8,7 @@ namespace prunesweep {
 namespace {
 
 // Densities below which the sparse way is taken. From PRUNE_MASKED_LINEAR=sparse python benchmarks/masked_linear_thresholds.py
-// on two cores of an Intel Sapphire Rapids server (AVX-512), kept on the safe side: the dense way of a weight that is masked in
-// place already, which that command does not count, should not win either.
+// on two cores of an Intel Sapphire Rapids server (AVX-512) that were busy with other work, so kept on the safe side.
 struct Row {
   int64_t most_inputs;
   int64_t most_rows;
