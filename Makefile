@@ -1,6 +1,7 @@
 # make sweep   set everything up, execute the demo grid on this machine, print its results
 # make test    set everything up, run the test suite
 # make test-slurm   the tests on a real Slurm, which they start on this machine (root, Debian)
+# make storm   300 runs on a real Slurm while faults strike every few seconds (SEED=1; half an hour)
 # make sanitize  the operators' tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # Options: PYTHON=python3.12   TORCH_INDEX=<package index with another build of torch>   VENV=<folder>
 
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c const
 PYTHON ?= $(shell for p in python3 python3.11 python3.12; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: sweep test test-long test-slurm sanitize lint clean tools
+.PHONY: sweep test test-long test-slurm storm sanitize lint clean tools
 .DEFAULT_GOAL := sweep
 
 sweep: $(VENV)/.built
@@ -25,6 +26,10 @@ test-long: $(VENV)/.dev
 
 test-slurm: $(VENV)/.dev
 	@SWEEP_TEST_SLURM=1 $(BIN)/python -m pytest -m "slurm and not long"
+
+SEED ?= 1
+storm: $(VENV)/.dev
+	@$(BIN)/python tests/slurm/storm.py --seed $(SEED)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -151,7 +151,8 @@ def _folders(table: pa.Table) -> list[str]:
 def _read_collection(path: Path, schema: pa.Schema) -> tuple[pa.Table | None, Sequence[str]]:
     """The collected rows; None where they are of another schema version or damaged: the runs' own files are read then."""
     try:
-        if _version(path) != SCHEMA_VERSION:
+        version = _version(path)
+        if 0 < version < SCHEMA_VERSION:
             return None, []
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
         return table.select([*schema.names, SOURCE]), []

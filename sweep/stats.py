@@ -45,7 +45,9 @@ def summarise(values: Sequence[float]) -> Summary:
     mean = statistics.fmean(values)
     if n < 2:
         return Summary(mean, None, tuple(values))
-    half = float(stdtrit(n - 1, 0.975)) * statistics.stdev(values) / math.sqrt(n)
+    # by hand, since `statistics.stdev` takes no NaN, which a run that diverged may have
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n)
     return Summary(mean, half, tuple(values))
 
 

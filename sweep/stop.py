@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Self
 
-_WARNINGS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
-
 
 class Stopped(BaseException):
     """A signal asked the run to stop. Not an Exception, so that no `except Exception` on the way swallows it."""
@@ -23,7 +21,7 @@ class BetweenSteps:
     def __enter__(self) -> Self:
         self._noted: list[int] = []
         self._handlers = {
-            int(number): handler for number in _WARNINGS if callable(handler := signal.getsignal(number))
+            int(number): handler for number in Stop.SIGNALS if callable(handler := signal.getsignal(number))
         }
         for number in self._handlers:
             signal.signal(number, lambda number, _: self._noted.append(number))
@@ -44,18 +42,20 @@ class BetweenSteps:
 class Stop:
     """Turns SIGTERM, SIGUSR2 (Slurm's warnings) and SIGINT into `Stopped`, at once or, inside `deferred`, when asked."""
 
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+
     def __init__(self) -> None:
         self.requested: str | None = None
         self._deferred = False
 
     def install(self) -> None:
         """Handle the signals from now on (main thread only)."""
-        for number in _WARNINGS:
+        for number in self.SIGNALS:
             signal.signal(number, self._handle)
 
     def ignore(self) -> None:
         """Heed no further signal: how the run ended is decided and has only to be written down."""
-        for number in _WARNINGS:
+        for number in self.SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

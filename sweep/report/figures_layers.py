@@ -76,7 +76,7 @@ def collapse(task: TaskMaterial) -> Figure | None:
         return None
     layers = [layer for layer in order if any((pruner, layer) in first for pruner in task.pruners)]
     with styled():
-        figure, (axes,) = blank(height=1.6 + 0.26 * len(layers))
+        figure, (axes,) = blank(5.6, 1.7 + 0.26 * len(layers))
         for index, pruner in enumerate(task.pruners):
             mine = [
                 (first[pruner, layer][0], y) for y, layer in enumerate(layers) if (pruner, layer) in first
@@ -94,7 +94,7 @@ def collapse(task: TaskMaterial) -> Figure | None:
         axes.set_yticks(range(len(layers)), layers, fontsize=8)
         axes.set_ylim(len(layers) - 0.5, -0.5)
         axes.set_xlim(0, max(task.compressions) * 1.05)
-        axes.set_xlabel("compression at which the layer is first empty")
+        axes.set_xlabel("first empty at compression")
         legend_below(figure, axes, {p: p for p in task.pruners})
     lines = [
         Line([word(layer), word(pruner), compact(c), Cell(f"{seeds} of {of}", seeds)], pruner)

@@ -49,6 +49,11 @@ class Cluster:
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
+    def ask_quietly(self, *command: str) -> None:
+        """A command that may fail, as when a job has just ended."""
+        environment = os.environ | {"SLURM_CONF": str(self.conf)}
+        subprocess.run(command, env=environment, capture_output=True, timeout=DEADLINE)
+
     def controller(self, signal_number: signal.Signals) -> None:
         os.kill(int((self.folder / "run/slurmctld.pid").read_text()), signal_number)
 

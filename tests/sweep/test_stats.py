@@ -1,9 +1,19 @@
 """Statistics over seeds, against SciPy and by hand."""
 
+import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from sweep.stats import Summary, cells, paired_differences, summarise
+from sweep.stats import (
+    Summary,
+    cells,
+    holm,
+    losses_to_dense,
+    paired_differences,
+    sign_flip_p,
+    smallest_p,
+    summarise,
+)
 
 
 def row(pruner, compression, seed, value):
@@ -46,3 +56,54 @@ def test_differences_are_paired_by_seed():
     assert list(found) == [1.0]
     assert (found[1.0].mean, found[1.0].n) == (3.0, 2)
     assert found[1.0].half_width == pytest.approx(12.7062, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 11])
+def test_the_sign_flip_test_is_scipys(n):
+    differences = np.random.default_rng(n).normal(0.4, 1, n).round(3)
+    found = scipy_stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
+    )
+    assert sign_flip_p(differences) == pytest.approx(found.pvalue, abs=1e-12)
+
+
+def test_the_sign_flip_test_by_hand():
+    # sums of ±1 ±2 ±4: all eight differ, ±7 are the farthest
+    assert sign_flip_p([1.0, 2.0, 4.0]) == 0.25 == smallest_p(3)
+    # -1 + 2 + 4 = 5: ±7 and ±5 are as far
+    assert sign_flip_p([-1.0, 2.0, 4.0]) == 0.5
+    assert sign_flip_p([0.0, 0.0, 0.0]) == 1.0
+    # 0.1 + 0.2 is not 0.3 in floating point, but the sums 0.3 and -0.3 count as equally far
+    assert sign_flip_p([0.1, 0.2, -0.3]) == 1.0
+    # ten equal differences: two of 1024 assignments
+    assert sign_flip_p([0.5] * 10) == 2 / 1024 == smallest_p(10)
+    assert sign_flip_p([1.0] * 40) == pytest.approx(2.0**-39)
+
+
+@pytest.mark.parametrize("n", [0, 41])
+def test_the_sign_flip_test_says_what_it_takes(n):
+    with pytest.raises(ValueError, match=f"{n} differences; the exact test takes 1 to 40"):
+        sign_flip_p([1.0] * n)
+
+
+def test_holms_correction_by_hand():
+    # sorted 0.01 0.02 0.03 0.5: times 4, 3, 2, 1; 0.06 stays 0.06 for the next
+    assert holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_losses_to_dense_are_paired_by_seed():
+    rows = [
+        row("dense", 0.0, 0, 90.0),
+        row("dense", 0.0, 1, 92.0),
+        row("grasp", 1.0, 1, 91.0),
+        row("grasp", 1.0, 2, 9.0),
+    ]
+    assert losses_to_dense(rows, "test_metric", "grasp")[1.0].values == (-1.0,)
+
+
+def test_an_interval_contains_or_does_not_or_is_none():
+    # 2 and 4: 3 ± 12.7
+    assert [summarise([2.0, 4.0]).contains(value) for value in (-9.0, -10.0)] == [True, False]
+    assert summarise([3.0]).contains(3.0) is None

@@ -1,0 +1,150 @@
+"""How launching, looking and collecting grow with the number of runs.
+
+    python benchmarks/submit.py [--runs 100 1000 10000 100000] [--json FILE]
+
+No cluster holds a hundred thousand jobs of a benchmark, so Slurm's commands are stand-ins here: `sbatch` takes every array at
+once, `squeue` tells of every task, and the results of a tenth of the runs are copies of a real one. Measured is the project's own
+part, each command in a process of its own as a user would call it: seconds, peak memory, and the inodes that a sweep takes.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from sweep.catalog import read_runs
+from sweep.paths import SweepPaths
+from sweep.provenance import machine
+from sweep.slurm.manifest import arrays, read_answer
+from sweep.store import EPOCHS, LAYERS, RESULT, read_table, write_rows
+
+SBATCH = """#!/bin/bash
+echo x >> "$FAKE/taken"
+echo "Submitted batch job $((1000 + $(wc -l < "$FAKE/taken")))"
+"""
+COMMANDS = {
+    "sbatch": SBATCH,
+    "squeue": '#!/bin/bash\ncat "$FAKE/queue" 2>/dev/null || true\n',
+    "sacct": "#!/bin/bash\nexit 1\n",
+    "srun": "#!/bin/bash\n",
+    "scontrol": '#!/bin/bash\necho "MaxArraySize = 1001"; echo "MaxJobCount = 10000000"\n',
+}
+DONE = 10
+"""Every so many-th run has a result."""
+
+
+def timed(arguments: list[str], environment: dict[str, str], codes: tuple[int, ...]) -> tuple[float, float]:
+    """Seconds and peak memory in MB of `python -m ARGUMENTS`, which has to end with one of `codes`."""
+    began = time.perf_counter()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments], env=environment, stdout=output, stderr=output
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        code = os.waitstatus_to_exitcode(status)
+        if code not in codes:
+            output.seek(0)
+            raise SystemExit(f"{' '.join(arguments)}: exit code {code}: {output.read().decode()[-2000:]}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def a_result(folder: Path, environment: dict[str, str]) -> dict[str, pa.Table]:
+    """The tables of one real run."""
+    grid = write_grid(folder / "one.yaml", 1)
+    timed(["sweep.launch", "--grid", str(grid), "--local", "--results", str(folder)], environment, (0,))
+    (run,) = (folder / "one/runs").iterdir()
+    schemas = {"result": RESULT, "epochs": EPOCHS, "layers": LAYERS}
+    return {name: read_table(run / f"{name}.parquet", schema) for name, schema in schemas.items()}
+
+
+def write_grid(path: Path, runs: int) -> Path:
+    tasks, seeds = {"toy": {"epochs": 1}}, f"0-{runs - 1}"
+    path.write_text(
+        yaml.safe_dump({"tasks": tasks, "pruners": ["random"], "compressions": [1], "seeds": seeds})
+    )
+    return path
+
+
+def pretend(sweep: SweepPaths, tables: dict[str, pa.Table], fake: Path) -> None:
+    """Give every tenth run a result, and let the queue know all tasks of the others."""
+    for number, (run_id, spec) in enumerate(read_runs(sweep).items()):
+        if number % DONE:
+            continue
+        for name, table in tables.items():
+            rows = [row | {"run_id": run_id} for row in table.to_pylist()]
+            if name == "result":
+                rows = [row | {"seed": spec["seed"], "sweep": sweep.name} for row in rows]
+            schema = {"result": RESULT, "epochs": EPOCHS, "layers": LAYERS}[name]
+            write_rows(sweep.run(run_id).folder / f"{name}.parquet", schema, rows)
+    with (fake / "queue").open("w") as queue:
+        for array, manifest in arrays(sweep):
+            job = (read_answer(array) or {})["job_id"]
+            for index in range(len(manifest.tasks)):
+                queue.write(f"{job}_{index}|{manifest.token}|PENDING|Priority\n")
+
+
+def inodes(folder: Path) -> int:
+    return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
+
+
+def measure(runs: int) -> dict[str, Any]:
+    """All commands on a sweep of so many runs."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, fake = Path(name), Path(name) / "bin"
+        fake.mkdir()
+        for command, script in COMMANDS.items():
+            (fake / command).write_text(script)
+            (fake / command).chmod(0o755)
+        environment = os.environ | {"FAKE": str(fake), "PATH": f"{fake}:{os.environ['PATH']}"}
+        environment |= {"SWEEP_RESULTS": str(folder)}
+        tables = a_result(folder, environment)
+        grid, sweep = str(write_grid(folder / "many.yaml", runs)), SweepPaths(folder / "many")
+        found: dict[str, Any] = {"runs": runs}
+        steps = {
+            "expand": (["sweep.launch", "--grid", grid, "--dry-run", "--local"], (0,)),
+            "submit": (["sweep.launch", "--grid", grid, "--no-smoke", "--yes"], (0,)),
+            "status": (["sweep.cli", "status", "many"], (0, 3)),
+            "relaunch": (["sweep.launch", "--grid", grid, "--no-smoke", "--yes"], (0,)),
+            "collect": (["sweep.cli", "collect", "many"], (0,)),
+        }
+        for step, (arguments, codes) in steps.items():
+            seconds, megabytes = timed(arguments, environment, codes)
+            found[step] = {"seconds": seconds, "megabytes": megabytes}
+            print(f"  {step:<9} {seconds:7.2f} s  {megabytes:6.0f} MB", flush=True)
+            if step == "submit":
+                found["inodes_submitted"] = inodes(sweep.folder)
+                pretend(sweep, tables, fake)
+        taken = len(re.findall("x", (fake / "taken").read_text()))
+        found["arrays"] = taken
+        print(f"  {found['inodes_submitted']} files and folders after submission, {taken} arrays", flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 10_000, 100_000])
+    parser.add_argument("--json", type=Path, help="also write the measurements here")
+    arguments = parser.parse_args()
+    found = []
+    for runs in arguments.runs:
+        print(f"{runs} runs", flush=True)
+        found.append(measure(runs))
+    if arguments.json:
+        content = {"machine": machine(), "measurements": found}
+        arguments.json.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

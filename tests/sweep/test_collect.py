@@ -1,0 +1,138 @@
+"""One file for many runs: nothing lost, only what changed read again, damage named."""
+
+import logging
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rows import change, row_of, write_sweep
+
+import sweep
+from sweep import store
+from sweep.cli import app
+from sweep.collect import collect
+from sweep.report.material import gather
+
+TABLES = ("result", "epochs", "layers")
+
+
+@pytest.fixture
+def toy(tmp_path):
+    return write_sweep(tmp_path / "s")
+
+
+def test_a_collected_sweep_loads_as_the_files_do(toy):
+    before = {name: sweep.load(toy.folder, name) for name in TABLES}
+    assert collect(toy).read == 15
+    for name in TABLES:
+        assert sweep.load(toy.folder, name).equals(before[name], check_metadata=True)
+    assert before["layers"].num_rows == before["epochs"].num_rows == 30
+
+
+def test_the_collection_is_what_is_read(toy):
+    collect(toy)
+    path = toy.collection("toy", "result")
+    table = pq.read_table(path)
+    changed = table.set_column(
+        table.schema.get_field_index("test_loss"), "test_loss", pa.array([7.0] * len(table))
+    )
+    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+    assert set(sweep.load(toy.folder)["test_loss"].to_pylist()) == {7.0}
+
+
+def test_only_what_changed_is_read_again(toy):
+    collect(toy)
+    assert collect(toy).read == 0
+    change(toy, "toy-grasp-c1-s1", test_metric=12.0)
+    rows = {row["run_id"]: row["test_metric"] for row in sweep.load(toy.folder).to_pylist()}
+    assert rows["toy-grasp-c1-s1"] == 12.0, "read from its own file before it is collected"
+    assert collect(toy).read == 1
+    assert len(sweep.load(toy.folder)) == 15
+
+
+def test_a_run_that_is_gone_is_gone(toy):
+    collect(toy)
+    toy.run("toy-grasp-c1-s1").result.unlink()
+    assert len(sweep.load(toy.folder)) == 14
+    assert len(sweep.load(toy.folder, "layers")) == 28
+
+
+def test_tasks_are_partitions(tmp_path):
+    toy = write_sweep(tmp_path / "s")
+    other = write_sweep(tmp_path / "t", task="other")
+    for folder in (other.folder / "runs").iterdir():
+        folder.rename(toy.folder / "runs" / folder.name)
+    collect(toy)
+    names = sorted(str(path.relative_to(toy.collected)) for path in toy.collected.rglob("*.parquet"))
+    assert names == [
+        f"{task}/{name}.parquet" for task in ("other", "toy") for name in ("epochs", "layers", "result")
+    ]
+    assert set(pq.read_table(toy.collection("other", "result"))["task"].to_pylist()) == {"other"}
+    assert len(sweep.load(toy.folder)) == 30
+
+
+@pytest.mark.parametrize("collected", [False, True])
+def test_truncated_and_foreign_files_are_named_and_left_out(toy, caplog, capsys, collected):
+    truncated, foreign = toy.run("toy-grasp-c1-s0").result, toy.run("toy-grasp-c2-s0").result
+    truncated.write_bytes(truncated.read_bytes()[:200])
+    pq.write_table(pa.table({"run_id": ["e"]}), foreign)
+    if collected:
+        app(["collect", "s", "--results", str(toy.folder.parent)], standalone_mode=False)
+        out, err = capsys.readouterr()
+        assert f"13 runs in {toy.collected}, 13 of them read anew" in out
+        assert all(f"left out: {path}: not " in err for path in (truncated, foreign))
+    with caplog.at_level(logging.WARNING):
+        assert len(sweep.load(toy.folder)) == 13
+    assert all(f"left out: {path}: not " in caplog.text for path in (truncated, foreign))
+
+
+def test_a_damaged_collection_costs_time_and_nothing_else(toy, caplog):
+    collect(toy)
+    path = toy.collection("toy", "result")
+    path.write_bytes(path.read_bytes()[:-20])
+    with caplog.at_level(logging.WARNING):
+        assert len(sweep.load(toy.folder)) == 15
+    assert f"{path}: not a whole collection" in caplog.text
+    assert collect(toy).read == 15
+    assert collect(toy).read == 0
+
+
+def test_a_newer_collection_is_neither_read_nor_overwritten(toy):
+    path = toy.collection("toy", "result")
+    store.write_rows(path, store.RESULT, [row_of(store.RESULT)])
+    newer = pq.read_table(path).replace_schema_metadata({"prunesweep_schema": str(store.SCHEMA_VERSION + 1)})
+    pq.write_table(newer, path)
+    content = path.read_bytes()
+    for use in (collect, lambda toy: sweep.load(toy.folder)):
+        with pytest.raises(store.NewerSchema, match="update prunesweep"):
+            use(toy)
+    assert path.read_bytes() == content
+
+
+def test_a_collection_of_an_older_schema_is_read_anew(toy):
+    collect(toy)
+    path = toy.collection("toy", "result")
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"prunesweep_schema": "1"}), path)
+    assert len(sweep.load(toy.folder)) == 15
+    assert collect(toy).read == 15
+
+
+def test_a_report_of_a_large_sweep_collects_first(toy, monkeypatch):
+    few = gather(toy)
+    assert not toy.collected.exists()
+    monkeypatch.setattr("sweep.report.material.AUTOMATIC", 15)
+    many = gather(toy)
+    assert toy.collected.exists()
+    assert many.rows == few.rows
+    change(toy, "toy-grasp-c1-s1", test_metric=12.0)
+    assert {row["test_metric"] for row in gather(toy).rows if row["run_id"] == "toy-grasp-c1-s1"} == {12.0}
+
+
+def test_a_folder_that_is_no_run_is_named(toy, caplog):
+    stray = toy.folder / "runs" / "two\nlines"
+    stray.mkdir()
+    (stray / "result.parquet").write_bytes(toy.run("toy-grasp-c1-s1").result.read_bytes())
+    with caplog.at_level(logging.WARNING):
+        assert len(sweep.load(toy.folder)) == 15
+    assert re.search(r"two\\nlines.*not a run's folder", caplog.text)
