@@ -253,13 +253,14 @@ def _migrated(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Columns that an older file lacks are null; the order and types are the schema's."""
     if table.schema.equals(schema):
         return table.replace_schema_metadata(schema.metadata)
-    columns = [
-        table[field.name].cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(len(table), field.type)
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)
+    return pa.table([_column(table, field) for field in schema], schema=schema)
+
+
+def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
+    if field.name not in table.column_names:
+        return pa.nulls(len(table), field.type)
+    column = table[field.name]
+    return column if column.type == field.type else column.cast(field.type)
 
 
 def read_result(path: Path) -> dict[str, Any] | None:

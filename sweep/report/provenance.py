@@ -25,6 +25,10 @@ def provenance(material: Material) -> list[Block]:
         f"{median(row['seconds_train'] for row in rows):.1f} s",
     ]
     blocks: list[Block] = [Points(lines)]
+    if retried := [row for row in rows if row["retries"]]:
+        told = [f"`{row['run_id']}`: {row['retry_history']}" for row in retried]
+        text = f"{sum(row['retries'] for row in retried)} retries, for want of memory, with their node or at a time limit:"
+        blocks += [Text(text), Points(told)]
     if missing := _missing(material):
         blocks.append(missing)
     else:

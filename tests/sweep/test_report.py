@@ -149,6 +149,15 @@ def test_what_a_reader_should_know_is_a_note(tmp_path, values, said):
     assert [notice.level for text, notice in notices(sweep).items() if said in text] == ["note"]
 
 
+def test_retries_are_told(tmp_path):
+    sweep = write_sweep(tmp_path / "s")
+    assert "retries" not in to_markdown(document(gather(sweep)))
+    change(sweep, "toy-grasp-c1-s1", retries=2, retry_history='["memory", "node"]')
+    text = to_markdown(document(gather(sweep)))
+    assert "2 retries, for want of memory" in text
+    assert '- `toy-grasp-c1-s1`: ["memory", "node"]' in text
+
+
 def test_an_empty_layer_is_in_the_figure_of_collapse(written):
     assert records(written, "toy_collapse_data") == [
         {"layer": "second", "pruner": name, "first empty at compression": "2.0", "in seeds": "3"}
