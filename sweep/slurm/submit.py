@@ -73,6 +73,9 @@ def settle(array: ArrayPaths, manifest: Manifest, said: str = "") -> str | None:
     """
     if answer := read_answer(array):
         return answer["job_id"]
+    if _certainly_refused(said):  # Slurm may list such a job by its name, as one that failed
+        write_answer(array, None, said)
+        return None
     job_id = find(manifest)
     if job_id is None:
         if _sbatch_lives(array):
@@ -80,7 +83,7 @@ def settle(array: ArrayPaths, manifest: Manifest, said: str = "") -> str | None:
                 f"an sbatch for {manifest.token} is still talking to Slurm; try again in some minutes"
             )
         age = (datetime.now() - datetime.fromisoformat(manifest.created_at)).total_seconds()
-        if age < _FRESH_SECONDS and not _certainly_refused(said):
+        if age < _FRESH_SECONDS:
             time.sleep(SETTLING_SECONDS)
         # in any case after the sbatch is gone: what it got through is there now
         job_id = find(manifest)

@@ -30,7 +30,8 @@ case $(cat says) in
     lose) accept "$name"; echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv" >&2; exit 1 ;;
     late) echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv" >&2; echo "$name" > late; exit 1 ;;
     drop) echo "sbatch: error: Batch job submission failed: Unable to contact slurm controller" >&2; exit 1 ;;
-    refuse) echo "sbatch: error: Batch job submission failed: Invalid account or account/partition" >&2; exit 1 ;;
+    refuse) accept "$name"  # Slurm lists what it has refused, as a job that failed
+        echo "sbatch: error: Batch job submission failed: Invalid account or account/partition" >&2; exit 1 ;;
 esac
 """
 SQUEUE = """#!/bin/bash
