@@ -34,20 +34,22 @@ def test_runs_that_share_a_job_are_as_good_as_alone_and_fail_alone(sweeps):
 
 
 def test_a_failing_smoke_test_costs_one_job(sweeps):
-    plugin = sweeps.file("broken.py", BROKEN)
-    grid = {"tasks": {"toy": {"epochs": 1}}, "pruners": ["broken"], "compressions": [1], "seeds": "0-20"}
+    plugin = sweeps.file(
+        "broken_too.py", BROKEN.replace("broken", "broken_too")
+    )  # commands share this process
+    grid = {"tasks": {"toy": {"epochs": 1}}, "pruners": ["broken_too"], "compressions": [1], "seeds": "0-20"}
     said = sweeps.launch("tried", grid, "--pack", "7", "--plugin", plugin, "--wait", code=3)
     assert "a smoke test, which the runs wait for" in said
     assert sweeps.active("tried") == [], "nothing waits for ever"
     lines = sweeps.status("tried").values()
     assert {(line["state"], line["attempts"]) for line in lines} == {("interrupted", 0)}
     assert {line["detail"] for line in lines} == {
-        "not begun, the smoke test failed: smoke test of toy with broken: ValueError: no scores today"
+        "not begun, the smoke test failed: smoke test of toy with broken_too: ValueError: no scores today"
     }
 
 
 def test_after_the_smoke_test_the_runs_start(sweeps):
     grid = {"tasks": {"toy": {"epochs": 0}}, "pruners": ["random"], "compressions": [1], "seeds": "0-20"}
-    said = sweeps.launch("large", grid, "--pack", "11", "--wait")
+    said = sweeps.launch("large", grid, "--pack", "7", "--wait")
     assert "a smoke test, which the runs wait for" in said
     assert sweeps.states("large") == ["done"] * 21
