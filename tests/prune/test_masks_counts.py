@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from prune.errors import PruneError
-from prune.masks import kept_weights, schedule_counts, select, shuffled
+from prune.masks import Score, kept_weights, schedule_counts, select, shuffled
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,17 @@ def test_bad_schedules_are_named() -> None:
         schedule_counts("linear", 10, 1, 0)
 
 
+def scored(scores):
+    return {name: Score(value) for name, value in scores.items()}
+
+
 def all_true(scores: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: torch.ones_like(s, dtype=torch.bool) for name, s in scores.items()}
 
 
 def test_select_ranks_all_layers_together_and_gives_ties_to_the_first() -> None:
     scores = {"a": torch.tensor([[1.0, 5.0], [3.0, 3.0]]), "b": torch.tensor([[3.0, 4.0]])}
-    selected = select(scores, 3, all_true(scores))
+    selected = select(scored(scores), 3, all_true(scores))
     assert [m.tolist() for m in selected.masks] == [[[False, True], [True, False]], [[False, True]]]
     assert (selected.threshold, selected.ties) == (3.0, 3)
 
@@ -94,13 +98,13 @@ def test_select_ranks_all_layers_together_and_gives_ties_to_the_first() -> None:
 def test_select_stays_within_the_masks_it_is_given() -> None:
     scores = {"a": torch.tensor([[1.0, float("nan")]]), "b": torch.tensor([[3.0, 4.0]])}
     within = {"b": torch.tensor([[True, False]]), "a": torch.tensor([[True, False]])}
-    selected = select(scores, 1, within)
+    selected = select(scored(scores), 1, within)
     assert [m.tolist() for m in selected.masks] == [[[False, False]], [[True, False]]]
 
 
 def test_select_compares_layers_of_different_precision() -> None:
     scores = {"a": torch.tensor([[1.0]]), "b": torch.tensor([[1.0 + 1e-12]], dtype=torch.float64)}
-    assert [m.item() for m in select(scores, 1, all_true(scores)).masks] == [False, True]
+    assert [m.item() for m in select(scored(scores), 1, all_true(scores)).masks] == [False, True]
 
 
 def test_shuffled_permutes_inside_the_limits() -> None:
