@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import sys
 
 
@@ -29,7 +30,12 @@ class Forgiving(io.TextIOWrapper):
 
 
 def install() -> None:
-    """Make `sys.stdout` and `sys.stderr` forgiving, where they are open."""
+    """Make `sys.stdout` and `sys.stderr` forgiving, where they are open. No other file gets the number of one that is not."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # the next file or socket would be taken for a standard stream by a child
+            os.open(os.devnull, os.O_RDWR)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and not isinstance(stream, Forgiving):
