@@ -53,9 +53,9 @@ def show_status(name: str, results: Path | None, *, as_json: bool, watch: bool) 
 def _print_tables(sweep: SweepPaths, statuses: Sequence[show.RunStatus]) -> None:
     show.console.print(f"{sweep.name}  ({sweep.folder})", soft_wrap=True)
     show.console.print(show.status_table(statuses))
-    if left := time_left(sweep, statuses):
-        show.console.print(Text(left, style="dim"), soft_wrap=True)
     show.explain(statuses)
+    if left := time_left(sweep, statuses):
+        show.console.print(Text(f"\n{left}", style="dim"), soft_wrap=True)
 
 
 def show_lists(plugins: Sequence[Path]) -> None:

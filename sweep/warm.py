@@ -53,16 +53,16 @@ def _start(order: dict[str, Any], channel: socket.socket) -> int:
             os.write(writer, str(error.strerror).encode())
             os._exit(1)
         if child:
-            os.write(writer, str(child).encode())
             os._exit(0)
+        os.setsid()
+        while os.getppid() == me:  # whoever asks to be told of its parent's death means the new one's
+            time.sleep(0.001)
+        os.write(writer, str(os.getpid()).encode())
         os.close(reader)
         os.close(writer)
         channel.close()
-        while os.getppid() == me:  # whoever asks to be told of its parent's death means the new one's
-            time.sleep(0.001)
         _execute(order)
     os.close(writer)
-    # only when it is gone has the run its new parent
     os.waitpid(between, 0)
     with os.fdopen(reader) as pipe:
         said = pipe.read()
@@ -74,7 +74,6 @@ def _start(order: dict[str, Any], channel: socket.socket) -> int:
 def _execute(order: dict[str, Any]) -> NoReturn:
     code: int = ExitCode.FAILED
     try:
-        os.setsid()
         log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         for stream in (1, 2):
             os.dup2(log, stream)

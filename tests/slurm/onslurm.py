@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,31 @@ from cluster import Cluster, wait_for
 from workplace import Workplace, science
 
 import sweep
+from prune import METHODS
 from sweep.attempt import latest
 from sweep.cli import app
 from sweep.errors import SweepError
 from sweep.slurm.manifest import arrays
+from sweep.tasks import TASKS
 
 SLOW = {"tasks": {"slow_toy": {"epochs": 8}}, "pruners": ["grasp"], "compressions": [1], "seeds": [0]}
 """One run that is there to be struck in the middle; it hardly gets on until `OnSlurm.go`."""
 SLOW_TOY = ("--plugin", Path(__file__).with_name("slow_toy.py"))
+
+
+@contextmanager
+def _plugins_forgotten():
+    """Afterwards no plug-in is known that was not before: a command of another test may have one of the same name."""
+    registries = [(registry, dict(registry)) for registry in (METHODS, TASKS)]
+    modules = set(sys.modules)
+    try:
+        yield
+    finally:
+        for registry, before in registries:
+            registry.clear()
+            registry.update(before)
+        for name in [name for name in sys.modules if name.startswith("plugin_") and name not in modules]:
+            del sys.modules[name]
 
 
 @dataclass
@@ -54,6 +72,7 @@ class OnSlurm:
             mock.patch.dict(os.environ, self.work.environment),
             redirect_stdout(printed),
             redirect_stderr(printed),
+            _plugins_forgotten(),
         ):
             try:
                 code = app([str(argument) for argument in arguments], standalone_mode=False) or 0

@@ -167,7 +167,7 @@ def test_every_state_as_a_table(motley):
     assert rows[0].split() == ["shelf", "random", "1", "1"]
     assert rows[-1].split() == ["all", "1", "1", "5", "2", "1", "1", "1"]
     explained = {part.partition(":")[0]: part.splitlines() for part in parts}
-    assert list(explained) == ["running", "failed", "interrupted", "stale", "unknown"]
+    assert list(explained) == ["running", "failed", "interrupted", "stale", "unknown", "left"]
     assert re.fullmatch(
         rf"  {ids['grasp', 'c1']}  epoch \d+/1000000  \d\.\d{{4}} .* (s|min)",
         explained["running"][1].rstrip(),
