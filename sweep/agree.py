@@ -7,15 +7,17 @@ from rich.text import Text
 
 from sweep import show
 from sweep.errors import UsageError
-from sweep.estimate import Estimate, estimate, finished_rows
+from sweep.estimate import Estimate, estimate, rows_beside
 from sweep.paths import SweepPaths
 from sweep.status import RunStatus
 
 
 def expected(sweep: SweepPaths, statuses: Sequence[RunStatus], todo: Sequence[RunStatus]) -> Estimate:
-    """What the runs of `todo` will cost, by what has finished in the sweep (`statuses`) and beside it."""
+    """What the runs of `todo` will cost, by what has finished in the sweep (`statuses`) or, failing that, beside it."""
+    specs = [status.spec for status in todo]
     done = [status.row for status in statuses if status.state == "done" and status.row]
-    return estimate([status.spec for status in todo], finished_rows(sweep, done))
+    cost = estimate(specs, done)
+    return estimate(specs, [*done, *rows_beside(sweep)]) if cost.unknown else cost
 
 
 def told(cost: Estimate, cores: int | None = None, gpus: int = 0) -> str:
@@ -61,10 +63,12 @@ def _hours(seconds: float) -> str:
 def time_left(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> str:
     """When the sweep may be done, with its spread, if as many cores go on working as do now; empty if none does."""
     running = [status for status in statuses if status.state == "running"]
+    cores = sum(status.spec["threads"] for status in running)
+    if not cores:
+        return ""
     left = [status for status in statuses if status.state in ("running", "pending", "interrupted")]
     cost = expected(sweep, statuses, left)
-    cores = sum(status.spec["threads"] for status in running)
-    if not cores or cost.unknown == cost.runs:
+    if cost.unknown == cost.runs:
         return ""
     # what the running ones have behind them
     begun = sum(status.progress.get("fraction", 0.0) for status in running) / len(left)

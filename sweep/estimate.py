@@ -5,7 +5,7 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from sweep.errors import SweepError
 from sweep.paths import SweepPaths
 from sweep.store import read_result
 
-_LOOK_AT = 50
+_LOOK_AT = 20
 """Results of each other sweep that are looked at."""
 
 # two runs that agree in these take about the same time, whatever is pruned how, and exactly the same work if that agrees too
@@ -81,9 +81,9 @@ def estimate(specs: Iterable[Mapping[str, Any]], finished: Iterable[Mapping[str,
     return Estimate(len(specs), unknown, samples, total, max(0.0, total - half), total + half, longest)
 
 
-def finished_rows(sweep: SweepPaths, own: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows to estimate from: the sweep's `own`, and a few of each sweep beside it."""
-    rows = list(own)
+def rows_beside(sweep: SweepPaths) -> list[Mapping[str, Any]]:
+    """A few results of each sweep beside `sweep`."""
+    rows = []
     for neighbour in sorted(sweep.folder.parent.glob("*/runs")):
         if neighbour.parent == sweep.folder:
             continue
