@@ -83,7 +83,7 @@ def estimate(specs: Iterable[Mapping[str, Any]], finished: Iterable[Mapping[str,
 
 def rows_beside(sweep: SweepPaths) -> list[Mapping[str, Any]]:
     """A few results of each sweep beside `sweep`."""
-    rows = []
+    rows: list[Mapping[str, Any]] = []
     for neighbour in sorted(sweep.folder.parent.glob("*/runs")):
         if neighbour.parent == sweep.folder:
             continue
