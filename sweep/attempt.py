@@ -50,27 +50,12 @@ class Claim:
 
 def latest(run: RunPaths) -> Claim | None:
     """The attempt with the highest number, or None."""
-    try:
-        numbers = [
-            int(name[:4])
-            for name in os.listdir(run.attempts)
-            if name.endswith(".json") and name[:4].isdigit()
-        ]
-    except FileNotFoundError:
-        return None
-    for number in sorted(numbers, reverse=True):
-        with suppress(FileNotFoundError, json.JSONDecodeError):
-            return Claim(number, json.loads(run.attempt(number).read_text(encoding="utf-8")))
-    return None
+    return _latest_of(run, _numbers(run))
 
 
 def claims(run: RunPaths) -> list[Claim]:
     """All attempts in their order, but for those whose file is damaged."""
-    found = []
-    for number in sorted(_numbers(run)):
-        with suppress(FileNotFoundError, json.JSONDecodeError):
-            found.append(Claim(number, json.loads(run.attempt(number).read_text(encoding="utf-8"))))
-    return found
+    return [claim for number in sorted(_numbers(run)) if (claim := _read(run, number))]
 
 
 def liveness(run: RunPaths, claim: Claim) -> Liveness:
@@ -219,13 +204,23 @@ def _was_requeued(claim: Claim) -> bool:
 
 
 def _numbers(run: RunPaths) -> list[int]:
-    return [int(path.stem) for path in run.attempts.glob("*.json") if path.stem.isdigit()]
+    try:
+        names = os.listdir(run.attempts)
+    except FileNotFoundError:
+        return []
+    stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return [int(stem) for stem in stems if stem.isdigit()]
 
 
 def _latest_of(run: RunPaths, numbers: list[int]) -> Claim | None:
-    for number in sorted(numbers, reverse=True):
-        with suppress(FileNotFoundError, json.JSONDecodeError):
-            return Claim(number, json.loads(run.attempt(number).read_text(encoding="utf-8")))
+    readable = (_read(run, number) for number in sorted(numbers, reverse=True))
+    return next(filter(None, readable), None)
+
+
+def _read(run: RunPaths, number: int) -> Claim | None:
+    """The attempt; None if its file is gone or damaged."""
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        return Claim(number, json.loads(run.attempt(number).read_text(encoding="utf-8")))
     return None
 
 
