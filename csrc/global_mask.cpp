@@ -1,4 +1,4 @@
-// Checks, shapes and registration of global_mask; the selection itself is in topk_select.h.
+// global_mask on the CPU; the selection itself is in topk_select.h.
 
 #include "global_mask.h"
 
@@ -17,63 +17,9 @@ namespace {
 
 using at::Tensor;
 
-void check_tensor(const char* name, size_t i, const Tensor& t, at::ScalarType dtype, const Tensor& like) {
-  TORCH_CHECK(
-      t.scalar_type() == dtype,
-      "global_mask: ", name, "[", i, "] has dtype ", t.scalar_type(), ", but ", dtype, " is needed");
-  TORCH_CHECK(
-      t.device() == like.device(),
-      "global_mask: ", name, "[", i, "] is on ", t.device(), ", but ", like.device(), " is needed");
-}
-
-void check_companions(
-    const char* name, const OptionalTensorList& list, at::TensorList scores, at::ScalarType dtype) {
-  if (!list) {
-    return;
-  }
-  TORCH_CHECK_VALUE(
-      list->size() == scores.size(),
-      "global_mask: ", name, " has ", list->size(), " tensors, but scores has ", scores.size(),
-      "; one for each is needed");
-  for (size_t i = 0; i < scores.size(); ++i) {
-    const auto& t = (*list)[i];
-    check_tensor(name, i, t, dtype, scores[i]);
-    TORCH_CHECK(
-        t.sym_sizes().equals(scores[i].sym_sizes()),
-        "global_mask: ", name, "[", i, "] has shape ", t.sym_sizes(), ", but the shape of scores[", i, "] ",
-        scores[i].sym_sizes(), " is needed");
-  }
-}
-
-void check_arguments(at::TensorList scores, const OptionalTensorList& weights, const OptionalTensorList& within) {
-  TORCH_CHECK_VALUE(!scores.empty(), "global_mask: scores is an empty list, but at least one tensor is needed");
-  const auto dtype = scores[0].scalar_type();
-  TORCH_CHECK(
-      dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16,
-      "global_mask: scores[0] has dtype ", dtype, ", but float32, float64 or bfloat16 is needed");
-  for (size_t i = 0; i < scores.size(); ++i) {
-    check_tensor("scores", i, scores[i], dtype, scores[0]);
-  }
-  check_companions("weights", weights, scores, dtype);
-  check_companions("within", within, scores, at::kBool);
-}
-
-GlobalMask global_mask_meta(
-    at::TensorList scores, int64_t keep, const OptionalTensorList& weights, const OptionalTensorList& within) {
-  check_arguments(scores, weights, within);
-  std::vector<Tensor> masks;
-  for (const auto& s : scores) {
-    masks.push_back(at::empty_symint(s.sym_sizes(), s.options().dtype(at::kBool)));
-  }
-  const auto scalar = scores[0].options();
-  return {std::move(masks), at::empty({}, scalar.dtype(at::kDouble)), at::empty({}, scalar.dtype(at::kLong))};
-}
-
-} // namespace
-
 GlobalMask global_mask_cpu(
     at::TensorList scores, int64_t keep, const OptionalTensorList& weights, const OptionalTensorList& within) {
-  check_arguments(scores, weights, within);
+  check_global_mask(scores, weights, within);
   auto masks = empty_masks(scores);
   std::vector<Tensor> alive; // contiguous copies the pieces point into
   double threshold = 0;
@@ -111,12 +57,14 @@ GlobalMask global_mask_cpu(
       at::scalar_tensor(ties, scalar.dtype(at::kLong))};
 }
 
+} // namespace
+
 TORCH_LIBRARY_IMPL(prune, CPU, m) {
   m.impl("global_mask", &global_mask_cpu);
 }
 
-TORCH_LIBRARY_IMPL(prune, Meta, m) {
-  m.impl("global_mask", &global_mask_meta);
+TORCH_LIBRARY_IMPL(prune, CompositeImplicitAutograd, m) {
+  m.impl("_check_global_mask", &check_global_mask);
 }
 
 TORCH_LIBRARY_IMPL(prune, Autograd, m) {

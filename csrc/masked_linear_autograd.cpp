@@ -6,9 +6,6 @@
 //   G(g, x, M)    = M∘(g^T x)          masked_linear_grad_weight
 // and each one's vector-Jacobian product is made of the others, so no order of differentiation needs a new kernel.
 
-#include "masked_linear.h"
-#include "masked_linear_products.h"
-
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/core/impl/TorchDispatchModeTLS.h>
@@ -46,6 +43,26 @@ Tensor G(const Tensor& grad, const Tensor& x, const Tensor& mask) {
   return op.call(grad, x, mask);
 }
 
+using Wanted = std::array<bool, 3>; // gradients of x, weight, bias
+
+std::tuple<Tensor, Tensor> output_at_once(
+    const Tensor& x, const Tensor& weight, const Tensor& mask, const MaybeTensor& bias) {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("prune::_masked_linear_output", "")
+          .typed<std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, const MaybeTensor&)>();
+  return op.call(x, weight, mask, bias);
+}
+
+std::tuple<Tensor, Tensor, Tensor> gradients_at_once(
+    const Tensor& grad, const Tensor& x, const Tensor& weight, const Tensor& mask, const Tensor& masked, Wanted wanted) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("prune::_masked_linear_gradients", "")
+                             .typed<std::tuple<Tensor, Tensor, Tensor>(
+                                 const Tensor&, const Tensor&, const Tensor&, const Tensor&, const MaybeTensor&, Wanted)>();
+  return op.call(grad, x, weight, mask, masked.defined() ? MaybeTensor(masked) : std::nullopt, wanted);
+}
+
 // [..., n] -> [n]
 Tensor sum_rows(const Tensor& grad) {
   if (grad.dim() == 1) {
@@ -59,8 +76,9 @@ Tensor sum_rows(const Tensor& grad) {
 // Whether nothing watches or replaces what is called below autograd (tracing, fake tensors, counters): then the layer's
 // products may share work that the operators, called one by one, would do again.
 bool is_plain(const Tensor& t) {
-  return (t.key_set() - c10::autograd_dispatch_keyset_with_ADInplaceOrView - c10::autocast_dispatch_keyset) ==
-      c10::DispatchKeySet(c10::DispatchKey::CPU);
+  const auto keys =
+      t.key_set() - c10::autograd_dispatch_keyset_with_ADInplaceOrView - c10::autocast_dispatch_keyset;
+  return keys == c10::DispatchKeySet(c10::DispatchKey::CPU) || keys == c10::DispatchKeySet(c10::DispatchKey::CUDA);
 }
 
 bool may_share_work(const Tensor& a, const Tensor& weight, const Tensor& mask) {
@@ -72,14 +90,13 @@ struct MaskedLinear : torch::autograd::Function<MaskedLinear> {
       AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& mask, const MaybeTensor& bias) {
     ctx->saved_data["has_bias"] = bias.has_value(); // needs_input_grad knows no input 3 without it
     at::AutoDispatchBelowADInplaceOrView below_autograd;
-    if (!may_share_work(x, weight, mask)) {
+    if (!may_share_work(x, weight, mask) || (bias && !is_plain(*bias))) {
       ctx->save_for_backward({x, weight, mask, Tensor()});
       return F(x, weight, mask, bias);
     }
-    check_masked_linear(x, weight, mask, bias);
-    auto output = masked_linear_output(x, weight, mask, bias.value_or(Tensor()));
-    ctx->save_for_backward({x, weight, mask, x.requires_grad() ? output.masked : Tensor()});
-    return output.y;
+    auto [y, masked] = output_at_once(x, weight, mask, bias);
+    ctx->save_for_backward({x, weight, mask, x.requires_grad() ? masked : Tensor()});
+    return y;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -90,15 +107,15 @@ struct MaskedLinear : torch::autograd::Function<MaskedLinear> {
         ctx->needs_input_grad(0), ctx->needs_input_grad(1), has_bias && ctx->needs_input_grad(3)};
     if (!at::GradMode::is_enabled() && may_share_work(grad, weight, mask)) {
       at::AutoDispatchBelowADInplaceOrView below_autograd;
-      c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::DispatchKey::AutocastCPU);
-      auto gradients = masked_linear_gradients(grad, x, weight, mask, saved[3], wanted);
-      return {gradients.x, gradients.weight, Tensor(), gradients.bias};
+      c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::autocast_dispatch_keyset);
+      auto [by_x, by_weight, by_bias] = gradients_at_once(grad, x, weight, mask, saved[3], wanted);
+      return {by_x, by_weight, Tensor(), by_bias};
     }
     return {
-        wanted.x ? X(grad, weight, mask) : Tensor(),
-        wanted.weight ? G(grad, x, mask) : Tensor(),
+        wanted[0] ? X(grad, weight, mask) : Tensor(),
+        wanted[1] ? G(grad, x, mask) : Tensor(),
         Tensor(),
-        wanted.bias ? sum_rows(grad) : Tensor()};
+        wanted[2] ? sum_rows(grad) : Tensor()};
   }
 };
 
@@ -150,25 +167,33 @@ Tensor grad_weight_autograd(const Tensor& grad, const Tensor& x, const Tensor& m
 }
 
 // As torch.nn.functional.linear does it: float32 goes down to autocast's dtype, float64 stays.
-Tensor lower(const Tensor& t) {
-  return at::autocast::cached_cast(at::autocast::get_autocast_dtype(at::kCPU), t, at::kCPU);
-}
+template <at::DeviceType device>
+struct Autocast {
+  static Tensor lower(const Tensor& t) {
+    return at::autocast::cached_cast(at::autocast::get_autocast_dtype(device), t, device);
+  }
 
-Tensor masked_linear_autocast(
-    const Tensor& x, const Tensor& weight, const Tensor& mask, const MaybeTensor& bias) {
-  c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::DispatchKey::AutocastCPU);
-  return F(lower(x), lower(weight), mask, bias ? MaybeTensor(lower(*bias)) : std::nullopt);
-}
+  static Tensor output(const Tensor& x, const Tensor& weight, const Tensor& mask, const MaybeTensor& bias) {
+    c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::autocast_dispatch_keyset);
+    return F(lower(x), lower(weight), mask, bias ? MaybeTensor(lower(*bias)) : std::nullopt);
+  }
 
-Tensor grad_input_autocast(const Tensor& grad, const Tensor& weight, const Tensor& mask) {
-  c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::DispatchKey::AutocastCPU);
-  return X(lower(grad), lower(weight), mask);
-}
+  static Tensor grad_input(const Tensor& grad, const Tensor& weight, const Tensor& mask) {
+    c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::autocast_dispatch_keyset);
+    return X(lower(grad), lower(weight), mask);
+  }
 
-Tensor grad_weight_autocast(const Tensor& grad, const Tensor& x, const Tensor& mask) {
-  c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::DispatchKey::AutocastCPU);
-  return G(lower(grad), lower(x), mask);
-}
+  static Tensor grad_weight(const Tensor& grad, const Tensor& x, const Tensor& mask) {
+    c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::autocast_dispatch_keyset);
+    return G(lower(grad), lower(x), mask);
+  }
+
+  static void implement(torch::Library& m) {
+    m.impl("masked_linear", &output);
+    m.impl("masked_linear_grad_input", &grad_input);
+    m.impl("masked_linear_grad_weight", &grad_weight);
+  }
+};
 
 } // namespace
 
@@ -179,9 +204,11 @@ TORCH_LIBRARY_IMPL(prune, Autograd, m) {
 }
 
 TORCH_LIBRARY_IMPL(prune, AutocastCPU, m) {
-  m.impl("masked_linear", &masked_linear_autocast);
-  m.impl("masked_linear_grad_input", &grad_input_autocast);
-  m.impl("masked_linear_grad_weight", &grad_weight_autocast);
+  Autocast<at::kCPU>::implement(m);
+}
+
+TORCH_LIBRARY_IMPL(prune, AutocastCUDA, m) {
+  Autocast<at::kCUDA>::implement(m);
 }
 
 } // namespace prunesweep

@@ -10,9 +10,11 @@ using at::Tensor;
 
 void check_dtype(const char* op, const char* name, const Tensor& t) {
   const auto dtype = t.scalar_type();
+  const bool on_cpu = t.device().is_cpu();
   TORCH_CHECK(
-      dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16,
-      op, ": ", name, " has dtype ", dtype, ", but float32, float64 or bfloat16 is needed");
+      dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16 || (dtype == at::kHalf && !on_cpu),
+      op, ": ", name, " has dtype ", dtype, ", but float32, float64", on_cpu ? "" : ", float16",
+      " or bfloat16 is needed");
 }
 
 void check_device(const char* op, const char* name, const Tensor& t, const char* other_name, const Tensor& other) {

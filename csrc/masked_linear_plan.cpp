@@ -1,7 +1,8 @@
 #include "masked_linear_plan.h"
 
+#include "masked_linear_kept.h"
+
 #include <ATen/Parallel.h>
-#include <c10/core/TensorImpl.h>
 #include <torch/library.h>
 
 #include <atomic>
@@ -10,20 +11,6 @@ namespace prunesweep {
 namespace {
 
 using at::Tensor;
-
-struct Held final : c10::BackendMeta {
-  explicit Held(std::shared_ptr<const Plan> plan) : plan(std::move(plan)) {}
-  const std::shared_ptr<const Plan> plan;
-};
-
-std::mutex& attachments() {
-  static auto* const mutex = new std::mutex;
-  return *mutex;
-}
-
-const Held* held_by(const Tensor& mask) {
-  return dynamic_cast<const Held*>(mask.unsafeGetTensorImpl()->get_backend_meta());
-}
 
 int64_t count(const Tensor& mask) {
   const auto m = mask.contiguous();
@@ -75,45 +62,27 @@ int64_t Plan::bytes() const {
 }
 
 std::shared_ptr<const Plan> plan_of(const Tensor& mask) {
-  if (mask.is_inference()) {
-    return nullptr;
-  }
-  const auto version = mask.unsafeGetTensorImpl()->version_counter().current_version();
-  {
-    const std::lock_guard lock(attachments());
-    const auto* const held = held_by(mask);
-    // the sizes too: `set_` and `resize_` change what a tensor is
-    if (held && held->plan->version == version && held->plan->rows == mask.size(0) &&
-        held->plan->columns == mask.size(1)) {
-      return held->plan;
-    }
-  }
-  auto plan = std::make_shared<const Plan>(mask, version);
-  const std::lock_guard lock(attachments());
-  mask.unsafeGetTensorImpl()->set_backend_meta(c10::make_intrusive<Held>(plan));
-  return plan;
+  return KeptWithMask<Plan>::get(
+      mask, [&](uint32_t version) { return std::make_shared<const Plan>(mask, version); });
 }
 
 namespace {
 
-void forget(const Tensor& mask) {
-  const std::lock_guard lock(attachments());
-  if (held_by(mask)) {
-    mask.unsafeGetTensorImpl()->set_backend_meta(nullptr);
-  }
-}
-
 int64_t bytes(const Tensor& mask) {
-  const std::lock_guard lock(attachments());
-  const auto* const held = held_by(mask);
-  return held ? held->plan->bytes() : 0;
+  const auto plan = KeptWithMask<Plan>::peek(mask);
+  return plan ? plan->bytes() : 0;
 }
 
 } // namespace
 
-TORCH_LIBRARY_IMPL(prune, CompositeImplicitAutograd, m) {
-  m.impl("masked_linear_forget", &forget);
+TORCH_LIBRARY_IMPL(prune, CPU, m) {
+  m.impl("masked_linear_forget", &KeptWithMask<Plan>::forget);
   m.impl("masked_linear_plan_bytes", &bytes);
+}
+
+TORCH_LIBRARY_IMPL(prune, Meta, m) {
+  m.impl("masked_linear_forget", [](const Tensor&) {});
+  m.impl("masked_linear_plan_bytes", [](const Tensor&) { return int64_t{0}; });
 }
 
 } // namespace prunesweep

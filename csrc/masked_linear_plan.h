@@ -1,4 +1,4 @@
-// What is known of a mask, found out once and kept with the mask tensor itself, so it lives exactly as long.
+// What the kernels for the CPU know of a mask, found out once.
 
 #pragma once
 
@@ -36,8 +36,7 @@ class Plan {
   mutable std::unique_ptr<const Pattern> by_output_, by_input_;
 };
 
-// The plan of the mask as it is now; null for a mask without a version counter (made in inference mode), whose changes could
-// not be noticed.
+// Kept with the mask, see masked_linear_kept.h; null for a mask made in inference mode.
 std::shared_ptr<const Plan> plan_of(const at::Tensor& mask);
 
 } // namespace prunesweep

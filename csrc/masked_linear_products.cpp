@@ -3,35 +3,13 @@
 #include "masked_linear_dense.h"
 #include "masked_linear_dispatch.h"
 #include "masked_linear_sparse.h"
+#include "rows.h"
 
 #include <ATen/Functions.h>
-#include <c10/util/accumulate.h>
 
 namespace prunesweep {
-namespace {
 
 using at::Tensor;
-
-// [..., n] -> [product of the leading sizes, n]
-Tensor as_rows(const Tensor& t) {
-  if (t.dim() == 2) {
-    return t;
-  }
-  const auto leading = t.sizes().slice(0, t.dim() - 1);
-  return t.reshape({c10::multiply_integers(leading), t.size(-1)});
-}
-
-// [rows, n] -> [..., n] with the leading sizes of `like`
-Tensor with_leading_sizes(const Tensor& rows, const Tensor& like) {
-  if (like.dim() == 2) {
-    return rows;
-  }
-  auto sizes = like.sizes().vec();
-  sizes.back() = rows.size(1);
-  return rows.view(sizes);
-}
-
-} // namespace
 
 Output masked_linear_output(const Tensor& x, const Tensor& weight, const Tensor& mask, const Tensor& bias) {
   const auto rows = as_rows(x);

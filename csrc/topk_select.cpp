@@ -81,7 +81,8 @@ std::pair<double, int64_t> Selection<scalar_t>::select(int64_t keep) {
   auto between = collected ? candidates() : std::vector<K>();
   const int64_t above = sum(&Found<K>::above);
   const int64_t at_high = bracket.ties ? sum(&Found<K>::at_high) : 0;
-  const int64_t at_low = bracket.ties ? sum(&Found<K>::at_low) : 0;
+  // one key at both ends is counted once
+  const int64_t at_low = bracket.ties && bracket.low < bracket.high ? sum(&Found<K>::at_low) : 0;
   const auto inside = static_cast<int64_t>(between.size());
 
   const int64_t rank = keep - above - 1; // of the threshold, from the end of the bracket

@@ -1,11 +1,12 @@
-"""The operators of the compiled extension, for tensors on the CPU.
+"""The operators of the compiled extension, for tensors on the CPU and, where that part is built, on CUDA devices.
 
 `prune.reference` states the same in plain PyTorch. The operators themselves are `torch.ops.prune.*`; shapes for
 `torch.compile`, gradients of any order and autocast come with them.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from importlib.util import find_spec
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -18,6 +19,29 @@ except ImportError as error:
         f"the compiled extension prune._C cannot be imported ({error}): build it with `make sweep`, "
         "or with `pip install --no-build-isolation -e .` in the environment that has torch"
     ) from None
+
+if find_spec("prune._C_cuda"):
+    import prune._C_cuda  # noqa: F401  (as above)
+else:
+    _cuda = torch.library.Library("prune", "IMPL", "CUDA")
+
+    def _not_built(*arguments: Any) -> NoReturn:
+        raise RuntimeError(
+            "a tensor is on a CUDA device, but prune was built without CUDA: install the CUDA toolkit and build with "
+            "`PRUNE_CUDA=1 pip install --no-build-isolation -e .`"
+        )
+
+    for _name in (
+        "masked_linear",
+        "masked_linear_grad_input",
+        "masked_linear_grad_weight",
+        "masked_linear_forget",
+        "masked_linear_plan_bytes",
+        "_masked_linear_output",
+        "_masked_linear_gradients",
+        "global_mask",
+    ):
+        _cuda.impl(_name, _not_built)
 
 
 class GlobalMask(NamedTuple):
@@ -41,18 +65,20 @@ def masked_linear(x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None =
     own gradient is exactly zero. If `x` holds a NaN or an infinity, the outputs of its row may or may not be NaN where
     only pruned weights meet it.
 
-    In float32 each of the products goes over the kept weights alone where that is faster than a dense product, by sizes
-    and density. Then y and all gradients are the same bits for any number of threads.
+    Each of the products goes over the kept weights alone where that is faster than a dense product, by sizes, dtype and
+    density; on the CPU in float32 only, and then y and all gradients are the same bits for any number of threads. On a CUDA
+    device float32 products use TF32 if `torch.backends.cuda.matmul.allow_tf32` says so, and the work is enqueued on the
+    current stream; the first use of a mask reads the number of its kept weights back, which waits for the device once.
 
     Args:
-        x: [..., in]; float32, float64 or bfloat16, any strides, leading sizes may be zero.
+        x: [..., in]; float32, float64 or bfloat16, on a CUDA device also float16; any strides, leading sizes may be zero.
         weight: [out, in], dtype of `x`.
         mask: [out, in], bool; true = kept. It must not change between forward and backward. What is worked out about it is
             kept with the tensor until its version changes: see `MaskedLinear.refresh`.
         bias: [out], dtype of `x`, or None.
 
     Returns:
-        [..., out], contiguous, dtype of `x`; under `torch.autocast("cpu")` the dtype of autocast, as with
+        [..., out], contiguous, dtype of `x`; under `torch.autocast` the dtype of autocast, as with
         `torch.nn.functional.linear`. Differentiable any number of times in `x`, `weight` and `bias`.
 
     Raises:
@@ -74,8 +100,8 @@ def global_mask(
     values alone: it does not depend on strides or on the number of threads. Not differentiable.
 
     Args:
-        scores: at least one tensor; any shapes and strides, empty ones included; all float32, all float64 or all
-            bfloat16.
+        scores: at least one tensor; any shapes and strides, empty ones included; all float32, all float64, all bfloat16
+            or, on a CUDA device, all float16; all on one device, to which the masks go.
         keep: how many to keep, from 0 to the number of scores to select from.
         weights: tensors of the shapes and dtype of `scores`. If given, the products `scores[i] * weights[i]`, rounded
             to that dtype, take the place of the scores everywhere, without being stored.
@@ -91,6 +117,23 @@ def global_mask(
         raise ValueError("global_mask: scores is an empty list, but at least one tensor is needed")
     masks, threshold, ties = torch.ops.prune.global_mask.default(scores, keep, weights, within)
     return GlobalMask(masks, threshold.item(), ties.item())
+
+
+@torch.library.register_fake("prune::global_mask")
+def _global_mask_shapes(
+    scores: Sequence[Tensor],
+    keep: int,
+    weights: Sequence[Tensor] | None = None,
+    within: Sequence[Tensor] | None = None,
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    torch.ops.prune._check_global_mask(scores, weights, within)
+    host = "meta" if scores[0].is_meta else "cpu"
+    masks = [torch.empty(s.shape, dtype=torch.bool, device=s.device) for s in scores]
+    return (
+        masks,
+        torch.empty((), dtype=torch.float64, device=host),
+        torch.empty((), dtype=torch.int64, device=host),
+    )
 
 
 # Counted dense, as torch.utils.flop_counter counts every matrix product: 2 * rows * in * out, the bias left out.

@@ -26,21 +26,24 @@ def expected(values: np.ndarray, keep: int) -> np.ndarray:
     return mask
 
 
-def check(scores: list[Tensor], keep: int, **options: list[Tensor]) -> GlobalMask:
-    """Select, and compare with a stable sort of what is selected from."""
+def check(scores: list[Tensor], keep: int, device: str = "cpu", **options: list[Tensor]) -> GlobalMask:
+    """Select on `device`, and compare with a stable sort of what is selected from."""
+    scores = [s.to(device) for s in scores]
+    options = {name: [t.to(device) for t in tensors] for name, tensors in options.items()}
     result = global_mask(scores, keep, **options)
     products = (
         [s * w for s, w in zip(scores, options["weights"], strict=True)] if "weights" in options else scores
     )
-    values = torch.cat([p.flatten() for p in products]).double().numpy()
+    values = torch.cat([p.flatten() for p in products]).double().cpu().numpy()
     inside = (
         torch.cat([w.flatten() for w in options.get("within", [torch.ones_like(s) for s in scores])])
         .bool()
+        .cpu()
         .numpy()
     )
     mask = np.zeros(values.size, bool)
     mask[inside] = expected(values[inside], keep)
-    assert np.array_equal(torch.cat([m.flatten() for m in result.masks]).numpy(), mask)
+    assert np.array_equal(torch.cat([m.flatten() for m in result.masks]).cpu().numpy(), mask)
     if keep:
         threshold = values[mask].min()
         assert result[1:] == (threshold, np.count_nonzero(values[inside] == threshold))
@@ -63,18 +66,18 @@ def sampled(total: int) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_sample_that_misleads_costs_only_time(dtype: torch.dtype, sign: int) -> None:
+def test_a_sample_that_misleads_costs_only_time(device: str, dtype: torch.dtype, sign: int) -> None:
     total = 300_000
     generator = torch.Generator().manual_seed(0)
     values = torch.rand(total, generator=generator) + 3
     places = torch.from_numpy(sampled(total))
     values[places] = torch.rand(len(places), generator=generator)
     for keep in (1, 1000, total // 2, total - 1):
-        check(list((sign * values).to(dtype).split([100, 0, 200_000, 99_900])), keep)
+        check(list((sign * values).to(dtype).split([100, 0, 200_000, 99_900])), keep, device)
 
 
 @pytest.mark.parametrize("keep", [9_999, 50_000, 50_001, 99_999, 100_000, 250_000, 400_000, 400_001, 499_999])
-def test_ties_on_both_sides_of_the_threshold(keep: int) -> None:
+def test_ties_on_both_sides_of_the_threshold(device: str, keep: int) -> None:
     # 50,000 above, then two values with 50,000 and 300,000, then 100,000 below
     values = torch.cat(
         [torch.rand(50_000) + 2, torch.ones(50_000), torch.zeros(300_000), torch.rand(100_000) - 2]
@@ -82,14 +85,24 @@ def test_ties_on_both_sides_of_the_threshold(keep: int) -> None:
     shuffled = values[torch.randperm(len(values), generator=torch.Generator().manual_seed(1))]
     for threads in (1, 4):
         torch.set_num_threads(threads)
-        check(list(shuffled.split([123_456, 376_544])), keep)
+        check(list(shuffled.split([123_456, 376_544])), keep, device)
 
 
-def test_a_thousand_tiny_tensors_and_a_huge_one() -> None:
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_bracket_of_one_value_that_the_threshold_is_not(device: str, order: int) -> None:
+    # sorted, so that the sample is sure of itself, and a few ranks off
+    counts = {1: 4799, 0: 4708, -1: 4834, -2: 4686}
+    values = torch.cat([torch.full((n,), float(value)) for value, n in counts.items()])
+    for keep in range(4790, 4820), range(9490, 9525), range(14_330, 14_350):
+        for k in keep:
+            check([values if order == 1 else values.flip(0)], k, device)
+
+
+def test_a_thousand_tiny_tensors_and_a_huge_one(device: str) -> None:
     generator = torch.Generator().manual_seed(2)
     tiny = [torch.randn(i % 7, generator=generator) for i in range(1000)]
     for scores in ([*tiny, torch.randn(200_000, generator=generator)], [torch.zeros(150_000), *tiny]):
-        check(scores, 20_000)
+        check(scores, 20_000, device)
 
 
 def test_large_masks_are_separate_tensors() -> None:
@@ -125,7 +138,7 @@ def test_products_of_denormals_do_not_depend_on_threads() -> None:
             torch.set_flush_denormal(False)
 
 
-def random_case(seed: int, largest: int) -> None:
+def random_case(seed: int, largest: int, device: str = "cpu") -> None:
     """Sizes, values, options and number of threads at random."""
     rng = np.random.default_rng(seed)
     sizes = [int(n) for n in rng.integers(0, rng.integers(1, largest), rng.integers(1, 7))]
@@ -144,7 +157,8 @@ def random_case(seed: int, largest: int) -> None:
         options["within"] = [torch.from_numpy(rng.random(n) < 0.7) for n in sizes]
     available = int(sum(w.sum() for w in options["within"])) if "within" in options else sum(sizes)
     torch.set_num_threads(int(rng.integers(1, 5)))
-    check(values(), int(available * rng.choice([0, 1e-3, 0.1, 0.5, 0.999, 1, rng.random()])), **options)
+    keep = int(available * rng.choice([0, 1e-3, 0.1, 0.5, 0.999, 1, rng.random()]))
+    check(values(), keep, device, **options)
 
 
 def random_cases(first: int, last: int, largest: int) -> None:
@@ -162,6 +176,11 @@ def test_every_instruction_set(instructions: str) -> None:
     folder = os.path.dirname(__file__)
     environment = os.environ | {"PRUNE_CPU": instructions}
     subprocess.run([sys.executable, "-c", call], cwd=folder, env=environment, check=True)
+
+
+def test_random_cases(device: str) -> None:
+    for seed in range(100, 130):
+        random_case(seed, 60_000, device)
 
 
 def test_an_unknown_instruction_set_is_refused() -> None:

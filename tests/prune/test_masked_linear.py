@@ -32,6 +32,7 @@ def mask() -> Tensor:
     return torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 0, 1]], dtype=torch.bool)
 
 
+@pytest.mark.usefixtures("device")
 def test_values_and_gradients_by_hand() -> None:
     x = torch.tensor([[1.0, 2.0]], requires_grad=True)
     weight = torch.tensor([[3.0, 5.0], [7.0, 11.0]], requires_grad=True)
@@ -44,6 +45,7 @@ def test_values_and_gradients_by_hand() -> None:
     assert bias.grad.tolist() == [1, 10]
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(4,), (5, 4), (2, 3, 4), (0, 4), (2, 0, 4), (1, 1, 1, 4)])
 @pytest.mark.parametrize("with_bias", [True, False])
@@ -71,6 +73,7 @@ def test_equals_the_dense_product(
         torch.testing.assert_close(bias.grad, rows.sum(0), **close)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize(("out_features", "in_features"), [(3, 0), (0, 4), (0, 0)])
 def test_empty_features(out_features: int, in_features: int) -> None:
     x, weight = draw(5, in_features, grad=True), draw(out_features, in_features, grad=True)
@@ -83,6 +86,7 @@ def test_empty_features(out_features: int, in_features: int) -> None:
     assert torch.equal(bias.grad, torch.full((out_features,), 5.0))
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_large_weights_on_several_threads(dtype: torch.dtype) -> None:
     weight, mask = draw(301, 299, dtype=dtype), torch.rand(301, 299) < 0.3
@@ -105,6 +109,7 @@ def test_large_weights_on_several_threads(dtype: torch.dtype) -> None:
         torch.set_num_threads(threads)
 
 
+@pytest.mark.usefixtures("device")
 def test_any_strides(mask: Tensor) -> None:
     x, weight, bias, grad = draw(2, 5, 4), draw(3, 4), draw(3), draw(2, 5, 3)
     plain = (x, weight, mask, bias)
@@ -126,6 +131,7 @@ def test_any_strides(mask: Tensor) -> None:
         assert op(*a).is_contiguous()
 
 
+@pytest.mark.usefixtures("device")
 def test_expanded_gradient(mask: Tensor) -> None:
     x, weight = draw(5, 4, grad=True), draw(3, 4, grad=True)
     masked_linear(x, weight, mask).sum().backward()  # the gradient of a sum has strides of zero
@@ -135,7 +141,7 @@ def test_expanded_gradient(mask: Tensor) -> None:
 
 @pytest.mark.parametrize("junk", JUNK)
 @pytest.mark.parametrize("mode", ["train", "no_grad", "inference", "autocast", "compiled"])
-def test_pruned_weights_have_no_influence(mask: Tensor, junk: float, mode: str) -> None:
+def test_pruned_weights_have_no_influence(device: str, mask: Tensor, junk: float, mode: str) -> None:
     function = (
         torch.compile(masked_linear, fullgraph=True, backend="aot_eager")
         if mode == "compiled"
@@ -149,7 +155,7 @@ def test_pruned_weights_have_no_influence(mask: Tensor, junk: float, mode: str) 
 
     def outcome(weight: Tensor) -> list[Tensor]:
         leaves = [t.clone().requires_grad_() for t in (x, weight, bias)]
-        with torch.autocast("cpu", torch.bfloat16, enabled=mode == "autocast"):
+        with torch.autocast(device, torch.bfloat16, enabled=mode == "autocast"):
             if mode in ("no_grad", "inference"):
                 with torch.inference_mode(mode == "inference"), torch.no_grad():
                     return [function(leaves[0], leaves[1], mask, leaves[2])]
@@ -165,6 +171,7 @@ def test_pruned_weights_have_no_influence(mask: Tensor, junk: float, mode: str) 
         assert torch.equal(clean, scrambled)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("shape", [(5, 4), (4,), (2, 3, 4), (0, 4)])
 @pytest.mark.parametrize("with_bias", [True, False])
 def test_gradcheck(mask: Tensor, shape: tuple[int, ...], with_bias: bool) -> None:
@@ -179,6 +186,7 @@ def test_gradcheck(mask: Tensor, shape: tuple[int, ...], with_bias: bool) -> Non
     assert torch.autograd.gradgradcheck(function, inputs)
 
 
+@pytest.mark.usefixtures("device")
 def test_gradcheck_of_the_gradient_operators(mask: Tensor) -> None:
     grad, x, weight = draw(2, 5, 3, grad=True), draw(2, 5, 4, grad=True), draw(3, 4, grad=True)
     for function, inputs in (
@@ -189,6 +197,7 @@ def test_gradcheck_of_the_gradient_operators(mask: Tensor) -> None:
         assert torch.autograd.gradgradcheck(function, inputs)
 
 
+@pytest.mark.usefixtures("device")
 def test_third_order(mask: Tensor) -> None:
     x, weight = draw(2, 4, grad=True), draw(3, 4, grad=True)
 
@@ -201,6 +210,7 @@ def test_third_order(mask: Tensor) -> None:
     assert torch.autograd.gradgradcheck(squared_gradient, (x, weight))
 
 
+@pytest.mark.usefixtures("device")
 def test_hessian_product_against_finite_differences(mask: Tensor) -> None:
     x, weight, direction = draw(5, 4), draw(3, 4), draw(3, 4) * mask
 
@@ -215,6 +225,7 @@ def test_hessian_product_against_finite_differences(mask: Tensor) -> None:
     torch.testing.assert_close(product, (ahead - behind) / (2 * step), rtol=1e-7, atol=1e-8)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("shape", [(5, 4), (2, 3, 4), (4,), (0, 4)])
 def test_opcheck(mask: Tensor, shape: tuple[int, ...]) -> None:
     x, weight, bias = draw(*shape, grad=True), draw(3, 4, grad=True), draw(3, grad=True)
@@ -225,6 +236,7 @@ def test_opcheck(mask: Tensor, shape: tuple[int, ...]) -> None:
     torch.library.opcheck(OPS.masked_linear_grad_weight, (grad, x, mask))
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's own, on first use
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compiles_once_for_all_batch_sizes(mask: Tensor, backend: str) -> None:
@@ -253,25 +265,27 @@ def test_meta_tensors_give_shapes(mask: Tensor) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_autocast_as_the_dense_layer(mask: Tensor, dtype: torch.dtype) -> None:
+def test_autocast_as_the_dense_layer(device: str, mask: Tensor, dtype: torch.dtype) -> None:
     x, weight, bias = (draw(*s, dtype=dtype, grad=True) for s in ((5, 4), (3, 4), (3,)))
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(device, torch.bfloat16):
         y = masked_linear(x, weight, mask, bias)
         expected = linear(x, torch.where(mask, weight, 0), bias)
     assert y.dtype == expected.dtype == (torch.bfloat16 if dtype == torch.float32 else dtype)
-    assert torch.equal(y, expected)
+    # on CUDA other kernels than PyTorch's may do it
+    close = {} if device == "cuda" else {"rtol": 0, "atol": 0}
+    torch.testing.assert_close(y, expected, **close)
     for got, want in zip(
         torch.autograd.grad(y.sum(), (x, weight, bias)),
         torch.autograd.grad(expected.sum(), (x, weight, bias)),
         strict=True,
     ):
         assert got.dtype == dtype
-        assert torch.equal(got, want)
+        torch.testing.assert_close(got, want, **close)
 
 
-def test_autocast_takes_mixed_dtypes_and_nests_with_double_backward(mask: Tensor) -> None:
+def test_autocast_takes_mixed_dtypes_and_nests_with_double_backward(device: str, mask: Tensor) -> None:
     x, weight = draw(5, 4, dtype=torch.bfloat16, grad=True), draw(3, 4, dtype=torch.float32, grad=True)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(device, torch.bfloat16):
         loss = masked_linear(x, weight, mask).float().square().sum()
         first = torch.autograd.grad(loss, (x, weight), create_graph=True)
         second = torch.autograd.grad(sum(g.float().square().sum() for g in first), (x, weight))
@@ -279,6 +293,7 @@ def test_autocast_takes_mixed_dtypes_and_nests_with_double_backward(mask: Tensor
     assert not second[1][~mask].any()
 
 
+@pytest.mark.usefixtures("device")
 def test_only_what_is_asked_for_gets_a_gradient(mask: Tensor) -> None:
     x, weight, bias = draw(5, 4), draw(3, 4, grad=True), draw(3)
     masked_linear(x, weight, mask, bias).sum().backward()
@@ -288,6 +303,7 @@ def test_only_what_is_asked_for_gets_a_gradient(mask: Tensor) -> None:
     assert not masked_linear(x, weight.detach(), mask, bias).requires_grad
 
 
+@pytest.mark.usefixtures("device")
 def test_mask_written_between_forward_and_backward_is_an_error(mask: Tensor) -> None:
     y = masked_linear(draw(5, 4), draw(3, 4, grad=True), mask)
     mask[0, 0] = False
@@ -295,6 +311,7 @@ def test_mask_written_between_forward_and_backward_is_an_error(mask: Tensor) -> 
         y.sum().backward()
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's own, on first use
 @pytest.mark.parametrize("grad_mode", [True, False])
 def test_forward_mode_is_refused(mask: Tensor, grad_mode: bool) -> None:
@@ -304,6 +321,7 @@ def test_forward_mode_is_refused(mask: Tensor, grad_mode: bool) -> None:
             masked_linear(dual, draw(3, 4), mask)
 
 
+@pytest.mark.usefixtures("device")
 def test_flops_are_counted_dense(mask: Tensor) -> None:
     x, weight, bias = draw(2, 5, 4, grad=True), draw(3, 4, grad=True), draw(3, grad=True)
     with FlopCounterMode(display=False) as counter:
@@ -373,6 +391,23 @@ def test_errors_name_the_argument(arguments: tuple[Tensor, ...], message: str) -
 def test_errors_of_the_gradient_operators(op: str, arguments: tuple[Tensor, ...], message: str) -> None:
     with pytest.raises(RuntimeError, match=f"^masked_linear_{op}: {message}"):
         getattr(OPS, f"masked_linear_{op}")(*arguments)
+
+
+def test_without_the_cuda_library_a_cuda_tensor_is_an_error() -> None:
+    code = (
+        "import sys; sys.modules['prune._C_cuda'] = None\n"
+        "import importlib.util as u; found = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'prune._C_cuda' else found(name, *rest)\n"
+        "import torch, prune.ops\n"
+        "for op in ('masked_linear', '_masked_linear_output', 'global_mask', 'masked_linear_forget'):\n"
+        "    assert torch._C._dispatch_has_kernel_for_dispatch_key(f'prune::{op}', 'CUDA'), op\n"
+        "try: prune.ops._not_built()\n"
+        "except RuntimeError as error: print(error)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stderr == ""
+    assert "prune was built without CUDA" in result.stdout
+    assert "PRUNE_CUDA=1 pip install" in result.stdout
 
 
 def test_missing_extension_says_how_to_build_it() -> None:

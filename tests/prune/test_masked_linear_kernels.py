@@ -144,6 +144,7 @@ def check(layer: MaskedLinear, x: Tensor | None = None) -> None:
     torch.testing.assert_close(layer(x), dense(layer, x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("device")
 def test_the_plan_follows_the_mask(layer: MaskedLinear) -> None:
     check(layer)
     assert OPS.masked_linear_plan_bytes(layer.weight_mask) > 0
@@ -170,12 +171,14 @@ def test_refresh_after_a_change_that_is_not_counted(layer: MaskedLinear) -> None
     assert torch.equal(layer(x), layer.bias.expand(256, 600))
 
 
+@pytest.mark.usefixtures("device")
 def test_weights_are_read_anew_each_time(layer: MaskedLinear) -> None:
     check(layer)
     layer.weight.data.mul_(2)  # not counted as a change
     check(layer)
 
 
+@pytest.mark.usefixtures("device")
 def test_copies_and_views_have_plans_of_their_own(layer: MaskedLinear) -> None:
     check(layer)
     twin = copy.deepcopy(layer)
@@ -190,6 +193,7 @@ def test_copies_and_views_have_plans_of_their_own(layer: MaskedLinear) -> None:
     )
 
 
+@pytest.mark.usefixtures("device")
 def test_a_mask_made_in_inference_mode(layer: MaskedLinear) -> None:
     with torch.inference_mode():
         check(layer)
@@ -210,6 +214,7 @@ def test_plan_size_is_shown_and_bounded(layer: MaskedLinear) -> None:
     assert f"plan={size / kept:.3g} bytes per kept weight" in repr(layer)
 
 
+@pytest.mark.usefixtures("device")
 def test_a_network_compiled_in_one_graph(layer: MaskedLinear) -> None:
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     x = torch.randn(256, 512, requires_grad=True)
@@ -221,6 +226,7 @@ def test_a_network_compiled_in_one_graph(layer: MaskedLinear) -> None:
         torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("device")
 def test_second_derivatives_of_the_sparse_way(layer: MaskedLinear) -> None:
     x = torch.randn(256, 512)
 
@@ -252,10 +258,11 @@ def test_in_worker_processes(layer: MaskedLinear, method: str) -> None:
     assert process.exitcode == 0
 
 
+@pytest.mark.usefixtures("device")
 def test_no_result_shares_memory_with_another_that_lives() -> None:
     """Outputs of a megabyte and more, dropped and made in every order; views keep their memory too."""
     generator = torch.Generator().manual_seed(0)
-    mask = torch.rand(600, 512, generator=generator) < 0.02
+    mask = torch.rand(600, 512) < 0.02
     weight, x = torch.randn(600, 512, requires_grad=True), torch.randn(1024, 512, requires_grad=True)
     alive: list[tuple[Tensor, Tensor]] = []
     for step in range(40):
@@ -264,9 +271,9 @@ def test_no_result_shares_memory_with_another_that_lives() -> None:
         gradients = torch.autograd.grad(y, (x, weight), torch.ones_like(y))
         for result in (y.detach(), y.detach()[rows // 2 :, 1:], *gradients):
             alive.append((result, result.clone()))
-        drop = int(torch.randint(0, 6, (), generator=generator))
+        drop = int(torch.randint(0, 6, (), generator=generator, device="cpu"))
         for _ in range(min(drop, len(alive) - 1)):
-            del alive[int(torch.randint(0, len(alive), (), generator=generator))]
+            del alive[int(torch.randint(0, len(alive), (), generator=generator, device="cpu"))]
         if step % 10 == 0:
             gc.collect()
         for result, copied in alive:

@@ -1,0 +1,26 @@
+// Which way each product of the masked linear layer goes on CUDA: a function of sizes, dtype, PyTorch's TF32 setting and the mask, so of
+// nothing that could differ from run to run.
+
+#pragma once
+
+#include "plan.h"
+
+namespace prunesweep::cuda {
+
+enum class Way {
+  kDense, // the weight is masked into a copy, and cuBLAS does the rest
+  kFused, // few rows: the weight is masked while it is read
+  kSparse, // few kept weights: nothing but them is touched
+};
+
+struct Ways {
+  Way output, grad_input, grad_weight;
+};
+
+// Whether float32 products may use TF32: torch.backends.cuda.matmul.allow_tf32
+bool allows_tf32(const at::Tensor& t);
+
+// `rows` is x or grad as [N, features]; without a plan all are dense.
+Ways choose_ways(const Plan* plan, const at::Tensor& rows);
+
+} // namespace prunesweep::cuda

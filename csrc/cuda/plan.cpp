@@ -1,0 +1,74 @@
+#include "plan.h"
+
+#include "../masked_linear_kept.h"
+#include "select.h"
+
+#include <torch/library.h>
+
+namespace prunesweep::cuda {
+namespace {
+
+using at::Tensor;
+
+// Bits [rows, words_per_row] and their number, int64 [1], on the device
+std::pair<Tensor, Tensor> bits_and_kept(const Tensor& mask, cudaStream_t stream) {
+  const auto m = mask.contiguous();
+  auto bits = at::empty({m.size(0), words_per_row(m.size(1))}, m.options().dtype(at::kInt));
+  auto kept = at::empty({1}, m.options().dtype(at::kLong));
+  pack(
+      static_cast<const uint8_t*>(m.const_data_ptr()), m.size(0), m.size(1),
+      static_cast<uint32_t*>(bits.mutable_data_ptr()), kept.mutable_data_ptr<int64_t>(), stream);
+  return {std::move(bits), std::move(kept)};
+}
+
+} // namespace
+
+Plan::Plan(const Tensor& mask, uint32_t version)
+    : version(version), rows(mask.size(0)), columns(mask.size(1)), memory_(mask.device()) {
+  const OnDevice device(mask);
+  Tensor count;
+  std::tie(bits, count) = bits_and_kept(mask, device.stream());
+  kept = count.item<int64_t>();
+  if (kept > 0 && density() <= kMostSparse && sparse_supports(Dtype::kFloat, columns, rows)) {
+    Memory scratch(mask.device());
+    const auto m = mask.contiguous();
+    pattern = build_sparse_pattern(
+        static_cast<const uint8_t*>(m.const_data_ptr()), rows, columns, kept, memory_.allocate(), scratch.allocate(),
+        device.stream());
+    device.synchronize(); // other streams may use it at once
+  }
+}
+
+std::shared_ptr<const Plan> plan_of(const Tensor& mask, const OnDevice& device) {
+  using Kept = KeptWithMask<Plan>;
+  if (mask.numel() == 0) {
+    return nullptr;
+  }
+  if (device.is_capturing()) {
+    const auto plan = Kept::peek(mask);
+    const bool current = plan && !mask.is_inference() &&
+        plan->version == mask.unsafeGetTensorImpl()->version_counter().current_version();
+    return current ? plan : nullptr;
+  }
+  return Kept::get(mask, [&](uint32_t version) { return std::make_shared<const Plan>(mask, version); });
+}
+
+Tensor packed(const Tensor& mask, const OnDevice& device) {
+  return bits_and_kept(mask, device.stream()).first;
+}
+
+namespace {
+
+int64_t bytes(const Tensor& mask) {
+  const auto plan = KeptWithMask<Plan>::peek(mask);
+  return plan ? plan->bytes() : 0;
+}
+
+} // namespace
+
+TORCH_LIBRARY_IMPL(prune, CUDA, m) {
+  m.impl("masked_linear_forget", &KeptWithMask<Plan>::forget);
+  m.impl("masked_linear_plan_bytes", &bytes);
+}
+
+} // namespace prunesweep::cuda
