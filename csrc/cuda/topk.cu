@@ -52,8 +52,8 @@ const DevicePiece* to_device(const std::vector<DevicePiece>& pieces, const Alloc
   return table;
 }
 
-// Ranks in the sample between which the threshold lies but for one call in some ten thousand, and room for twice the keys that
-// are then expected there.
+// Ranks in the sample between which the threshold lies but for one call in some ten thousand, and room for twice the
+// keys that are then expected there.
 template <typename K>
 void plan_bracket(Work<K>& work) {
   work.sample_size = std::min(work.total, kSampleSize);

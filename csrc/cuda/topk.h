@@ -1,9 +1,10 @@
-// Exact selection of the `keep` highest scores over a list of arrays, on the device; what is selected is in ../global_mask.h.
+// Exact selection of the `keep` highest scores over a list of arrays, on the device; what is selected is in
+// ../global_mask.h.
 //
-// A sample brackets the threshold. One pass over the scores writes the masks as if the bracket's upper end were the threshold,
-// and collects the few keys inside the bracket; the threshold is selected among these, and their masks are put right. A
-// bracket that misses the threshold, or that holds too much, costs further passes over the scores, and nothing else. All of
-// that is decided on the device.
+// A sample brackets the threshold. One pass over the scores writes the masks as if the bracket's upper end were the
+// threshold, and collects the few keys inside the bracket; the threshold is selected among these, and their masks are
+// put right. A bracket that misses the threshold, or that holds too much, costs further passes over the scores, and
+// nothing else. All of that is decided on the device.
 
 #pragma once
 
@@ -28,8 +29,8 @@ struct TopkResult {
   int64_t first_nan_piece, first_nan_index; // the first NaN among them; -1: none
 };
 
-// Writes the masks, and `result`, which is device memory. With a NaN or keep > result->available the masks and the threshold
-// mean nothing, which the caller has to look at. keep >= 0. `pieces` may go as soon as this returns.
+// Writes the masks, and `result`, which is device memory. With a NaN or keep > result->available the masks and the
+// threshold mean nothing, which the caller has to look at. keep >= 0. `pieces` may go as soon as this returns.
 void topk_masks(
     const std::vector<Piece>& pieces,
     Dtype dtype,

@@ -19,8 +19,8 @@ __device__ void mark_tied(
   }
 }
 
-// Makes 0 and 1 of a chunk's codes. `tied`: the code of the ties, of which the first `kept_ties` are kept; `kept`: a code whose
-// elements are all kept. What has any other code is not kept. All threads of the block have to call it.
+// Makes 0 and 1 of a chunk's codes. `tied`: the code of the ties, of which the first `kept_ties` are kept; `kept`: a
+// code whose elements are all kept. What has any other code is not kept. All threads of the block have to call it.
 __device__ inline void
 resolve(uint8_t* mask, int count, uint32_t kept, uint32_t tied, uint32_t kept_ties) {
   const int first = static_cast<int>(threadIdx.x) * kItems; // neighbours, so that the order of the threads is the ties'
@@ -62,7 +62,7 @@ resolve(uint8_t* mask, int count, uint32_t kept, uint32_t tied, uint32_t kept_ti
 }
 
 template <typename K>
-__global__ void __launch_bounds__(kChunkThreads) finish(const Work<K> work) {
+__global__ void __launch_bounds__(kChunkThreads, 4) finish(const Work<K> work) {
   const auto& state = *work.state;
   if (state.stage == Stage::kDone) {
     return;

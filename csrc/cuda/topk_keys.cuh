@@ -12,11 +12,19 @@
 
 namespace prunesweep::cuda {
 
-// Pieces are cut into chunks, which the kernels share out. A chunk is read by kChunkThreads threads, kItems elements each.
+// Pieces are cut into chunks, which the kernels share out. A chunk is read by kChunkThreads threads, kItems elements
+// each.
 constexpr int kChunkThreads = 256;
 constexpr int kItems = 16;
 constexpr int kChunk = kChunkThreads * kItems;
-constexpr uint32_t kAllItems = (1u << kItems) - 1;
+
+// Where a word of flags has that of item i: shifted by g, it has items 4 g to 4 g + 3 in the lowest bits of its bytes,
+// as masks need them.
+__host__ __device__ constexpr int bit_of(int i) {
+  return i % 4 * 8 + i / 4;
+}
+constexpr uint32_t kFirstBits = 0x01010101;
+constexpr uint32_t kAllItems = 0x0f0f0f0f;
 
 // A piece that is not empty, as the kernels see it.
 struct DevicePiece {
@@ -30,8 +38,8 @@ struct DevicePiece {
   int64_t index; // in the caller's list
 };
 
-// Bits: of an element. Wide: of the same value in float or double, which keys are made of. The products are PyTorch's: of
-// float for the 16-bit dtypes, then rounded to nearest even.
+// Bits: of an element. Wide: of the same value in float or double, which keys are made of. The products are PyTorch's:
+// of float for the 16-bit dtypes, then rounded to nearest even.
 template <Dtype kDtype>
 struct Scalar;
 
@@ -114,10 +122,18 @@ __device__ inline double from_key(long long key) {
   return key < 0 ? -magnitude : magnitude;
 }
 
+// From 0 for -infinity to kLastOrder for infinity; greater for NaN and kOutside.
+template <typename K, typename U = std::make_unsigned_t<K>>
+__device__ U order_of(K key) {
+  return static_cast<U>(key) + static_cast<U>(kInfinity<K>);
+}
+
+template <typename K>
+constexpr std::make_unsigned_t<K> kLastOrder = 2 * static_cast<std::make_unsigned_t<K>>(kInfinity<K>);
+
 template <typename K>
 __device__ bool is_value(K key) {
-  using U = std::make_unsigned_t<K>;
-  return static_cast<U>(key) + static_cast<U>(kInfinity<K>) <= 2 * static_cast<U>(kInfinity<K>);
+  return order_of(key) <= kLastOrder<K>;
 }
 
 template <int kBytes>
@@ -175,7 +191,7 @@ __device__ __forceinline__ void load_items(const Item* chunk, int count, int thr
 template <typename S>
 constexpr int kWidth = 16 / sizeof(typename S::Bits);
 
-// Fills `keys`. Bit i of the result: item i is selected from.
+// Fills `keys`. Flags of the result: which items are selected from.
 template <typename S>
 __device__ __forceinline__ uint32_t
 load_keys(const DevicePiece& piece, int64_t begin, int count, int thread, typename S::Key (&keys)[kItems]) {
@@ -197,13 +213,13 @@ load_keys(const DevicePiece& piece, int64_t begin, int count, int thread, typena
     inside = 0;
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
-      inside |= static_cast<uint32_t>(within[i] != 0) << i;
+      inside |= static_cast<uint32_t>(within[i] != 0) << bit_of(i);
     }
   } else if (count < kChunk) {
     inside = 0;
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
-      inside |= static_cast<uint32_t>(offset_of<kWidth<S>>(thread, i) < count) << i;
+      inside |= static_cast<uint32_t>(offset_of<kWidth<S>>(thread, i) < count) << bit_of(i);
     }
   }
 #pragma unroll

@@ -6,23 +6,18 @@
 
 namespace prunesweep::cuda {
 
-// One bit for each item of a thread.
+// Flags of a thread's items.
 struct Marks {
-  uint32_t above, at_high, at_low, between, nan;
+  uint32_t above, at_high, at_low, between;
 };
-
-// Four bits to four bytes.
-__device__ inline uint32_t spread(uint32_t bits) {
-  return (bits & 15) * 0x00204081 & 0x01010101;
-}
 
 template <int kWidth>
 __device__ __forceinline__ void store_codes(const Marks& marks, uint8_t* mask, int count, int thread) {
   uint32_t words[kItems / 4];
 #pragma unroll
-  for (int i = 0; i < kItems / 4; ++i) {
-    words[i] = spread(marks.above >> 4 * i) | spread(marks.at_high >> 4 * i) * kAtHigh |
-        spread(marks.at_low >> 4 * i) * kAtLow;
+  for (int g = 0; g < kItems / 4; ++g) {
+    words[g] = (marks.above >> g & kFirstBits) | (marks.at_high >> g & kFirstBits) * kAtHigh |
+        (marks.at_low >> g & kFirstBits) * kAtLow;
   }
   using V = Vector<kWidth>;
   if (count == kChunk && is_aligned<V>(mask)) {
@@ -54,27 +49,24 @@ template <typename S, typename K = typename S::Key>
 __device__ __forceinline__ Marks mark(
     const K (&keys)[kItems], uint32_t inside, const Bracket<K>& bracket, const Place& place, int thread) {
   Marks marks = {};
-  const K low = bracket.ties ? bracket.low + 1 : bracket.low;
-  const K high = bracket.ties ? bracket.high - 1 : bracket.high;
+  uint32_t reached = 0; // the bracket's lower end
 #pragma unroll
   for (int i = 0; i < kItems; ++i) {
-    marks.above |= static_cast<uint32_t>(keys[i] > bracket.high) << i;
-    marks.between |= static_cast<uint32_t>(keys[i] >= low && keys[i] <= high) << i;
-    marks.nan |= static_cast<uint32_t>(!is_value(keys[i])) << i;
-  }
-  if (bracket.ties) {
-    const bool one_key = bracket.low == bracket.high;
-#pragma unroll
-    for (int i = 0; i < kItems; ++i) {
-      marks.at_high |= static_cast<uint32_t>(keys[i] == bracket.high) << i;
-      marks.at_low |= static_cast<uint32_t>(keys[i] == bracket.low && !one_key) << i;
-    }
+    marks.above |= static_cast<uint32_t>(keys[i] > bracket.high) << bit_of(i);
+    reached |= static_cast<uint32_t>(keys[i] >= bracket.low) << bit_of(i);
   }
   marks.above &= inside;
-  marks.between &= inside;
-  marks.nan &= inside;
-  marks.at_high &= inside;
-  marks.at_low &= inside;
+  marks.between = (reached & inside) ^ marks.above;
+  if (bracket.ties) {
+#pragma unroll
+    for (int i = 0; i < kItems; ++i) {
+      marks.at_high |= static_cast<uint32_t>(keys[i] == bracket.high) << bit_of(i);
+      marks.at_low |= static_cast<uint32_t>(keys[i] == bracket.low) << bit_of(i);
+    }
+    marks.at_high &= inside;
+    marks.at_low &= inside & ~marks.at_high;
+    marks.between &= ~(marks.at_high | marks.at_low);
+  }
   store_codes<kWidth<S>>(marks, place.mask(), place.count, thread);
   return marks;
 }
@@ -84,6 +76,28 @@ __device__ inline void add_pair(uint32_t* pair, uint32_t low, uint32_t high) {
   const uint32_t sum = __reduce_add_sync(0xffffffff, __popc(low) | __popc(high) << 16);
   if (threadIdx.x % 32 == 0 && sum != 0) {
     atomicAdd(pair, sum);
+  }
+}
+
+template <typename S, typename K = typename S::Key>
+__device__ __forceinline__ void note_nan(
+    const K (&keys)[kItems], uint32_t inside, int64_t chunk, int thread, unsigned long long* first_nan) {
+  std::make_unsigned_t<K> last = 0; // one comparison for all: there is hardly ever one
+#pragma unroll
+  for (int i = 0; i < kItems; ++i) {
+    last = max(last, order_of(keys[i]));
+  }
+  if (last > kLastOrder<K>) {
+    int first = kChunk;
+#pragma unroll
+    for (int i = 0; i < kItems; ++i) {
+      if (!is_value(keys[i]) && inside >> bit_of(i) & 1) {
+        first = min(first, offset_of<kWidth<S>>(thread, i));
+      }
+    }
+    if (first < kChunk) {
+      atomicMin(first_nan, static_cast<unsigned long long>(chunk) * kChunk + first);
+    }
   }
 }
 
@@ -103,10 +117,7 @@ __global__ void __launch_bounds__(kChunkThreads) mark_all(const Work<typename S:
     K keys[kItems];
     const uint32_t inside = load_keys<S>(place.piece, place.begin, place.count, thread, keys);
     const Marks marks = mark<S>(keys, inside, bracket, place, thread);
-    if (marks.nan != 0) {
-      const int first = offset_of<kWidth<S>>(thread, __ffs(static_cast<int>(marks.nan)) - 1);
-      atomicMin(&state.first_nan, static_cast<unsigned long long>(chunk) * kChunk + first);
-    }
+    note_nan<S>(keys, inside, chunk, thread, &state.first_nan);
     __syncthreads();
     add_pair(&above_inside, marks.above, inside);
     if (bracket.ties) {
@@ -133,7 +144,7 @@ __global__ void __launch_bounds__(kChunkThreads) mark_all(const Work<typename S:
       const auto begin = static_cast<int64_t>(collected_begin);
 #pragma unroll
       for (int i = 0; i < kItems; ++i) {
-        if (marks.between >> i & 1) {
+        if (marks.between >> bit_of(i) & 1) {
           if (begin + slot < work.capacity) {
             work.keys[begin + slot] = keys[i];
             work.offsets[begin + slot] = static_cast<uint16_t>(offset_of<kWidth<S>>(thread, i));

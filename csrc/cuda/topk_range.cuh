@@ -1,4 +1,5 @@
-// A radix select by ranges: each step counts the keys of a range by their leading digit and goes on in the digit's range.
+// A radix select by ranges: each step counts the keys of a range by their leading digit and goes on in the digit's
+// range.
 
 #pragma once
 
@@ -77,8 +78,8 @@ __device__ unsigned long long sum_before(unsigned long long value) {
   return sum;
 }
 
-// Writes the range of the next step to `to`, by one thread of the block, all of which have to call it. bins[d]: keys of the
-// range with digit d.
+// Writes the range of the next step to `to`, by one thread of the block, all of which have to call it. bins[d]: keys of
+// the range with digit d.
 template <int kThreads, typename K, typename Bin>
 __device__ void narrow(const Range<K>& range, const Bin* bins, Range<K>* to) {
   constexpr int kOwn = kDigits / kThreads;

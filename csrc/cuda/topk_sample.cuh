@@ -16,8 +16,8 @@ __device__ inline uint64_t mixed(uint64_t i) {
   return z ^ z >> 31;
 }
 
-// Takes the sample, one element at random in each of equal slices, so that sorted data are sampled well too, and data with a
-// period; and finds the pieces of the chunks.
+// Takes the sample, one element at random in each of equal slices, so that sorted data are sampled well too, and data
+// with a period; and finds the pieces of the chunks.
 template <typename S>
 __global__ void take_sample(const Work<typename S::Key> work) {
   const int64_t first = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
@@ -49,9 +49,7 @@ __global__ void __launch_bounds__(kSampleThreads) find_bracket(const Work<K> wor
   }
   __syncthreads();
   unsigned own = 0;
-  for (int64_t i = thread; i < work.sample_size; i += kSampleThreads) {
-    own += is_value(work.sample[i]);
-  }
+  for_each_listed(work.sample, work.sample_size, thread, kSampleThreads, [&](K key) { own += is_value(key); });
   atomicAdd(&values, own);
   __syncthreads();
   const int64_t last = int64_t{values} - 1; // rank
@@ -68,16 +66,14 @@ __global__ void __launch_bounds__(kSampleThreads) find_bracket(const Work<K> wor
     __syncthreads();
     const Range<K> high = ends[0];
     const Range<K> low = ends[1];
-#pragma unroll 8
-    for (int64_t i = thread; i < work.sample_size; i += kSampleThreads) {
-      const K key = work.sample[i];
+    for_each_listed(work.sample, work.sample_size, thread, kSampleThreads, [&](K key) {
       if (high.contains(key)) {
         atomicAdd(&digits[0][high.digit(key)], 1u);
       }
       if (low.contains(key)) {
         atomicAdd(&digits[1][low.digit(key)], 1u);
       }
-    }
+    });
     __syncthreads();
     narrow<kSampleThreads>(high, digits[0], &ends[0]);
     narrow<kSampleThreads>(low, digits[1], &ends[1]);

@@ -9,25 +9,14 @@ namespace prunesweep::cuda {
 constexpr int kSelectThreads = 512;
 constexpr int kCutThreads = 1024;
 
+// body(key) for each key in which the threshold is looked for, and for some kOutside.
 template <typename S, typename Body>
 __device__ void for_each_key(const Work<typename S::Key>& work, Stage stage, const Body& body) {
   using K = typename S::Key;
   const int64_t thread = int64_t{blockIdx.x} * kSelectThreads + threadIdx.x;
   const int64_t threads = int64_t{gridDim.x} * kSelectThreads;
   if (stage == Stage::kMarked) {
-    constexpr int kAhead = 8; // loads in flight
-    const auto size = static_cast<int64_t>(work.state->collected);
-    for (int64_t first = thread; first < size; first += threads * kAhead) {
-      K keys[kAhead];
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        keys[i] = first + i * threads < size ? work.keys[first + i * threads] : kOutside<K>;
-      }
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        body(keys[i]);
-      }
-    }
+    for_each_listed(work.keys, static_cast<int64_t>(work.state->collected), thread, threads, body);
     return;
   }
   for (int64_t chunk = thread / kChunkThreads; chunk < work.chunks; chunk += threads / kChunkThreads) {
@@ -37,7 +26,7 @@ __device__ void for_each_key(const Work<typename S::Key>& work, Stage stage, con
         load_keys<S>(place.piece, place.begin, place.count, threadIdx.x % kChunkThreads, keys);
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
-      body(inside >> i & 1 ? keys[i] : kOutside<K>);
+      body(inside >> bit_of(i) & 1 ? keys[i] : kOutside<K>);
     }
   }
 }
@@ -92,8 +81,8 @@ __global__ void __launch_bounds__(kSelectThreads) select_digit(const Work<typena
   narrow<kSelectThreads>(range, totals, &state.range);
 }
 
-// With the threshold known: keeps the collected keys above it, and counts by chunk those equal to it unless they are all kept;
-// or marks again, with the threshold for a bracket.
+// With the threshold known: keeps the collected keys above it, and counts by chunk those equal to it unless they are
+// all kept; or marks again, with the threshold for a bracket.
 template <typename S>
 __global__ void __launch_bounds__(kChunkThreads) settle(const Work<typename S::Key> work) {
   using K = typename S::Key;

@@ -8,8 +8,9 @@
 
 namespace prunesweep::cuda {
 
-// Keys between which the threshold is expected. A pass over the scores collects those in [low, high] or, with ties, that is,
-// where those equal to an end would be too many, in (low, high), and then gives the mask of an end's keys a code.
+// Keys between which the threshold is expected. A pass over the scores collects those in [low, high] or, with ties,
+// that is, where those equal to an end would be too many, in (low, high), and then gives the mask of an end's keys a
+// code.
 template <typename K>
 struct Bracket {
   K low, high;
@@ -88,6 +89,23 @@ __device__ Place place_of(const Work<K>& work, int64_t chunk) {
   const int64_t begin = (chunk - piece.first_chunk) * kChunk;
   const int64_t left = piece.size - begin;
   return {piece, begin, static_cast<int>(left < kChunk ? left : kChunk)};
+}
+
+// body(key) for each `threads`-th key, from `thread` on.
+template <typename K, typename Body>
+__device__ void for_each_listed(const K* keys, int64_t size, int64_t thread, int64_t threads, const Body& body) {
+  constexpr int kAhead = 8; // loads in flight, which the compiler does not move over the body's atomics
+  for (int64_t first = thread; first < size; first += threads * kAhead) {
+    K ahead[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      ahead[i] = first + i * threads < size ? keys[first + i * threads] : kOutside<K>;
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      body(ahead[i]);
+    }
+  }
 }
 
 // The piece that `position` is in, if `start` says at which one a piece begins.
