@@ -78,9 +78,11 @@ __global__ void __launch_bounds__(kThreads, Tile<Math, kTiles>::kBlocks) grad_in
 
   Product<Math, kTiles, Along::kDepth, Along::kSide, Shape::kIeee ? Masked::kNo : Masked::kYes> product;
   const int shift = words ? half_word(grad, row0 + static_cast<int>(threadIdx.x) % 32 / 4) : 0; // rows 8 apart have the same
+#pragma unroll 1
   for (int i = 0; i < Shape::kStages - 1; ++i) {
     load(begin + i);
   }
+#pragma unroll 1
   for (int slab = begin; slab < end; ++slab) {
     wait_copies<Shape::kStages - 2>();
     __syncthreads();
@@ -94,7 +96,8 @@ __global__ void __launch_bounds__(kThreads, Tile<Math, kTiles>::kBlocks) grad_in
     const Operand<T> b{stage.weight + side, Shape::kPitch};
     const Bits mask{stage.bits + side / 32, Shape::kWords};
     constexpr int kPart = Shape::kDepth / Shape::kSlices;
-#pragma unroll
+    constexpr int kUnroll = Shape::kIeee ? 1 : kPart / Math::kStep;
+#pragma unroll kUnroll
     for (int k = 0; k < kPart; k += Math::kStep) {
       product.step(a, b, mask, slice * kPart + k);
     }
@@ -107,7 +110,7 @@ __global__ void __launch_bounds__(kThreads, Tile<Math, kTiles>::kBlocks) grad_in
     sums[(slice * Shape::kRows + row) * Shape::kSumPitch + side + column] = sum;
   });
   __syncthreads();
-#pragma unroll
+#pragma unroll 4
   for (int i = static_cast<int>(threadIdx.x); i < Shape::kRows * Shape::kColumns / 4; i += kThreads) {
     const int row = i / (Shape::kColumns / 4);
     const int column = i % (Shape::kColumns / 4) * 4;

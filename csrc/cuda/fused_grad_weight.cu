@@ -79,9 +79,11 @@ __global__ void __launch_bounds__(kThreads, 2) grad_weight_kernel(
   Product<Math, 4, Along::kSide, Along::kSide, Masked::kNo> product;
   float bias_sum = 0;
   load_tile<Shape::kOutputs, Shape::kWords, Shape::kWords>(mask, bits, output0, column0 / 32); // part of the first group of copies
+#pragma unroll 1
   for (int i = 0; i < Shape::kStages - 1; ++i) {
     load(i);
   }
+#pragma unroll 1
   for (int slab = 0; slab < slabs; ++slab) {
     wait_copies<Shape::kStages - 2>();
     __syncthreads();

@@ -68,9 +68,11 @@ __global__ void __launch_bounds__(kThreads, 2) output_kernel(
   };
 
   Product<Math, kTiles, Along::kDepth, Along::kDepth, kIeee ? Masked::kNo : Masked::kYes> product;
+#pragma unroll 1
   for (int i = 0; i < Shape::kStages - 1; ++i) {
     load(begin + i);
   }
+#pragma unroll 1
   for (int slab = begin; slab < end; ++slab) {
     wait_copies<Shape::kStages - 2>();
     __syncthreads();
@@ -84,7 +86,8 @@ __global__ void __launch_bounds__(kThreads, 2) output_kernel(
     const Operand<T> b{stage.weight + side * Shape::kPitch, Shape::kPitch};
     const Bits mask{stage.bits + side * Shape::kWords, Shape::kWords};
     constexpr int kPart = Shape::kDepth / Shape::kSlices;
-#pragma unroll
+    constexpr int kUnroll = kIeee ? 1 : kPart / Math::kStep;
+#pragma unroll kUnroll
     for (int k = 0; k < kPart; k += Math::kStep) {
       product.step(a, b, mask, slice * kPart + k);
     }
@@ -97,7 +100,7 @@ __global__ void __launch_bounds__(kThreads, 2) output_kernel(
     sums[(slice * Shape::kRows + row) * Shape::kSumPitch + side + column] = sum;
   });
   __syncthreads();
-#pragma unroll
+#pragma unroll 4
   for (int i = static_cast<int>(threadIdx.x); i < Shape::kRows * Shape::kOutputs; i += kThreads) {
     const int row = i / Shape::kOutputs;
     const int column = i % Shape::kOutputs;

@@ -34,17 +34,20 @@ template <int kBytes, int kRows, int kColumns, int kPitch, class T>
 __device__ void copy_tile(T* tile, const Matrix<T>& matrix, int row0, int column0) {
   constexpr int kCount = kBytes / sizeof(T);
   constexpr int kChunks = kColumns / kCount;
-#pragma unroll
-  for (int first = 0; first < kRows * kChunks; first += kThreads) {
-    const int chunk = first + static_cast<int>(threadIdx.x);
-    if (kRows * kChunks % kThreads != 0 && chunk >= kRows * kChunks) {
-      break;
-    }
-    const int row = chunk / kChunks;
-    const int column = chunk % kChunks * kCount;
-    const int left = row0 + row < matrix.rows ? min(max(matrix.columns - column0 - column, 0), kCount) : 0;
-    const T* from = left > 0 ? matrix.data + static_cast<int64_t>(row0 + row) * matrix.columns + column0 + column : matrix.data;
-    copy_async<kBytes>(tile + row * kPitch + column, from, left * static_cast<int>(sizeof(T)));
+  constexpr int kStep = kThreads / kChunks; // rows
+  constexpr int kUnroll = kBytes == 16 ? 8 : 4;
+  static_assert(kThreads % kChunks == 0);
+  const int first = static_cast<int>(threadIdx.x) / kChunks;
+  const int column = static_cast<int>(threadIdx.x) % kChunks * kCount;
+  const int bytes = min(max(matrix.columns - column0 - column, 0), kCount) * static_cast<int>(sizeof(T));
+  const T* from = matrix.data + static_cast<int64_t>(row0 + first) * matrix.columns + column0 + column;
+  T* to = tile + first * kPitch + column;
+#pragma unroll kUnroll
+  for (int row = first; row < kRows; row += kStep) {
+    const int inside = row0 + row < matrix.rows ? bytes : 0;
+    copy_async<kBytes>(to, inside > 0 ? from : matrix.data, inside);
+    from += static_cast<int64_t>(kStep) * matrix.columns;
+    to += kStep * kPitch;
   }
 }
 
@@ -58,13 +61,18 @@ __device__ void load_tile(T* tile, const Matrix<T>& matrix, int row0, int column
   } else if (sizeof(T) == 4 || matrix.access == Access::kWord) {
     copy_tile<4, kRows, kColumns, kPitch>(tile, matrix, row0, column0);
   } else {
+constexpr int kStep = kThreads / kColumns;
+    static_assert(kThreads % kColumns == 0);
+    const int first = static_cast<int>(threadIdx.x) / kColumns;
+    const int column = static_cast<int>(threadIdx.x) % kColumns;
+    const int rows = column0 + column < matrix.columns ? matrix.rows - row0 : 0;
+    const T* from = matrix.data + static_cast<int64_t>(row0 + first) * matrix.columns + column0 + column;
+    T* to = tile + first * kPitch + column;
 #pragma unroll 8
-    for (int i = static_cast<int>(threadIdx.x); i < kRows * kColumns; i += kThreads) {
-      const int row = i / kColumns;
-      const int column = i % kColumns;
-      const bool inside = row0 + row < matrix.rows && column0 + column < matrix.columns;
-      tile[row * kPitch + column] =
-          inside ? matrix.data[static_cast<int64_t>(row0 + row) * matrix.columns + column0 + column] : T(0.0f);
+    for (int row = first; row < kRows; row += kStep) {
+      *to = row < rows ? *from : T(0.0f);
+      from += static_cast<int64_t>(kStep) * matrix.columns;
+      to += kStep * kPitch;
     }
   }
 }
@@ -82,12 +90,8 @@ template <int kRows, int kColumns, int kPitch, class T>
 __device__ void load_words(T* tile, const Matrix<T>& matrix, int row0, int column0) {
   constexpr int kWords = kColumns / 2 + 1;
   static_assert(kWords * 2 <= kPitch);
-#pragma unroll
-  for (int first = 0; first < kRows * kWords; first += kThreads) {
-    const int i = first + static_cast<int>(threadIdx.x);
-    if (i >= kRows * kWords) {
-      break;
-    }
+#pragma unroll 1
+  for (int i = static_cast<int>(threadIdx.x); i < kRows * kWords; i += kThreads) {
     const int row = i / kWords;
     const int word = i % kWords;
     const int shift = half_word(matrix, row0 + row);
