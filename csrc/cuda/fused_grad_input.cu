@@ -8,8 +8,8 @@ namespace prunesweep::cuda {
 
 namespace {
 
-// A block: 128 columns of 16 kTiles rows, over one split of the outputs. Of each slab of outputs that goes through shared memory, each of two
-// fours of warps takes a half, and each warp of a four 32 columns.
+// A block: 128 columns of 16 kTiles rows, over one split of the outputs. Of each slab of outputs that goes through shared memory, each
+// of two fours of warps takes a half, and each warp of a four 32 columns.
 template <class Math, int kTiles>
 struct Tile {
   using T = typename Math::T;

@@ -8,14 +8,19 @@ namespace prunesweep::cuda {
 
 namespace {
 
-// A block: 64 outputs of 16 kTiles rows. Of each slab of depth that goes through shared memory, each of four pairs of warps takes a quarter,
-// and each warp of a pair 32 outputs.
+constexpr int kShortDepth = 8; // slabs
+
+// A block: kOutputs outputs of 16 kTiles rows. Of each slab of depth that goes through shared memory, each warp takes one of kSlices
+// slices for 32 of the outputs.
 template <class Math, int kTiles>
 struct Tile {
   using T = typename Math::T;
+  static constexpr bool kIeee = std::is_same_v<Math, Ieee>;
   static constexpr int kRows = 16 * kTiles;
-  static constexpr int kOutputs = 64;
-  static constexpr int kSlices = 4;
+  // What waits for memory wants few reads of x, what computes on the CUDA cores as much work on each processor as on the next
+  static constexpr int kOutputs = kIeee ? 32 : 64;
+  static constexpr int kWarps = kOutputs / 32; // that share a slice
+  static constexpr int kSlices = kThreads / 32 / kWarps;
   static constexpr int kDepth = 256 / sizeof(T);
   static constexpr int kPitch = kDepth + 16 / sizeof(T); // rows start 4 banks apart
   static constexpr int kWords = kDepth / 32;
@@ -25,7 +30,7 @@ struct Tile {
   struct Stage {
     alignas(16) T x[kRows * kPitch];
     alignas(16) T weight[kOutputs * kPitch];
-    alignas(16) uint32_t bits[kOutputs * 4]; // rows of kWords
+    alignas(16) uint32_t bits[kOutputs * kWords];
   };
   static constexpr size_t kShared =
       std::max(kStages * sizeof(Stage), kSlices * kRows * kSumPitch * sizeof(float));
@@ -44,7 +49,6 @@ __global__ void __launch_bounds__(kThreads, 2) output_kernel(
   using Shape = Tile<Math, kTiles>;
   using T = typename Math::T;
   using Stage = typename Shape::Stage;
-  constexpr bool kIeee = std::is_same_v<Math, Ieee>;
   extern __shared__ __align__(16) unsigned char memory[];
   auto* stages = reinterpret_cast<Stage*>(memory);
 
@@ -53,8 +57,8 @@ __global__ void __launch_bounds__(kThreads, 2) output_kernel(
   const int begin = static_cast<int>(blockIdx.z) * split_slabs;
   const int end = min(begin + split_slabs, (x.columns + Shape::kDepth - 1) / Shape::kDepth);
   const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int side = warp % 2 * 32;
-  const int slice = warp / 2;
+  const int side = warp % Shape::kWarps * 32;
+  const int slice = warp / Shape::kWarps;
 
   const auto load = [&](int slab) {
     if (slab < end) {
@@ -67,7 +71,7 @@ __global__ void __launch_bounds__(kThreads, 2) output_kernel(
     commit_copies();
   };
 
-  Product<Math, kTiles, Along::kDepth, Along::kDepth, kIeee ? Masked::kNo : Masked::kYes> product;
+  Product<Math, kTiles, Along::kDepth, Along::kDepth, Shape::kIeee ? Masked::kNo : Masked::kYes> product;
 #pragma unroll 1
   for (int i = 0; i < Shape::kStages - 1; ++i) {
     load(begin + i);
@@ -78,7 +82,7 @@ __global__ void __launch_bounds__(kThreads, 2) output_kernel(
     __syncthreads();
     load(slab + Shape::kStages - 1);
     Stage& stage = stages[(slab - begin) % Shape::kStages];
-    if constexpr (kIeee) {
+    if constexpr (Shape::kIeee) {
       mask_tile<Shape::kOutputs, Shape::kDepth, Shape::kPitch>(stage.weight, stage.bits);
       __syncthreads();
     }
@@ -86,7 +90,7 @@ __global__ void __launch_bounds__(kThreads, 2) output_kernel(
     const Operand<T> b{stage.weight + side * Shape::kPitch, Shape::kPitch};
     const Bits mask{stage.bits + side * Shape::kWords, Shape::kWords};
     constexpr int kPart = Shape::kDepth / Shape::kSlices;
-    constexpr int kUnroll = kIeee ? 1 : kPart / Math::kStep;
+    constexpr int kUnroll = Shape::kIeee ? 1 : kPart / Math::kStep;
 #pragma unroll kUnroll
     for (int k = 0; k < kPart; k += Math::kStep) {
       product.step(a, b, mask, slice * kPart + k);
@@ -139,8 +143,8 @@ void output(
   const auto tiles = static_cast<int>((n_out + Shape::kOutputs - 1) / Shape::kOutputs);
   const auto row_tiles = static_cast<int>((rows + Shape::kRows - 1) / Shape::kRows);
   const auto slabs = static_cast<int>((n_in + Shape::kDepth - 1) / Shape::kDepth);
-  // A small weight leaves processors idle unless its depth is split too; splits of less than two slabs cost more than they bring
-  const int wanted = std::max(1, multiprocessors() / (tiles * row_tiles));
+  // Few outputs leave processors idle unless the depth is split too, which a short one is not worth: the second kernel costs more
+  const int wanted = slabs <= kShortDepth ? 1 : std::max(1, multiprocessors() / (tiles * row_tiles));
   const int split_slabs = std::max((slabs + wanted - 1) / wanted, std::min(slabs, 2));
   const int splits = (slabs + split_slabs - 1) / split_slabs;
   const auto pitch = static_cast<int>((n_out + kSumColumns - 1) / kSumColumns * kSumColumns);

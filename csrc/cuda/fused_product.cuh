@@ -27,7 +27,6 @@ struct Short { // bfloat16 or float16, on the tensor cores
 // Which index of an operand has a stride of 1 in its tile.
 enum class Along { kDepth, kSide };
 
-// The mask of b, if it has one: by kDepth a row of bits for each column, by kSide a row of bits for each step of depth.
 enum class Masked { kNo, kYes };
 
 // A warp's part of a tile. Element (side, depth) is data[side * pitch + depth] along kDepth, else data[depth * pitch + side].
@@ -39,7 +38,7 @@ struct Operand {
   bool words = false; // whether shift may be 1 for some lane
 };
 
-// Along kDepth, bit k of row `side` is that of element (side, k); else bit `side` of row k.
+// The mask of b, laid out as b is: along kDepth bit `depth` of row `side`, else bit `side` of row `depth`.
 struct Bits {
   const uint32_t* data;
   int pitch;
@@ -56,72 +55,40 @@ class Product {
 
   // Adds the products of one step, which starts at depth k, a multiple of kStep.
   __device__ void step(const Operand<T>& a, const Operand<T>& b, const Bits& bits, int k) {
-    uint32_t left[kTiles][4];
     uint32_t right[4][2];
     if constexpr (sizeof(T) == 4) {
+      read_words(right, b, bits, k);
+    } else {
+      read_pairs(right, b, bits, k);
+    }
 #pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
+    for (int tile = 0; tile < kTiles; ++tile) {
+      uint32_t left[4];
+      if constexpr (sizeof(T) == 4) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          left[tile][i] = to_tf32(at<kA>(a, 16 * tile + group() + i % 2 * 8, k + place() + i / 2 * 4));
+          left[i] = to_tf32(at<kA>(a, 16 * tile + group() + i % 2 * 8, k + place() + i / 2 * 4));
         }
-      }
+      } else if constexpr (kA == Along::kDepth) {
+        if (a.words) {
 #pragma unroll
-      for (int tile = 0; tile < 4; ++tile) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const int side = 8 * tile + group();
-          const int depth = k + place() + 4 * i;
-          const uint32_t value = __float_as_uint(at<kB>(b, side, depth));
-          right[tile][i] = to_tf32(__uint_as_float(value & keep(bits, side, depth)));
-        }
-      }
-#pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
-#pragma unroll
-        for (int column = 0; column < 4; ++column) {
-          mma_tf32(sums_[tile][column], left[tile], right[column]);
-        }
-      }
-    } else {
-      const int matrix = lane() / 8;
-      const int row = lane() % 8;
-#pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
-        if constexpr (kA == Along::kDepth) {
-          if (a.words) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-              const T* pair = a.data + (16 * tile + group() + i % 2 * 8) * a.pitch + k + 2 * place() + i / 2 * 8;
-              const auto* word = reinterpret_cast<const uint32_t*>(pair);
-              left[tile][i] = __funnelshift_r(word[0], word[1], 16 * a.shift);
-            }
-          } else {
-            load_matrices<false>(left[tile], a.data + (16 * tile + matrix % 2 * 8 + row) * a.pitch + k + matrix / 2 * 8);
+          for (int i = 0; i < 4; ++i) {
+            const T* pair = a.data + (16 * tile + group() + i % 2 * 8) * a.pitch + k + 2 * place() + i / 2 * 8;
+            const auto* word = reinterpret_cast<const uint32_t*>(pair);
+            left[i] = __funnelshift_r(word[0], word[1], 16 * a.shift);
           }
         } else {
-          load_matrices<true>(left[tile], a.data + (k + matrix / 2 * 8 + row) * a.pitch + 16 * tile + matrix % 2 * 8);
+          load_matrices<false>(left, a.data + (16 * tile + matrix() % 2 * 8 + row()) * a.pitch + k + matrix() / 2 * 8);
         }
+      } else {
+        load_matrices<true>(left, a.data + (k + matrix() / 2 * 8 + row()) * a.pitch + 16 * tile + matrix() % 2 * 8);
       }
 #pragma unroll
-      for (int tile = 0; tile < 4; tile += 2) {
-        uint32_t loaded[4];
-        const int side = 8 * tile + matrix / 2 * 8;
-        if constexpr (kB == Along::kDepth) {
-          load_matrices<false>(loaded, b.data + (side + row) * b.pitch + k + matrix % 2 * 8);
+      for (int column = 0; column < 4; ++column) {
+        if constexpr (sizeof(T) == 4) {
+          mma_tf32(sums_[tile][column], left, right[column]);
         } else {
-          load_matrices<true>(loaded, b.data + (k + matrix % 2 * 8 + row) * b.pitch + side);
-        }
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          right[tile + i / 2][i % 2] = loaded[i] & keep_pair(bits, 8 * (tile + i / 2) + group(), k + 2 * place() + i % 2 * 8);
-        }
-      }
-#pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
-#pragma unroll
-        for (int column = 0; column < 4; ++column) {
-          mma_16bit(sums_[tile][column], left[tile], right[column], T());
+          mma_16bit(sums_[tile][column], left, right[column], T());
         }
       }
     }
@@ -151,6 +118,43 @@ class Product {
   }
   static __device__ int place() {
     return lane() % 4;
+  }
+  // What this lane gives load_matrices the address of
+  static __device__ int matrix() {
+    return lane() / 8;
+  }
+  static __device__ int row() {
+    return lane() % 8;
+  }
+
+  static __device__ void read_words(uint32_t (&right)[4][2], const Operand<T>& b, const Bits& bits, int k) {
+#pragma unroll
+    for (int tile = 0; tile < 4; ++tile) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int side = 8 * tile + group();
+        const int depth = k + place() + 4 * i;
+        const uint32_t value = __float_as_uint(at<kB>(b, side, depth));
+        right[tile][i] = to_tf32(__uint_as_float(value & keep(bits, side, depth)));
+      }
+    }
+  }
+
+  static __device__ void read_pairs(uint32_t (&right)[4][2], const Operand<T>& b, const Bits& bits, int k) {
+#pragma unroll
+    for (int tile = 0; tile < 4; tile += 2) {
+      uint32_t loaded[4];
+      const int side = 8 * tile + matrix() / 2 * 8;
+      if constexpr (kB == Along::kDepth) {
+        load_matrices<false>(loaded, b.data + (side + row()) * b.pitch + k + matrix() % 2 * 8);
+      } else {
+        load_matrices<true>(loaded, b.data + (k + matrix() % 2 * 8 + row()) * b.pitch + side);
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        right[tile + i / 2][i % 2] = loaded[i] & keep_pair(bits, 8 * (tile + i / 2) + group(), k + 2 * place() + i % 2 * 8);
+      }
+    }
   }
 
   template <Along kAlong>
@@ -280,11 +284,6 @@ __device__ void mask_tile(float* tile, const uint32_t* bits) {
     *values = value;
   }
   static_assert(kRows * kColumns / 4 % kThreads == 0);
-}
-
-template <class T>
-__device__ inline float to_float(T value) {
-  return static_cast<float>(value);
 }
 
 } // namespace prunesweep::cuda
