@@ -221,7 +221,7 @@ void product(
     const SparseOrder& order, int64_t kept, const T* x, const T* weight, const T* bias, T* y, int64_t rows,
     const Allocate& scratch, cudaStream_t stream) {
   auto* const entries = static_cast<Entry*>(scratch(kept * sizeof(Entry)));
-  gather_kernel<<<flat_blocks(kept), kFlatThreads, 0, stream>>>(order.places, order.positions, weight, entries, kept);
+  gather_kernel<T><<<flat_blocks(kept), kFlatThreads, 0, stream>>>(order.places, order.positions, weight, entries, kept);
   check_launch("sparse gather");
 
   const int64_t row_tiles = divide_up(rows, kTileRows);
