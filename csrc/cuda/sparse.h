@@ -13,20 +13,15 @@ namespace prunesweep::cuda {
 constexpr int kSparseLanes = 32; // results in a tile, one for each lane of a warp
 constexpr int kSparseChunk = 512; // columns in a chunk, what a block has in shared memory at once
 
-// A kept weight within its chunk of columns and its panel of kSparseChunk results
-struct SparsePlace {
-  uint16_t column, result;
-};
-
 // The kept weights as one product wants them: results are what it computes, columns what it sums over. They are ordered by chunk of columns,
 // then by tile of results, then by turn: the first weight of every lane that has one, then the second of every lane that has two, ... So a
 // warp finds each turn's weights side by side, and no room is lost to lanes that have fewer.
 struct SparseOrder {
-  int64_t results, columns, tiles, chunks;
+  int64_t results, n_columns, tiles, chunks;
   uint16_t* counts; // [chunks, tiles, lanes], kept weights of each lane
   uint8_t* results_of_lanes; // [tiles, lanes], within the tile: lanes with alike counts are neighbours
   int32_t* starts; // [chunks * tiles + 1]
-  SparsePlace* places; // [kept]
+  uint16_t* columns; // [kept], within their chunk
   int32_t* positions; // [kept], in the dense weight
 };
 

@@ -1,111 +1,149 @@
 // Gradient of the weight at the kept weights, and of the bias.
 //
-// A lane computes one kept weight over 32 rows: eight 16-byte reads from the tile of x and eight from that of the gradient. A block goes
-// through the panels of kSparseChunk outputs, and within each through the chunks of inputs; slices of the rows have sums of their own, which
-// are added up in order at the end.
+// A lane holds the gradient of one output for 32 rows in registers, straight from where it lies, and goes through the output's kept weights:
+// each costs eight 16-byte reads from the tile of x, 32 fused multiply-adds and no work with other lanes. With one chunk of inputs a block
+// keeps its tile of x and goes through many tiles of outputs; with more, it keeps its outputs and goes through the chunks. Slices of the rows
+// have sums of their own, which are added up in order at the end.
 
 #include "sparse_tile.cuh"
 
 namespace prunesweep::cuda {
 namespace {
 
-constexpr int kTilesInPanel = kSparseChunk / kSparseLanes;
 constexpr int kFlatThreads = 256;
 
-// How the work is cut: slices of the tiles of rows x groups of the panels of outputs
+// How the work is cut: slices of the tiles of rows x groups of the tiles of outputs
 struct Cut {
-  int64_t tiles, panels;
+  int64_t row_tiles;
   int slices, groups;
 };
 
-// A step of a block: a tile of rows, a panel of outputs, a chunk of inputs
-struct Step {
-  int64_t tile, panel, chunk;
+// Where the sums go: [slices, kept], [slices, n_out] or null
+struct Sums {
+  float *weight, *bias;
 };
 
-// Grid: slices x groups. sums [slices, kept], bias_sums [slices, n_out] or null.
+// What a block has of it
+struct Slice {
+  int64_t first, last; // tiles of rows
+  float *weight, *bias;
+  int group;
+
+  __device__ Slice(const SparseOrder& order, int64_t kept, const Cut& cut, const Sums& sums)
+      : group(blockIdx.x % cut.groups) {
+    const int64_t slice = blockIdx.x / cut.groups;
+    first = cut.row_tiles * slice / cut.slices;
+    last = cut.row_tiles * (slice + 1) / cut.slices;
+    weight = sums.weight + slice * kept;
+    bias = sums.bias ? sums.bias + slice * order.results : nullptr;
+  }
+
+  // Every sum belongs to one thread, so nobody has to be waited for.
+  __device__ __forceinline__ void add(float& sum, float value, int64_t row_tile) const {
+    sum = row_tile == first ? value : sum + value;
+  }
+};
+
+// The gradient of one output as the lane visits the groups of its rows; its sum goes to the bias.
 template <typename T>
-__global__ void __launch_bounds__(kThreads, 1) sums_kernel(
-    SparseOrder order, int64_t kept, const T* __restrict__ grad, const T* __restrict__ x, float* __restrict__ sums,
-    float* __restrict__ bias_sums, int64_t total_rows, Cut cut) {
-  extern __shared__ __align__(128) unsigned char shared[];
-  unsigned char *const x_tile = shared, *const grad_tile = shared + kChunkBytes;
-  const int lane = threadIdx.x % 32;
-  const int64_t n_out = order.results, n_in = order.columns;
-  const int64_t slice = blockIdx.x / cut.groups, group = blockIdx.x % cut.groups;
-  const int64_t first_tile = cut.tiles * slice / cut.slices, last_tile = cut.tiles * (slice + 1) / cut.slices;
-  const int64_t first_panel = cut.panels * group / cut.groups, last_panel = cut.panels * (group + 1) / cut.groups;
-  float* const own = sums + slice * kept;
-
-  const auto load = [&](const T* from, int64_t columns, int64_t tile, int64_t chunk, T(&values)[kTileRows]) {
-    const int rows = static_cast<int>(min(total_rows - tile * kTileRows, int64_t{kTileRows}));
-    load_column(from, columns, tile * kTileRows, rows, chunk * kSparseChunk + threadIdx.x, values);
-  };
-  T x_values[kTileRows], grad_values[kTileRows];
-  Step step{first_tile, first_panel, 0};
-  bool new_x = true, new_grad = true;
-  load(x, n_in, step.tile, step.chunk, x_values);
-  load(grad, n_out, step.tile, step.panel, grad_values);
-  while (step.tile < last_tile) {
-    if (new_x) {
-      store_column(x_tile, threadIdx.x, lane, x_values);
-    }
-    if (new_grad) {
-      store_column(grad_tile, threadIdx.x, lane, grad_values);
-      const int64_t output = step.panel * kSparseChunk + threadIdx.x;
-      if (bias_sums && output < n_out) {
-        float sum = 0;
+__device__ __forceinline__ void load_gradient(
+    const SparseOrder& order, const T* grad, int64_t total_rows, const Slice& slice, int64_t row_tile, int64_t output, int lane,
+    float (&gradient)[kTileRows]) {
+  T values[kTileRows];
+  load_column(grad, order.results, row_tile * kTileRows, rows_in_tile(total_rows, row_tile), output, values);
+  to_float(values, gradient);
+  if (slice.bias && output < order.results) {
+    float sum = 0;
 #pragma unroll
-        for (int n = 0; n < kTileRows; ++n) {
-          sum += static_cast<float>(grad_values[n]);
-        }
-        float& to = bias_sums[slice * n_out + output]; // always this thread's
-        to = step.tile == first_tile ? sum : to + sum;
-      }
+    for (int n = 0; n < kTileRows; ++n) {
+      sum += gradient[n];
     }
-    __syncthreads();
+    slice.add(slice.bias[output], sum, row_tile);
+  }
+  exchange_groups(gradient, lane);
+}
 
-    Step next{step.tile, step.panel, step.chunk + 1};
-    if (next.chunk == order.chunks) {
-      next.chunk = 0;
-      if (++next.panel == last_panel) {
-        next.panel = first_panel;
-        ++next.tile;
-      }
-    }
-    const bool more = next.tile < last_tile;
-    new_x = more && (next.tile != step.tile || next.chunk != step.chunk);
-    new_grad = more && (next.tile != step.tile || next.panel != step.panel);
-    if (new_x) {
-      load(x, n_in, next.tile, next.chunk, x_values);
-    }
-    if (new_grad) {
-      load(grad, n_out, next.tile, next.panel, grad_values);
-    }
-
-    const int32_t* const starts = order.starts + step.chunk * order.tiles;
-    const int32_t last = starts[min((step.panel + 1) * kTilesInPanel, order.tiles)];
-    int32_t e = starts[step.panel * kTilesInPanel] + static_cast<int32_t>(threadIdx.x);
-    SparsePlace place = e < last ? order.places[e] : SparsePlace{};
-    for (; e < last; e += kThreads) {
-      const uint32_t column = uint32_t{place.column} * kColumnBytes, output = uint32_t{place.result} * kColumnBytes;
-      if (e + kThreads < last) {
-        place = order.places[e + kThreads];
-      }
+__device__ __forceinline__ void add_turns(
+    Turns<uint16_t>& turns, const Slice& slice, int64_t row_tile, const float (&gradient)[kTileRows], unsigned char* tile,
+    int lane) {
+  while (turns.any()) {
+    turns.take([&](uint16_t column, int32_t index) {
       float4 sum = make_float4(0, 0, 0, 0);
 #pragma unroll
       for (int k = 0; k < 8; ++k) {
-        const float4 a = group_of(x_tile, column, k, lane), b = group_of(grad_tile, output, k, lane);
-        sum.x = fmaf(a.x, b.x, sum.x);
-        sum.y = fmaf(a.y, b.y, sum.y);
-        sum.z = fmaf(a.z, b.z, sum.z);
-        sum.w = fmaf(a.w, b.w, sum.w);
+        const float4 x = group_of(tile, uint32_t{column} * kColumnBytes, k, lane);
+        sum.x = fmaf(gradient[4 * k], x.x, sum.x);
+        sum.y = fmaf(gradient[4 * k + 1], x.y, sum.y);
+        sum.z = fmaf(gradient[4 * k + 2], x.z, sum.z);
+        sum.w = fmaf(gradient[4 * k + 3], x.w, sum.w);
       }
-      const float total = (sum.x + sum.y) + (sum.z + sum.w);
-      own[e] = step.tile == first_tile ? total : own[e] + total; // always this thread's
+      slice.add(slice.weight[index], (sum.x + sum.y) + (sum.z + sum.w), row_tile);
+    });
+  }
+}
+
+// Grid: slices x groups
+template <typename T>
+__global__ void __launch_bounds__(kThreads, 2) one_chunk_kernel(
+    SparseOrder order, int64_t kept, const T* __restrict__ grad, const T* __restrict__ x, Sums sums, int64_t total_rows,
+    Cut cut) {
+  extern __shared__ __align__(128) unsigned char tile[];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const Slice slice(order, kept, cut, sums);
+  for (int64_t row_tile = slice.first; row_tile < slice.last; ++row_tile) {
+    __syncthreads(); // everybody has read the last tile
+    if (static_cast<int>(threadIdx.x) < order.n_columns) {
+      T values[kTileRows];
+      load_column(x, order.n_columns, row_tile * kTileRows, rows_in_tile(total_rows, row_tile), threadIdx.x, values);
+      store_column(tile, threadIdx.x, lane, values);
     }
     __syncthreads();
-    step = next;
+    for (int64_t t = slice.group + int64_t{cut.groups} * warp; t < order.tiles; t += int64_t{cut.groups} * kWarps) {
+      Turns<uint16_t> turns(share_of(order, 0, t, lane), order.columns, lane);
+      float gradient[kTileRows];
+      load_gradient(order, grad, total_rows, slice, row_tile, result_of_lane(order, t, lane), lane, gradient);
+      add_turns(turns, slice, row_tile, gradient, tile, lane);
+    }
+  }
+}
+
+// Grid: slices x groups of kWarps tiles of outputs
+template <typename T>
+__global__ void __launch_bounds__(kThreads, 1) many_chunks_kernel(
+    SparseOrder order, int64_t kept, const T* __restrict__ grad, const T* __restrict__ x, Sums sums, int64_t total_rows,
+    Cut cut) {
+  extern __shared__ __align__(128) unsigned char tiles[];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const Slice slice(order, kept, cut, sums);
+  const int64_t t = int64_t{slice.group} * kWarps + warp;
+  const bool works = t < order.tiles; // the others help to bring x in
+
+  T values[kTileRows];
+  const auto load = [&](int64_t row_tile, int64_t chunk) {
+    load_column(
+        x, order.n_columns, row_tile * kTileRows, rows_in_tile(total_rows, row_tile), chunk * kSparseChunk + threadIdx.x,
+        values);
+  };
+  load(slice.first, 0);
+  int buffer = 0;
+  for (int64_t row_tile = slice.first; row_tile < slice.last; ++row_tile) {
+    float gradient[kTileRows];
+    if (works) {
+      load_gradient(order, grad, total_rows, slice, row_tile, result_of_lane(order, t, lane), lane, gradient);
+    }
+    for (int64_t chunk = 0; chunk < order.chunks; ++chunk, buffer ^= 1) {
+      // Two buffers: who writes one is past the barrier that everybody reached after reading it.
+      unsigned char* const tile = tiles + buffer * kChunkBytes;
+      Turns<uint16_t> turns(works ? share_of(order, chunk, t, lane) : Share{}, order.columns, lane);
+      store_column(tile, threadIdx.x, lane, values);
+      __syncthreads();
+      if (chunk + 1 < order.chunks) {
+        load(row_tile, chunk + 1);
+      } else if (row_tile + 1 < slice.last) {
+        load(row_tile + 1, 0);
+      }
+      add_turns(turns, slice, row_tile, gradient, tile, lane);
+    }
   }
 }
 
@@ -124,24 +162,24 @@ __global__ void add_slices_kernel(
   }
 }
 
-// As few turns of a block through a tile and a panel as can be; of equals the fewest slices, which cost memory and adding up. No more than
-// 128 MB of sums, unless the blocks would be too few.
-Cut choose_cut(const SparsePattern& pattern, int64_t rows) {
+// The least time, of the blocks and of adding the slices up. No more than 128 MB of sums, unless the blocks would be too few.
+Cut choose_cut(const SparseOrder& order, int64_t kept, int64_t rows) {
   constexpr int64_t kMostBytes = int64_t{128} << 20;
-  const int64_t places = multiprocessors();
-  Cut best{divide_up(rows, kTileRows), divide_up(pattern.n_out, kSparseChunk), 1, 1};
-  const int64_t enough = std::max(divide_up(places, best.panels), kMostBytes / int64_t(pattern.kept * sizeof(float)));
-  int64_t least = INT64_MAX;
-  for (int64_t slices = 1; slices <= std::min({best.tiles, 2 * places, enough}); ++slices) {
-    const int64_t fitting = std::max<int64_t>(1, places / slices);
-    for (const int64_t groups : {std::min(best.panels, fitting), std::min(best.panels, fitting + 1)}) {
-      const int64_t turns =
-          divide_up(slices * groups, places) * divide_up(best.tiles, slices) * divide_up(best.panels, groups);
-      if (turns < least) {
-        least = turns;
-        best.slices = static_cast<int>(slices);
-        best.groups = static_cast<int>(groups);
-      }
+  const bool one_chunk = order.chunks == 1;
+  const int64_t places = multiprocessors() * (one_chunk ? 2 : 1), all_groups = divide_up(order.tiles, kWarps);
+  Cut best{divide_up(rows, kTileRows), 1, static_cast<int>(all_groups)};
+  const int64_t affordable =
+      std::max(divide_up(places, all_groups), kMostBytes / static_cast<int64_t>(kept * sizeof(float)));
+  double least = 0;
+  for (int64_t slices = 1; slices <= std::min({best.row_tiles, places, affordable}); ++slices) {
+    const int64_t groups = one_chunk ? std::clamp<int64_t>(places / slices, 1, all_groups) : all_groups;
+    const double time = divide_up(slices * groups, places) * divide_up(best.row_tiles, slices) *
+            block_work(order, kept, groups, 3.0) +
+        0.5 * slices * kept / places;
+    if (slices == 1 || time < least) {
+      best.slices = static_cast<int>(slices);
+      best.groups = static_cast<int>(groups);
+      least = time;
     }
   }
   return best;
@@ -151,25 +189,32 @@ template <typename T>
 void gradients(
     const SparsePattern& pattern, const T* grad, const T* x, T* grad_weight, T* grad_bias, int64_t rows,
     const Allocate& scratch, cudaStream_t stream) {
-  const Cut cut = choose_cut(pattern, rows);
-  auto* const sums = static_cast<float*>(scratch(cut.slices * pattern.kept * sizeof(float)));
-  auto* const bias_sums =
-      grad_bias ? static_cast<float*>(scratch(cut.slices * pattern.n_out * sizeof(float))) : nullptr;
-  check(
-      cudaMemsetAsync(grad_weight, 0, pattern.n_out * pattern.n_in * sizeof(T), stream), "cudaMemsetAsync");
-  static SharedMemory shared;
-  shared.allow(reinterpret_cast<const void*>(&sums_kernel<T>), 2 * kChunkBytes);
-  sums_kernel<T><<<cut.slices * cut.groups, kThreads, 2 * kChunkBytes, stream>>>(
-      pattern.by_output, pattern.kept, grad, x, sums, bias_sums, rows, cut);
+  const auto& order = pattern.by_output;
+  const Cut cut = choose_cut(order, pattern.kept, rows);
+  const auto floats = [&](int64_t count) { return static_cast<float*>(scratch(count * sizeof(float))); };
+  const Sums sums{floats(cut.slices * pattern.kept), grad_bias ? floats(cut.slices * pattern.n_out) : nullptr};
+  check(cudaMemsetAsync(grad_weight, 0, pattern.n_out * pattern.n_in * sizeof(T), stream), "cudaMemsetAsync");
+  const unsigned blocks = cut.slices * cut.groups;
+  if (order.chunks == 1) {
+    static SharedMemory shared;
+    shared.allow(reinterpret_cast<const void*>(&one_chunk_kernel<T>), kChunkBytes);
+    one_chunk_kernel<T><<<blocks, kThreads, order.n_columns * kColumnBytes, stream>>>(
+        order, pattern.kept, grad, x, sums, rows, cut);
+  } else {
+    static SharedMemory shared;
+    shared.allow(reinterpret_cast<const void*>(&many_chunks_kernel<T>), 2 * kChunkBytes);
+    many_chunks_kernel<T><<<blocks, kThreads, 2 * kChunkBytes, stream>>>(
+        order, pattern.kept, grad, x, sums, rows, cut);
+  }
   check_launch("sparse gradient of the weight");
   const auto add = [&](const float* from, int64_t size, const int32_t* positions, T* to) {
     add_slices_kernel<T><<<static_cast<unsigned>(divide_up(size, kFlatThreads)), kFlatThreads, 0, stream>>>(
         from, size, cut.slices, positions, to);
     check_launch("sparse add slices");
   };
-  add(sums, pattern.kept, pattern.by_output.positions, grad_weight);
+  add(sums.weight, pattern.kept, order.positions, grad_weight);
   if (grad_bias) {
-    add(bias_sums, pattern.n_out, nullptr, grad_bias);
+    add(sums.bias, pattern.n_out, nullptr, grad_bias);
   }
 }
 

@@ -32,7 +32,7 @@ __global__ void count_kernel(View view, SparseOrder order, uint16_t* counts) {
   const int64_t result = index % padded, first = index / padded * kSparseChunk;
   int count = 0;
   if (result < order.results) {
-    const int64_t last = min(first + kSparseChunk, order.columns);
+    const int64_t last = min(first + kSparseChunk, order.n_columns);
     for (int64_t column = first; column < last; ++column) {
       count += view.kept(result, column);
     }
@@ -112,7 +112,7 @@ __global__ void fill_kernel(View view, SparseOrder order) {
   const int64_t result = slot - lane + order.results_of_lanes[slot], first = index / padded * kSparseChunk;
   const uint16_t* const counts = order.counts + (index - lane);
   const int32_t start = order.starts[index / kSparseLanes];
-  const int64_t last = min(first + kSparseChunk, order.columns);
+  const int64_t last = min(first + kSparseChunk, order.n_columns);
   int turn = 0;
   for (int64_t column = first; column < last; ++column) {
     if (view.kept(result, column)) {
@@ -121,7 +121,7 @@ __global__ void fill_kernel(View view, SparseOrder order) {
         const int count = counts[other];
         at += min(count, turn) + (other < lane && count > turn); // earlier turns, and this turn's lanes before this one
       }
-      order.places[at] = {static_cast<uint16_t>(column - first), static_cast<uint16_t>(result % kSparseChunk)};
+      order.columns[at] = static_cast<uint16_t>(column - first);
       order.positions[at] = static_cast<int32_t>(result * view.result_stride + column * view.column_stride);
       ++turn;
     }
@@ -138,14 +138,14 @@ SparseOrder build_order(
     cudaStream_t stream) {
   SparseOrder order{};
   order.results = results;
-  order.columns = columns;
+  order.n_columns = columns;
   order.tiles = divide_up(results, kSparseLanes);
   order.chunks = divide_up(columns, kSparseChunk);
   const int64_t padded = order.tiles * kSparseLanes;
   order.counts = allocate<uint16_t>(keep, order.chunks * padded);
   order.results_of_lanes = allocate<uint8_t>(keep, padded);
   order.starts = allocate<int32_t>(keep, order.chunks * order.tiles + 1);
-  order.places = allocate<SparsePlace>(keep, kept);
+  order.columns = allocate<uint16_t>(keep, kept);
   order.positions = allocate<int32_t>(keep, kept);
   auto* const counts = allocate<uint16_t>(scratch, order.chunks * padded);
 

@@ -17,33 +17,17 @@ struct alignas(8) Entry {
 
 template <typename T>
 __global__ void gather_kernel(
-    const SparsePlace* __restrict__ places, const int32_t* __restrict__ positions, const T* __restrict__ weight,
+    const uint16_t* __restrict__ columns, const int32_t* __restrict__ positions, const T* __restrict__ weight,
     Entry* __restrict__ entries, int64_t kept) {
   const int64_t e = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (e < kept) {
-    entries[e] = {uint32_t{places[e].column} * kColumnBytes, static_cast<float>(weight[positions[e]])};
+    entries[e] = {uint32_t{columns[e]} * kColumnBytes, static_cast<float>(weight[positions[e]])};
   }
 }
 
-// The kept weights of one tile and chunk, turn by turn, each turn's weight loaded a turn ahead
-class Turns {
- public:
-  __device__ __forceinline__ Turns(const SparseOrder& order, const Entry* entries, int64_t unit, int lane)
-      : below_((1u << lane) - 1), left_(order.counts[unit * kSparseLanes + lane]) {
-    next_ = entries + order.starts[unit];
-    load();
-  }
-
-  __device__ __forceinline__ bool any() const {
-    return active_ != 0;
-  }
-
-  __device__ __forceinline__ void add_turn(float (&sums)[kTileRows], unsigned char* tile, int lane) {
-    const bool mine = left_ > 0;
-    const Entry entry = entry_;
-    --left_;
-    load();
-    if (mine) {
+__device__ __forceinline__ void add_turns(Turns<Entry>& turns, float (&sums)[kTileRows], unsigned char* tile, int lane) {
+  while (turns.any()) {
+    turns.take([&](Entry entry, int32_t) {
 #pragma unroll
       for (int k = 0; k < 8; ++k) {
         const float4 x = group_of(tile, entry.column, k, lane);
@@ -52,25 +36,9 @@ class Turns {
         sums[4 * k + 2] = fmaf(entry.weight, x.z, sums[4 * k + 2]);
         sums[4 * k + 3] = fmaf(entry.weight, x.w, sums[4 * k + 3]);
       }
-    }
+    });
   }
-
- private:
-  __device__ __forceinline__ void load() {
-    active_ = __ballot_sync(0xffffffff, left_ > 0);
-    if (left_ > 0) {
-      const uint2 raw = __ldg(reinterpret_cast<const uint2*>(next_ + __popc(active_ & below_)));
-      entry_ = {raw.x, __uint_as_float(raw.y)};
-    }
-    next_ += __popc(active_);
-  }
-
-  const unsigned below_;
-  int left_;
-  unsigned active_;
-  const Entry* next_;
-  Entry entry_;
-};
+}
 
 // The sums of one lane to the rows of y. The lanes of a warp write 32 neighbours, in some order.
 template <typename T>
@@ -94,10 +62,6 @@ __device__ __forceinline__ float bias_of(const T* bias, int64_t result, int64_t 
   return bias && result < results ? static_cast<float>(bias[result]) : 0.0f;
 }
 
-__device__ __forceinline__ int rows_in_tile(int64_t rows, int64_t first_row) {
-  return static_cast<int>(min(rows - first_row, int64_t{kTileRows}));
-}
-
 // Grid: tiles of rows x groups of tiles of results
 template <typename T>
 __global__ void __launch_bounds__(kThreads, 2) one_chunk_kernel(
@@ -105,21 +69,19 @@ __global__ void __launch_bounds__(kThreads, 2) one_chunk_kernel(
     T* __restrict__ y, int64_t total_rows, int groups) {
   extern __shared__ __align__(128) unsigned char tile[];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int64_t first_row = int64_t{blockIdx.x / groups} * kTileRows;
-  const int rows = rows_in_tile(total_rows, first_row);
-  if (static_cast<int>(threadIdx.x) < order.columns) {
+  const int64_t row_tile = blockIdx.x / groups, first_row = row_tile * kTileRows;
+  const int rows = rows_in_tile(total_rows, row_tile);
+  if (static_cast<int>(threadIdx.x) < order.n_columns) {
     T values[kTileRows];
-    load_column(x, order.columns, first_row, rows, threadIdx.x, values);
+    load_column(x, order.n_columns, first_row, rows, threadIdx.x, values);
     store_column(tile, threadIdx.x, lane, values);
   }
   __syncthreads();
   for (int64_t t = blockIdx.x % groups + int64_t{groups} * warp; t < order.tiles; t += int64_t{groups} * kWarps) {
-    const int64_t result = t * kSparseLanes + order.results_of_lanes[t * kSparseLanes + lane];
+    const int64_t result = result_of_lane(order, t, lane);
     float sums[kTileRows] = {};
-    Turns turns(order, entries, t, lane);
-    while (turns.any()) {
-      turns.add_turn(sums, tile, lane);
-    }
+    Turns<Entry> turns(share_of(order, 0, t, lane), entries, lane);
+    add_turns(turns, sums, tile, lane);
     write_results(sums, y, order.results, result, first_row, rows, bias_of(bias, result, order.results), lane);
   }
 }
@@ -132,32 +94,32 @@ __global__ void __launch_bounds__(kThreads, 1) many_chunks_kernel(
     T* __restrict__ y, float* __restrict__ partial, int64_t total_rows, int groups) {
   extern __shared__ __align__(128) unsigned char tiles[];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int64_t first_row = int64_t{blockIdx.x / groups} * kTileRows;
-  const int rows = rows_in_tile(total_rows, first_row);
+  const int64_t row_tile = blockIdx.x / groups, first_row = row_tile * kTileRows;
+  const int rows = rows_in_tile(total_rows, row_tile);
   const int64_t t = int64_t{blockIdx.x % groups} * kWarps + warp;
   const bool works = t < order.tiles; // the others help to bring X in
   const int64_t first = order.chunks * blockIdx.y / gridDim.y, last = order.chunks * (blockIdx.y + 1) / gridDim.y;
 
   T values[kTileRows];
   float sums[kTileRows] = {};
-  load_column(x, order.columns, first_row, rows, first * kSparseChunk + threadIdx.x, values);
+  load_column(x, order.n_columns, first_row, rows, first * kSparseChunk + threadIdx.x, values);
+  Share share = works ? share_of(order, first, t, lane) : Share{};
   for (int64_t chunk = first; chunk < last; ++chunk) {
     // Two buffers: who writes one is past the barrier that everybody reached after reading it.
     unsigned char* const tile = tiles + (chunk - first) % 2 * kChunkBytes;
+    Turns<Entry> turns(share, entries, lane);
     store_column(tile, threadIdx.x, lane, values);
     __syncthreads();
     if (chunk + 1 < last) {
-      load_column(x, order.columns, first_row, rows, (chunk + 1) * kSparseChunk + threadIdx.x, values);
-    }
-    if (works) {
-      Turns turns(order, entries, chunk * order.tiles + t, lane);
-      while (turns.any()) {
-        turns.add_turn(sums, tile, lane);
+      load_column(x, order.n_columns, first_row, rows, (chunk + 1) * kSparseChunk + threadIdx.x, values);
+      if (works) {
+        share = share_of(order, chunk + 1, t, lane);
       }
     }
+    add_turns(turns, sums, tile, lane);
   }
   if (works) {
-    const int64_t result = t * kSparseLanes + order.results_of_lanes[t * kSparseLanes + lane];
+    const int64_t result = result_of_lane(order, t, lane);
     const float start = blockIdx.y == 0 ? bias_of(bias, result, order.results) : 0.0f;
     if (partial) {
       write_results(
@@ -187,13 +149,12 @@ unsigned flat_blocks(int64_t size) {
 }
 
 // How many groups of results share the rows' tiles among the places for blocks, two on a multiprocessor: full waves against bringing X in
-// again. Both in wavefronts of shared memory.
+// again.
 int choose_groups(const SparseOrder& order, int64_t kept, int64_t row_tiles, int64_t places) {
-  const double work = 1.3 * kept + 2.0 * order.results, bring = 3.0 * order.columns;
   int best = 1;
   double least = 0;
   for (int groups = 1; groups <= std::min(order.tiles, places); ++groups) {
-    const double time = divide_up(row_tiles * groups, places) * (work / groups + bring);
+    const double time = divide_up(row_tiles * groups, places) * block_work(order, kept, groups, 2.0);
     if (groups == 1 || time < least) {
       best = groups;
       least = time;
@@ -221,7 +182,7 @@ void product(
     const SparseOrder& order, int64_t kept, const T* x, const T* weight, const T* bias, T* y, int64_t rows,
     const Allocate& scratch, cudaStream_t stream) {
   auto* const entries = static_cast<Entry*>(scratch(kept * sizeof(Entry)));
-  gather_kernel<T><<<flat_blocks(kept), kFlatThreads, 0, stream>>>(order.places, order.positions, weight, entries, kept);
+  gather_kernel<T><<<flat_blocks(kept), kFlatThreads, 0, stream>>>(order.columns, order.positions, weight, entries, kept);
   check_launch("sparse gather");
 
   const int64_t row_tiles = divide_up(rows, kTileRows);
@@ -229,7 +190,7 @@ void product(
     static SharedMemory shared;
     shared.allow(reinterpret_cast<const void*>(&one_chunk_kernel<T>), kChunkBytes);
     const int groups = choose_groups(order, kept, row_tiles, 2 * multiprocessors());
-    one_chunk_kernel<T><<<static_cast<unsigned>(row_tiles * groups), kThreads, order.columns * kColumnBytes, stream>>>(
+    one_chunk_kernel<T><<<static_cast<unsigned>(row_tiles * groups), kThreads, order.n_columns * kColumnBytes, stream>>>(
         order, entries, x, bias, y, rows, groups);
     check_launch("sparse product, one chunk");
     return;

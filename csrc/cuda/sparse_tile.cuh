@@ -102,18 +102,93 @@ __device__ __forceinline__ float4& group_of(unsigned char* tile, uint32_t column
 }
 
 template <typename T>
-__device__ __forceinline__ void store_column(unsigned char* tile, int column, int lane, const T (&from)[kTileRows]) {
-  float values[kTileRows];
+__device__ __forceinline__ void to_float(const T (&from)[kTileRows], float (&to)[kTileRows]) {
 #pragma unroll
   for (int n = 0; n < kTileRows; ++n) {
-    values[n] = static_cast<float>(from[n]);
+    to[n] = static_cast<float>(from[n]);
   }
+}
+
+template <typename T>
+__device__ __forceinline__ void store_column(unsigned char* tile, int column, int lane, const T (&from)[kTileRows]) {
+  float values[kTileRows];
+  to_float(from, values);
   exchange_groups(values, lane);
 #pragma unroll
   for (int k = 0; k < 8; ++k) {
     group_of(tile, column * kColumnBytes, k, lane) =
         make_float4(values[4 * k], values[4 * k + 1], values[4 * k + 2], values[4 * k + 3]);
   }
+}
+
+__device__ __forceinline__ int rows_in_tile(int64_t rows, int64_t tile) {
+  return static_cast<int>(min(rows - tile * kTileRows, int64_t{kTileRows}));
+}
+
+__device__ __forceinline__ int64_t result_of_lane(const SparseOrder& order, int64_t tile, int lane) {
+  return tile * kSparseLanes + order.results_of_lanes[tile * kSparseLanes + lane];
+}
+
+// What a lane has of one chunk and tile of results: how many kept weights, and where those of the whole warp start.
+struct Share {
+  int count;
+  int32_t start;
+};
+
+__device__ __forceinline__ Share share_of(const SparseOrder& order, int64_t chunk, int64_t tile, int lane) {
+  const int64_t unit = chunk * order.tiles + tile;
+  return {order.counts[unit * kSparseLanes + lane], order.starts[unit]};
+}
+
+// Goes through the kept weights of one chunk and tile turn by turn, the warp together; each turn's item is loaded a turn ahead.
+template <typename Item>
+class Turns {
+ public:
+  __device__ __forceinline__ Turns(Share share, const Item* items, int lane)
+      : items_(items), below_((1u << lane) - 1), left_(share.count), first_(share.start) {
+    load();
+  }
+
+  __device__ __forceinline__ bool any() const {
+    return active_ != 0;
+  }
+
+  // use(item, index) in the lanes that still have one
+  template <typename Use>
+  __device__ __forceinline__ void take(const Use& use) {
+    const bool mine = left_ > 0;
+    const Item item = item_;
+    const int32_t index = index_;
+    --left_;
+    load();
+    if (mine) {
+      use(item, index);
+    }
+  }
+
+ private:
+  __device__ __forceinline__ void load() {
+    active_ = __ballot_sync(0xffffffff, left_ > 0);
+    index_ = first_ + __popc(active_ & below_);
+    if (left_ > 0) {
+      item_ = items_[index_];
+    }
+    first_ += __popc(active_);
+  }
+
+  const Item* const items_;
+  const unsigned below_;
+  int left_;
+  int32_t first_, index_ = 0;
+  unsigned active_ = 0;
+  Item item_{};
+};
+
+// Wavefronts of shared memory that a block takes for a tile of rows when `groups` blocks share the tiles of results. A lane with few
+// kept weights waits for its neighbours: 1.3. `per_result` is what goes on besides, for 32 results.
+inline double block_work(const SparseOrder& order, int64_t kept, int64_t groups, double per_result) {
+  const double tile = (1.3 * kept + per_result * order.results) / order.tiles;
+  return divide_up(order.tiles, groups * kWarps) * kWarps * tile + 3.0 * order.n_columns;
 }
 
 } // namespace prunesweep::cuda
