@@ -38,9 +38,9 @@ struct Slice {
     bias = sums.bias ? sums.bias + slice * order.results : nullptr;
   }
 
-  // Every sum belongs to one thread, so nobody has to be waited for.
-  __device__ __forceinline__ void add(float& sum, float value, int64_t row_tile) const {
-    sum = row_tile == first ? value : sum + value;
+  // What the sum is before this tile. Every sum belongs to one thread, so nobody has to be waited for.
+  __device__ __forceinline__ float before(const float& sum, int64_t row_tile) const {
+    return row_tile == first ? 0.0f : sum;
   }
 };
 
@@ -53,12 +53,13 @@ __device__ __forceinline__ void load_gradient(
   load_column(grad, order.results, row_tile * kTileRows, rows_in_tile(total_rows, row_tile), output, values);
   to_float(values, gradient);
   if (slice.bias && output < order.results) {
+    const float before = slice.before(slice.bias[output], row_tile);
     float sum = 0;
 #pragma unroll
     for (int n = 0; n < kTileRows; ++n) {
       sum += gradient[n];
     }
-    slice.add(slice.bias[output], sum, row_tile);
+    slice.bias[output] = before + sum;
   }
   exchange_groups(gradient, lane);
 }
@@ -68,6 +69,7 @@ __device__ __forceinline__ void add_turns(
     int lane) {
   while (turns.any()) {
     turns.take([&](uint16_t column, int32_t index) {
+      const float before = slice.before(slice.weight[index], row_tile);
       float4 sum = make_float4(0, 0, 0, 0);
 #pragma unroll
       for (int k = 0; k < 8; ++k) {
@@ -77,7 +79,7 @@ __device__ __forceinline__ void add_turns(
         sum.z = fmaf(gradient[4 * k + 2], x.z, sum.z);
         sum.w = fmaf(gradient[4 * k + 3], x.w, sum.w);
       }
-      slice.add(slice.weight[index], (sum.x + sum.y) + (sum.z + sum.w), row_tile);
+      slice.weight[index] = before + ((sum.x + sum.y) + (sum.z + sum.w));
     });
   }
 }
@@ -137,10 +139,10 @@ __global__ void __launch_bounds__(kThreads, 1) many_chunks_kernel(
       Turns<uint16_t> turns(works ? share_of(order, chunk, t, lane) : Share{}, order.columns, lane);
       store_column(tile, threadIdx.x, lane, values);
       __syncthreads();
-      if (chunk + 1 < order.chunks) {
-        load(row_tile, chunk + 1);
-      } else if (row_tile + 1 < slice.last) {
-        load(row_tile + 1, 0);
+      const bool stays = chunk + 1 < order.chunks;
+      const int64_t next_tile = stays ? row_tile : row_tile + 1;
+      if (next_tile < slice.last) {
+        load(next_tile, stays ? chunk + 1 : 0);
       }
       add_turns(turns, slice, row_tile, gradient, tile, lane);
     }
