@@ -1,9 +1,10 @@
 // Gradient of the weight at the kept weights, and of the bias.
 //
-// A lane holds the gradient of one output for 32 rows in registers, straight from where it lies, and goes through the output's kept weights:
-// each costs eight 16-byte reads from the tile of x, 32 fused multiply-adds and no work with other lanes. With one chunk of inputs a block
-// keeps its tile of x and goes through many tiles of outputs; with more, it keeps its outputs and goes through the chunks. Slices of the rows
-// have sums of their own, which are added up in order at the end.
+// A lane holds the gradient of one output for 32 rows in registers, straight from where it lies, and goes through the
+// output's kept weights: each costs eight 16-byte reads from the tile of x, 32 fused multiply-adds and no work with
+// other lanes. With one chunk of inputs a block keeps its tile of x and goes through many tiles of outputs; with
+// more, it keeps its outputs and goes through the chunks. Slices of the rows have sums of their own, which are added
+// up in order at the end.
 
 #include "sparse_tile.cuh"
 
@@ -164,7 +165,8 @@ __global__ void add_slices_kernel(
   }
 }
 
-// The least time, of the blocks and of adding the slices up. No more than 128 MB of sums, unless the blocks would be too few.
+// The least time, of the blocks and of adding the slices up. No more than 128 MB of sums, unless the blocks would be
+// too few.
 Cut choose_cut(const SparseOrder& order, int64_t kept, int64_t rows) {
   constexpr int64_t kMostBytes = int64_t{128} << 20;
   const bool one_chunk = order.chunks == 1;

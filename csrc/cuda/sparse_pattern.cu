@@ -40,7 +40,8 @@ __global__ void count_kernel(View view, SparseOrder order, uint16_t* counts) {
   counts[index] = count;
 }
 
-// Which lane computes which result of its tile: by number of kept weights, the most first. One thread for every result, padded.
+// Which lane computes which result of its tile: by number of kept weights, the most first. One thread for every
+// result, padded.
 __global__ void order_kernel(SparseOrder order, const uint16_t* counts) {
   const int64_t padded = order.tiles * kSparseLanes;
   const int64_t result = thread_index();

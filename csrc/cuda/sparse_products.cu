@@ -1,8 +1,9 @@
 // Output and gradient of the input: Y[n, r] = sum over the kept (r, c) of X[n, c] S[r, c].
 //
-// A lane computes one result r for 32 rows, in registers. Each of its kept weights costs it eight 16-byte reads from the tile of X and 32
-// fused multiply-adds. With one chunk of columns a block keeps its tile of X and goes through many tiles of results; with more, it keeps
-// its results in registers and goes through the chunks, the next one on its way to registers while the present one is used.
+// A lane computes one result r for 32 rows, in registers. Each of its kept weights costs it eight 16-byte reads from
+// the tile of X and 32 fused multiply-adds. With one chunk of columns a block keeps its tile of X and goes through
+// many tiles of results; with more, it keeps its results in registers and goes through the chunks, the next one on
+// its way to registers while the present one is used.
 
 #include "sparse_tile.cuh"
 
@@ -86,8 +87,8 @@ __global__ void __launch_bounds__(kThreads, 2) one_chunk_kernel(
   }
 }
 
-// Grid: tiles of rows x groups of kWarps tiles of results, splits of the chunks. With several splits each writes sums of its own,
-// float32 [splits, rows, results], the bias in the first.
+// Grid: tiles of rows x groups of kWarps tiles of results, splits of the chunks. With several splits each writes sums
+// of its own, float32 [splits, rows, results], the bias in the first.
 template <typename T>
 __global__ void __launch_bounds__(kThreads, 1) many_chunks_kernel(
     SparseOrder order, const Entry* __restrict__ entries, const T* __restrict__ x, const T* __restrict__ bias,
@@ -148,8 +149,8 @@ unsigned flat_blocks(int64_t size) {
   return static_cast<unsigned>(divide_up(size, kFlatThreads));
 }
 
-// How many groups of results share the rows' tiles among the places for blocks, two on a multiprocessor: full waves against bringing X in
-// again.
+// How many groups of results share the rows' tiles among the places for blocks, two on a multiprocessor: full waves
+// against bringing X in again.
 int choose_groups(const SparseOrder& order, int64_t kept, int64_t row_tiles, int64_t places) {
   int best = 1;
   double least = 0;
@@ -163,7 +164,8 @@ int choose_groups(const SparseOrder& order, int64_t kept, int64_t row_tiles, int
   return best;
 }
 
-// How many blocks share the chunks of a result when there are few: in turns of a block through one chunk, and what adding up costs.
+// How many blocks share the chunks of a result when there are few: in turns of a block through one chunk, and what
+// adding up costs.
 int choose_splits(int64_t chunks, int64_t blocks, int64_t places) {
   int best = 1;
   double least = static_cast<double>(divide_up(blocks, places) * chunks);

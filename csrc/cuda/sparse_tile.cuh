@@ -1,8 +1,9 @@
 // Tiles of 32 rows in shared memory, and what the sparse kernels share around them.
 //
-// A tile is [column][32 rows], float32: each column is 128 bytes, all the banks, in eight groups of four rows. Lanes want different columns
-// in the same instruction; lane l then reads group k ^ (l % 8) at step k, so that the eight lanes that a 16-byte access serves at a time
-// read eight different groups, whatever their columns. Every lane sees all groups in the end, in an order of its own.
+// A tile is [column][32 rows], float32: each column is 128 bytes, all the banks, in eight groups of four rows. Lanes
+// want different columns in the same instruction; lane l then reads group k ^ (l % 8) at step k, so that the eight
+// lanes that a 16-byte access serves at a time read eight different groups, whatever their columns. Every lane sees
+// all groups in the end, in an order of its own.
 
 #pragma once
 
@@ -76,8 +77,8 @@ __device__ __forceinline__ void load_column(
   }
 }
 
-// Between rows in order and the order in which the lane visits their groups: [k] <-> [k ^ (lane % 8)]. Its own inverse. In registers, as
-// these cannot be indexed by something known only when running.
+// Between rows in order and the order in which the lane visits their groups: [k] <-> [k ^ (lane % 8)]. Its own
+// inverse. In registers, as these cannot be indexed by something known only when running.
 __device__ __forceinline__ void exchange_groups(float (&values)[kTileRows], int lane) {
 #pragma unroll
   for (int bit = 1; bit < 8; bit *= 2) {
@@ -140,7 +141,8 @@ __device__ __forceinline__ Share share_of(const SparseOrder& order, int64_t chun
   return {order.counts[unit * kSparseLanes + lane], order.starts[unit]};
 }
 
-// Goes through the kept weights of one chunk and tile turn by turn, the warp together; each turn's item is loaded a turn ahead.
+// Goes through the kept weights of one chunk and tile turn by turn, the warp together; each turn's item is loaded a
+// turn ahead.
 template <typename Item>
 class Turns {
  public:
@@ -184,8 +186,8 @@ class Turns {
   Item item_{};
 };
 
-// Wavefronts of shared memory that a block takes for a tile of rows when `groups` blocks share the tiles of results. A lane with few
-// kept weights waits for its neighbours: 1.3. `per_result` is what goes on besides, for 32 results.
+// Wavefronts of shared memory that a block takes for a tile of rows when `groups` blocks share the tiles of results.
+// A lane with few kept weights waits for its neighbours: 1.3. `per_result` is what goes on besides, for 32 results.
 inline double block_work(const SparseOrder& order, int64_t kept, int64_t groups, double per_result) {
   const double tile = (1.3 * kept + per_result * order.results) / order.tiles;
   return divide_up(order.tiles, groups * kWarps) * kWarps * tile + 3.0 * order.n_columns;
