@@ -1,7 +1,7 @@
 """Dropout that draws and keeps little: sixteen random bits and one stored byte per element."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.linear_form import LinearForm
 
@@ -13,6 +13,7 @@ class Dropout(LinearForm):
 
     On the CPU `nn.Dropout` draws a double per element and keeps float noise for the backward pass; this takes 16
     bits and keeps a bool. The probability is therefore a multiple of 2^-16: 0.1 becomes 0.100006, and the scale fits that.
+    On a GPU it is PyTorch's, which is a single kernel there.
     Identity in eval mode and in the linear form.
 
     Args:
@@ -32,6 +33,8 @@ class Dropout(LinearForm):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.in_linear_form or self._dropped == 0:
             return x
+        if x.is_cuda:
+            return nn.functional.dropout(x, self.p)
         # one draw of the generator, which is what costs, gives four elements their bits
         words = torch.randint(-(2**63), 2**63 - 1, ((x.numel() + 3) // 4,), device=x.device)
         bits = words.view(torch.int16)[: x.numel()].view(x.shape)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -49,27 +50,36 @@ class BagSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def to(self, device: torch.device) -> BagSplit:
+        """See `sweep.data.Split.to`."""
+        return BagSplit(*(tensor.to(device) for tensor in (self.ids, self.offsets, self.labels)))
+
     def batches(self, batch_size: int, order: Tensor | None = None) -> BagBatches:
         """See `sweep.data.Split.batches`. Tokens, offsets and target are int64 `[total]`, `[B]`, `[B]`."""
         order = torch.arange(len(self)) if order is None else order
         return BagBatches(self, batch_size, order, range(-(-len(order) // batch_size)))
 
-    def gather(self, rows: Tensor) -> Batch:
-        """The texts `rows`, in that order, as one batch."""
-        starts = self.offsets[rows]
-        lengths = self.offsets[rows + 1] - starts
-        ends = lengths.cumsum(0)
-        bags = ends - lengths
-        total = int(ends[-1])
-        # position in `ids` of each token of the batch: position in the batch, shifted by a constant for each text
-        positions = torch.repeat_interleave(starts - bags, lengths, output_size=total)
-        positions += torch.arange(total)
-        return (self.ids.index_select(0, positions).long(), bags), self.labels[rows]
+    def rows(self, order: Tensor) -> BagSplit:
+        """The texts `order`, int64 `[n]`, in that order."""
+        order = order.to(self.labels.device)
+        starts = self.offsets[order]
+        lengths = self.offsets[order + 1] - starts
+        offsets = lengths.new_zeros(len(order) + 1)
+        torch.cumsum(lengths, 0, out=offsets[1:])
+        total = int(offsets[-1])
+        # position in `ids` of each token: position among those chosen, shifted by a constant for each text
+        positions = torch.repeat_interleave(starts - offsets[:-1], lengths, output_size=total)
+        positions += torch.arange(total, device=positions.device)
+        return BagSplit(self.ids.index_select(0, positions), offsets, self.labels[order])
 
 
 @dataclass(frozen=True)
 class BagBatches(Sequence["Batch"]):
-    """Batches of `split`, made one by one as they are asked for. A slice is again such a sequence."""
+    """Batches of `split`, made one by one as they are asked for. A slice is again such a sequence.
+
+    On a GPU all rows are put into their order at the first batch, and batches are cut from that: where one ends is then known
+    here, and a batch takes one kernel instead of a dozen, and no word from the device.
+    """
 
     split: BagSplit
     batch_size: int
@@ -86,5 +96,25 @@ class BagBatches(Sequence["Batch"]):
     def __getitem__(self, index: int | slice) -> Batch | BagBatches:
         if isinstance(index, slice):
             return BagBatches(self.split, self.batch_size, self.order, self.numbers[index])
-        start = self.numbers[index] * self.batch_size
-        return self.split.gather(self.order[start : start + self.batch_size])
+        number = self.numbers[index]
+        return self.cut(number) if self.split.ids.is_cuda else self.gathered(number)
+
+    def gathered(self, number: int) -> Batch:
+        """Batch `number`, of its rows alone."""
+        start = number * self.batch_size
+        rows = self.split.rows(self.order[start : start + self.batch_size])
+        return (rows.ids.long(), rows.offsets[:-1]), rows.labels
+
+    def cut(self, number: int) -> Batch:
+        """Batch `number`, from all rows in their order: the same as `gathered`."""
+        whole, bounds = self._whole
+        first, last = bounds[number : number + 2]
+        rows = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        return (whole.ids[first:last], whole.offsets[:-1][rows] - first), whole.labels[rows]
+
+    @cached_property
+    def _whole(self) -> tuple[BagSplit, list[int]]:
+        """All rows in their order, and where each batch begins among their tokens."""
+        rows = self.split.rows(self.order)
+        whole = replace(rows, ids=rows.ids.long())
+        return whole, [*whole.offsets[:: self.batch_size].tolist(), len(whole.ids)]

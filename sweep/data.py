@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from sweep.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
     Batch = tuple[tuple[Tensor, ...], Tensor]
     """`(inputs, target)`, used as `loss(model(*inputs), target)`."""
@@ -84,8 +84,12 @@ class Split(Protocol):
 
         Args:
             batch_size: rows in a batch; the last one may have fewer.
-            order: row indices, int64, a permutation or a subset; None: all rows as in the file.
+            order: row indices, int64, on the CPU, a permutation or a subset; None: all rows as in the file.
         """
+        ...
+
+    def to(self, device: device) -> Self:
+        """The same rows, whose batches are made on `device`. Asked for on a GPU only."""
         ...
 
 
@@ -108,6 +112,19 @@ class Dataset:
     validation: Split | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
 
+    def to(self, device: device) -> Dataset:
+        """This data with its rows on `device`.
+
+        Raises:
+            UsageError: they cannot be put there.
+        """
+        if device.type == "cpu":
+            return self
+        validation = None if self.validation is None else _moved(self.validation, device)
+        return replace(
+            self, train=_moved(self.train, device), test=_moved(self.test, device), validation=validation
+        )
+
     @property
     def train_rows(self) -> int:
         return len(self.train)
@@ -115,3 +132,11 @@ class Dataset:
     @property
     def test_rows(self) -> int:
         return len(self.test)
+
+
+def _moved(split: Split, device: device) -> Split:
+    if not hasattr(split, "to"):  # a task of one's own may never have needed it
+        raise UsageError(
+            f"rows that are a {type(split).__name__} cannot be on a GPU: give it a method to(device), or set device to cpu"
+        )
+    return split.to(device)

@@ -17,7 +17,7 @@ _LOOK_AT = 20
 """Results of each other sweep that are looked at."""
 
 # two runs that agree in these take about the same time, whatever is pruned how, and exactly the same work if that agrees too
-_SAME_WORK = ("task", "epochs", "batch_size", "eval_batch_size", "precision", "threads", "options")
+_SAME_WORK = ("task", "epochs", "batch_size", "eval_batch_size", "precision", "threads", "device", "options")
 
 
 @dataclass(frozen=True)
@@ -102,5 +102,6 @@ def _kinds(run: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     options = (
         run["options"] if isinstance(run["options"], str) else json.dumps(run["options"], sort_keys=True)
     )
-    work = tuple(options if name == "options" else run[name] for name in _SAME_WORK)
+    known = {"device": "cpu", **run, "options": options}  # runs of older sweeps do not say on which device
+    work = tuple(known[name] for name in _SAME_WORK)
     return [(*work, run["compression"], run["pruner"]), (*work, run["compression"]), work]

@@ -90,6 +90,8 @@ def launch(request: Request) -> ExitCode:
         raise UsageError(
             f"--only {','.join(request.only)}: no run of grid {grid.name!r} fits; see its values with --dry-run"
         )
+    if request.local:
+        _check_devices(chosen)
     sweep = sweep_paths(request.name or grid.name, request.results)
     slurm = None if request.local else _slurm_request(request, grid)
     if request.dry_run:
@@ -203,6 +205,16 @@ def _check_engine(request: Request) -> None:
             raise UsageError(f"{option} {number}: must be at least 1")
     if request.retries < 0:
         raise UsageError(f"--retries {request.retries}: must be at least 0")
+
+
+def _check_devices(runs: Iterable[Run]) -> None:
+    """Raise UsageError where a run's device is not on this machine. Loads torch only if there is a question."""
+    wanted = {run.device for run in runs} - {"cpu"}
+    if wanted:
+        from sweep.device import require
+
+        for device in wanted:
+            require(device)
 
 
 def _slurm_request(request: Request, grid: Grid) -> "SlurmRequest":

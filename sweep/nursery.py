@@ -107,6 +107,8 @@ class Nursery:
             **self._environment,
             # NumPy's BLAS starts its threads when imported
             "OPENBLAS_NUM_THREADS": "1",
+            # whoever asks torch for a GPU while it is imported must not initialise the driver, which does not survive a fork
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
             # the same code as this process's, whatever folder it was started from
             "PYTHONPATH": os.pathsep.join(filter(None, [str(_SOURCE), os.environ.get("PYTHONPATH")])),
         }

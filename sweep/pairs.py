@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -24,22 +25,30 @@ class Sentences:
     """Sentences as token ids, <bos> first and <eos> last.
 
     Attributes:
-        ids: of all sentences end to end, int32 `[total]`.
-        offsets: int64 `[n + 1]`; sentence i is `ids[offsets[i]:offsets[i + 1]]`.
+        ids: of all sentences end to end, int32 `[total]`, on any device.
+        offsets: int64 `[n + 1]`, on the CPU; sentence i is `ids[offsets[i]:offsets[i + 1]]`.
     """
 
     ids: Tensor
     offsets: Tensor
 
-    @property
+    @cached_property
     def lengths(self) -> Tensor:
-        """Tokens of each sentence, int64 `[n]`."""
+        """Tokens of each sentence, int64 `[n]`, on the CPU: how wide a batch is must not be asked of a GPU."""
         return self.offsets.diff()
 
-    def padded(self, rows: Tensor) -> Tensor:
-        """The sentences `rows`, int64 `[len(rows), longest]`, with `PAD` after their end."""
-        starts, lengths = self.offsets[rows], self.lengths[rows]
-        columns = torch.arange(int(lengths.max()))
+    @cached_property
+    def _starts_and_lengths(self) -> tuple[Tensor, Tensor]:
+        return self.offsets[:-1].to(self.ids.device), self.lengths.to(self.ids.device)
+
+    def to(self, device: torch.device) -> Sentences:
+        """These sentences on `device`."""
+        return Sentences(self.ids.to(device), self.offsets)
+
+    def padded(self, rows: Tensor, width: int) -> Tensor:
+        """The sentences `rows`, indices on the device of `ids`, int64 `[len(rows), width]`, with `PAD` after their end."""
+        starts, lengths = (of_all[rows] for of_all in self._starts_and_lengths)
+        columns = torch.arange(width, device=rows.device)
         inside = columns < lengths[:, None]
         positions = (starts[:, None] + columns).where(inside, 0)
         return self.ids.index_select(0, positions.flatten()).view_as(positions).long().where(inside, PAD)
@@ -76,6 +85,10 @@ class PairSplit:
     def __len__(self) -> int:
         return len(self.source.offsets) - 1
 
+    def to(self, device: torch.device) -> PairSplit:
+        """See `sweep.data.Split.to`."""
+        return replace(self, source=self.source.to(device), target=self.target.to(device))
+
     def texts(self, column: str) -> list[str]:
         """A column of `table`."""
         return self.table.column(column).to_pylist()
@@ -111,7 +124,11 @@ class PairSplit:
 
 @dataclass(frozen=True)
 class PairBatches(Sequence["Batch"]):
-    """Batches of `split`, made one by one as they are asked for. A slice is again such a sequence."""
+    """Batches of `split`, made one by one as they are asked for. A slice is again such a sequence.
+
+    Attributes:
+        rows: of each batch, int64, on the CPU.
+    """
 
     split: PairSplit
     rows: tuple[Tensor, ...]
@@ -126,9 +143,18 @@ class PairBatches(Sequence["Batch"]):
     def __getitem__(self, index: int | slice) -> Batch | PairBatches:
         if isinstance(index, slice):
             return PairBatches(self.split, self.rows[index])
-        rows = self.rows[index]
-        target = self.split.target.padded(rows)
-        return (self.split.source.padded(rows), target[:, :-1]), target
+        rows, there = self.rows[index], self._rows_on_device[index]
+        source, target = (
+            side.padded(there, int(side.lengths[rows].max()))
+            for side in (self.split.source, self.split.target)
+        )
+        return (source, target[:, :-1]), target
+
+    @cached_property
+    def _rows_on_device(self) -> tuple[Tensor, ...]:
+        """`rows` where the sentences are, taken there all at once."""
+        there = torch.cat(self.rows).to(self.split.source.ids.device)
+        return there.split([len(rows) for rows in self.rows])
 
     @property
     def padding_waste(self) -> float:

@@ -8,11 +8,17 @@ from typing import Any, Literal
 from sweep.attempt import Claim, claims
 from sweep.paths import RunPaths
 
-Cause = Literal["memory", "node", "time"]
-"""Why an attempt ended that another one may survive: with more memory, elsewhere, or from its checkpoint."""
+Cause = Literal["memory", "gpu memory", "node", "time"]
+"""Why an attempt ended that another one may survive: with more memory, on a GPU that fewer share, elsewhere, from its
+checkpoint."""
 
-_WORDS: dict[str, Cause] = {"out of memory": "memory", "node failure": "node", "time-out": "time"}
-"""What the error of an attempt begins with (`sweep.local`, `sweep.slurm.states`)."""
+_WORDS: dict[str, Cause] = {
+    "out of memory": "memory",
+    "out of GPU memory": "gpu memory",
+    "node failure": "node",
+    "time-out": "time",
+}
+"""What the error of an attempt begins with (`sweep.local`, `sweep.device`, `sweep.slurm.states`)."""
 
 
 def cause_of(error: str) -> Cause | None:

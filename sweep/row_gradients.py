@@ -4,6 +4,9 @@ A batch touches a few hundred of the rows of an embedding, but autograd's dense 
 in it: for AG News that costs more than the forward and backward pass. Here autograd gives the rows alone, and they are added into
 a table that is kept, and cleared afterwards row by row. The optimiser sees an ordinary dense gradient, so Adam's arithmetic is
 unchanged: also the rows without a gradient move by their momentum.
+
+A GPU fills such a table with zeros in some microseconds, and autograd's own gradient adds its rows in a fixed order there, so
+embeddings on a GPU are left alone.
 """
 
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ class RowGradients:
     """Keeps dense gradient tables for the embeddings of a model; use as `with gradients.for_step(): optimizer.step()`.
 
     Args:
-        model: its `nn.Embedding` and `nn.EmbeddingBag` modules (mean and sum) are set to give sparse gradients.
+        model: its `nn.Embedding` and `nn.EmbeddingBag` modules (mean and sum) on the CPU are set to give sparse gradients.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -26,9 +29,11 @@ class RowGradients:
             if isinstance(module, nn.Embedding) or (
                 isinstance(module, nn.EmbeddingBag) and module.mode != "max"
             ):
-                module.sparse = True
                 weight = module.weight
                 assert isinstance(weight, nn.Parameter)
+                if weight.is_cuda:
+                    continue
+                module.sparse = True
                 if weight.requires_grad:
                     self._tables[weight] = torch.zeros_like(weight)
 

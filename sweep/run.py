@@ -66,6 +66,7 @@ def execute(
         from sweep.spec import Run
 
         try:
+            from sweep.device import memory_told
             from sweep.experiment import run_one
         except ImportError as error:  # no extension for this machine, or no torch
             raise SweepError(in_one_line(error)) from error
@@ -79,7 +80,8 @@ def execute(
             )
         source = DataSource.from_env(submission.data_dir, submission.allow_unverified)
         log(f"attempt {attempt.number} of {run_id}")
-        row = run_one(run, paths, source, attempt, stop, sweep=sweep.name, plugins=plugins, log=log)
+        with memory_told(run.batch_size):
+            row = run_one(run, paths, source, attempt, stop, sweep=sweep.name, plugins=plugins, log=log)
         stop.ignore()
         log(f"done: {row['metric']} {row['test_metric']:.2f}")
         attempt.end("done", None, ExitCode.OK)

@@ -9,6 +9,7 @@ import torch
 
 from sweep.catalog import Submission
 from sweep.data import DataSource
+from sweep.device import use
 from sweep.errors import SweepError, in_one_line
 from sweep.experiment import make_task, prune_network
 from sweep.plugins import load_plugins
@@ -49,12 +50,13 @@ def try_out(
 
 
 def _one_batch(run: Run, source: DataSource) -> float:
+    device = use(run.device)
     torch.set_num_threads(run.threads)
     rows = min(run.score_samples, run.score_batch_size)
     run = run.model_copy(update={"score_samples": rows, "iterations": 1})
     task = make_task(run)
-    data = task.prepare(source)
-    model = task.model(data)
+    data = task.prepare(source).to(device)
+    model = task.model(data).to(device)
     prune_network(run, task, data, model)
     inputs, target = epoch_batches(run, task, data, 0)[0]
     optimizer = make_optimizer(run, model)

@@ -63,6 +63,10 @@ class Run(BaseModel):
             ge=1, le=4096, description="torch's threads; dense products round differently with another number"
         ),
     ] = 1
+    device: Annotated[
+        Literal["cpu", "cuda"],
+        Field(description="what scores, trains and evaluates; sums are rounded differently on another"),
+    ] = "cpu"
     options: Annotated[dict[str, Any], Field(description="the task's own options")] = {}
 
     @field_validator("betas")

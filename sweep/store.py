@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from sweep.errors import SweepError, UsageError
 from sweep.files import replacing
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised when a column is added or changes its meaning; `read_table` brings older files forward."""
 
 
@@ -63,6 +63,7 @@ RESULT = _schema(
         ("invert", pa.bool_(), ""),
         ("precision", pa.string(), "of the products while training"),
         ("threads", pa.int64(), ""),
+        ("device", pa.string(), "'cpu' or 'cuda'"),
         ("options", pa.string(), "the task's own options, as JSON"),
         # reached
         ("metric", pa.string(), "name of the task's metric"),
@@ -123,6 +124,11 @@ RESULT = _schema(
         ("seconds_evaluate", pa.float64(), ""),
         ("seconds_total", pa.float64(), "wall time of the run over all attempts that saved their work"),
         ("peak_memory_bytes", pa.int64(), "of the process"),
+        (
+            "peak_gpu_memory_bytes",
+            pa.int64(),
+            "of the tensors on the GPU, in the last attempt; null on a CPU",
+        ),
         # trust
         ("data_hash", pa.string(), ""),
         ("data_verified", pa.bool_(), "the data's hash is the published one"),
@@ -235,6 +241,8 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         )
     if version < 2:
         table = _from_1(table, schema)
+    if version < 4 and schema is RESULT:  # all runs were on the CPU
+        table = table.append_column("device", pa.array(["cpu"] * len(table)))
     return _migrated(table, schema)
 
 

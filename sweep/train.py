@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sweep.checkpoint import Checkpoint
+from sweep.device import random_state, set_random_state
 from sweep.errors import SweepError
 from sweep.row_gradients import RowGradients
 from sweep.seeds import derive
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from sweep.data import Batch
 
 _LOOK_EVERY = 50
-"""Steps between two looks at the loss: for progress, and for the first sign that it is no longer a number."""
+"""Steps between two looks at the loss: for progress, and for the first sign that it is no longer a number. In between nothing
+waits for a GPU."""
 
 
 @dataclass
@@ -57,7 +59,7 @@ def train(
     Args:
         run: epochs, batch size, Adam's parameters and the seed of the batch order.
         task: loss and evaluation.
-        data: training rows to learn from, validation (else test) rows to evaluate on after each epoch.
+        data: training rows to learn from, validation (else test) rows to evaluate on after each epoch; on the model's device.
         model: on its device; when resuming already masked, its weights are overwritten.
         checkpoint: where to save at most once a minute, and when stopped.
         resume: what `checkpoint.load` gave.
@@ -79,7 +81,7 @@ def train(
     if resume:
         model.load_state_dict(resume["model"])
         optimizer.load_state_dict(resume["optimizer"])
-        torch.set_rng_state(resume["rng"])
+        set_random_state(run.device, resume)
         at = Position(**resume["position"])
     else:
         torch.manual_seed(derive(run.seed, "train"))
@@ -88,7 +90,7 @@ def train(
         state = {
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
+            **random_state(run.device),
         }
         checkpoint.save({**state, "position": asdict(at), **extra})
 
@@ -143,7 +145,7 @@ def make_optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
 
 def make_autocast(run: Run) -> torch.autocast:
     """What the training products are computed in."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=run.precision == "bf16")
+    return torch.autocast(run.device, torch.bfloat16, enabled=run.precision == "bf16")
 
 
 def epoch_batches(run: Run, task: Task, data: Dataset, epoch: int) -> Sequence[Batch]:

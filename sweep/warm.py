@@ -2,7 +2,7 @@
 
 To import torch, and what its optimisers pull in, takes two seconds of a core, which is more than all else around a short run. A
 forked copy has that behind it and is in every other respect a process of its own: environment, session, log, signals, exit
-status. Nothing may be computed here: a pool of threads (OpenMP, autograd) does not survive a fork.
+status. Nothing may be computed here: a pool of threads (OpenMP, autograd) does not survive a fork, and neither does CUDA.
 """
 
 import gc

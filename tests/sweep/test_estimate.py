@@ -9,8 +9,8 @@ from sweep.errors import UsageError
 from sweep.estimate import Estimate, estimate
 
 SPEC = {
-    "task": "toy", "epochs": 5, "batch_size": 64, "eval_batch_size": 256, "precision": "float32", "threads": 2, "options": {},
-    "compression": 1.0, "pruner": "grasp",
+    "task": "toy", "epochs": 5, "batch_size": 64, "eval_batch_size": 256, "precision": "float32", "threads": 2,
+    "device": "cpu", "options": {}, "compression": 1.0, "pruner": "grasp",
 }  # fmt: skip
 
 
@@ -42,6 +42,9 @@ def test_next_come_the_compression_and_then_the_work():
     assert estimate([SPEC], finished[1:]).core_seconds == 2 * 500
     nothing = estimate([SPEC], [row(1.0, threads=1), row(1.0, options='{"a": 1}')])
     assert (nothing.unknown, nothing.core_seconds, nothing.wall_seconds(4)) == (1, 0.0, 0.0)
+    assert estimate([SPEC], [row(1.0, device="cuda")]).unknown == 1
+    older = {key: value for key, value in SPEC.items() if key != "device"}
+    assert estimate([older], finished).core_seconds == 2 * 100
 
 
 @pytest.mark.parametrize(

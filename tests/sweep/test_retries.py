@@ -4,8 +4,11 @@ import json
 import os
 
 import pytest
+import torch
 
 from sweep.attempt import claims
+from sweep.device import memory_told
+from sweep.errors import SweepError
 from sweep.paths import SweepPaths
 from sweep.retries import Chances, cause_of, told
 from sweep.slurm.choice import choose
@@ -54,6 +57,20 @@ def test_the_cause_is_in_the_first_words():
     assert [cause_of(text) for text in (MEMORY, NODE, TIME, ERROR, "stopped by SIGUSR2", "")] == [
         "memory", "node", "time", None, None, None,
     ]  # fmt: skip
+
+
+def test_want_of_gpu_memory_is_a_cause_of_its_own(sweep):
+    with pytest.raises(SweepError) as caught, memory_told(batch_size=64):
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of"
+        )
+    assert str(caught.value) == (
+        "out of GPU memory (tried to allocate 2.50 GiB): other runs may hold it; "
+        "take fewer --slots or a smaller --pack, or a smaller batch_size (now 64)"
+    )
+    assert cause_of(str(caught.value)) == "gpu memory"
+    with pytest.raises(RuntimeError, match="shapes"), memory_told(batch_size=64):
+        raise RuntimeError("shapes do not fit")
 
 
 def test_three_retries_of_one_cause_and_then_no_more(sweep):

@@ -24,6 +24,12 @@ def test_the_id_is_the_hash_of_the_four_coordinates_and_what_differs():
     assert run.id == "toy-grasp-c0.5-s3-" + hashlib.sha256(science.encode()).hexdigest()[:8]
 
 
+def test_ids_are_those_of_before_there_was_a_choice_of_device():
+    assert Run.make("ag_news", "dense", 0, 0, {}).id == "ag_news-dense-c0-s0-cdd3ae7d"
+    assert Run.make("ag_news", "random", 0.1, 0, {"device": "cpu"}).id == "ag_news-random-c0.1-s0-b2aeafa8"
+    assert make(device="cuda").id != make().id
+
+
 def test_at_compression_zero_all_pruners_are_one_run():
     assert Run.make("toy", "random", 0, 0, {"scope": "layer"}) == Run.make(
         "toy", "grasp", 0.0, 0, {"iterations": 5}
@@ -62,6 +68,7 @@ def test_a_run_survives_json():
             ("toy", "random", 1, 0, {"scope": "globl"}),
             r"scope = 'globl': input should be 'global' or 'layer'",
         ),
+        (("toy", "random", 1, 0, {"device": "gpu"}), r"device = 'gpu': input should be 'cpu' or 'cuda'"),
     ],
 )
 def test_bad_values_are_named_in_one_line(arguments, message):

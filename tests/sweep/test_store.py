@@ -107,11 +107,19 @@ def test_results_of_schema_1_are_brought_forward(tmp_path):
     }  # fmt: skip
 
 
+def test_results_of_schema_3_were_on_the_cpu(tmp_path):
+    path = tmp_path / "result.parquet"
+    row = {"run_id": "a", "gpu": None, "precision": "bf16"}
+    pq.write_table(pa.Table.from_pylist([row]).replace_schema_metadata({"prunesweep_schema": "3"}), path)
+    read = store.read_result(path)
+    assert (read["device"], read["precision"], read["peak_gpu_memory_bytes"]) == ("cpu", "bf16", None)
+
+
 def test_the_committed_reference_results_are_read(caplog):
     folder = Path(__file__).resolve().parents[2] / "results" / "reference" / "ag_news"
     rows = load(folder).to_pylist()
     assert len(rows) == 27
-    assert {row["precision"] for row in rows} == {"float32"}
+    assert {(row["precision"], row["device"]) for row in rows} == {("float32", "cpu")}
     assert {epoch["eval_split"] for epoch in load(folder, "epochs").to_pylist()} == {"test"}
     assert caplog.text == ""
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Columns that may differ between two executions of one specification: time, place, and how often it was begun.
 CIRCUMSTANCES = {
     "seconds_data", "seconds_prune", "seconds_train", "seconds_evaluate", "seconds_total", "seconds", "peak_memory_bytes",
+    "peak_gpu_memory_bytes",
     "attempt", "resumed", "retries", "retry_history", "started_at", "finished_at", "sweep", "git_sha", "git_dirty",
 }  # fmt: skip
 
