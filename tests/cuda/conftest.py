@@ -1,4 +1,4 @@
-"""Tests of what only a CUDA device has; there is nothing to collect where there is none."""
+"""What needs a GPU; without one nothing here is collected."""
 
 import torch
 
