@@ -45,7 +45,7 @@ def use(name: str) -> torch.device:
     """
     require(name)
     if name == "cuda":
-        # looked at before the first product; without it cuBLAS may choose workspaces, and with them orders of summation, by timing
+        # looked at before the first product; without it cuBLAS may choose another order of summation the next time
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
         # a guard against programs that read memory they have not written, at the price of a kernel for each new tensor
