@@ -119,7 +119,7 @@ def largest(step: Callable[[], None], device: torch.device, count: int = 8) -> d
         seconds_of(step, device)
     own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     events = sorted(profiler.key_averages(), key=lambda event: -getattr(event, own))
-    total = sum(getattr(event, own) for event in events)
+    total = sum(getattr(event, own) for event in events) or 1.0  # a driver may not let itself be looked at
     return {event.key: round(getattr(event, own) / total, 3) for event in events[:count]}
 
 
