@@ -19,7 +19,11 @@ from torch.utils.cpp_extension import BuildExtension, CppExtension
 
 FLAGS = ["-O3", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 # Ampere, Hopper, and what the driver can compile for the rest
-ARCHITECTURES = ["arch=compute_80,code=sm_80", "arch=compute_90,code=sm_90", "arch=compute_90,code=compute_90"]
+ARCHITECTURES = [
+    "arch=compute_80,code=sm_80",
+    "arch=compute_90,code=sm_90",
+    "arch=compute_90,code=compute_90",
+]
 
 
 def cuda_toolkit() -> Path | None:
@@ -32,10 +36,13 @@ def cuda_toolkit() -> Path | None:
     nvcc = shutil.which("nvcc")
     candidates = [os.environ.get("CUDA_HOME"), nvcc and Path(nvcc).resolve().parents[1], "/usr/local/cuda"]
     for home in filter(None, candidates):
-        if Path(home, "bin/nvcc").exists():
+        # /usr/local/bin/nvcc may be a link or a script that stands for another folder's
+        if Path(home, "bin/nvcc").exists() and Path(home, "include/cuda_runtime_api.h").exists():
             return Path(home)
     if wanted:
-        sys.exit("PRUNE_CUDA is 1, but there is no nvcc: install the CUDA toolkit, or set CUDA_HOME to its folder")
+        sys.exit(
+            "PRUNE_CUDA is 1, but there is no nvcc: install the CUDA toolkit, or set CUDA_HOME to its folder"
+        )
     print("no nvcc: the operators are built without CUDA, although torch has it", file=sys.stderr)
     return None
 
@@ -46,17 +53,23 @@ def compile_cuda(toolkit: Path, folder: Path) -> list[str]:
     torch's own build would do it, but refuses to with a torch without CUDA.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    headers = max(Path(h).stat().st_mtime for h in [__file__, *glob("csrc/cuda/*.h"), *glob("csrc/cuda/*.cuh")])
+    headers = max(
+        Path(h).stat().st_mtime for h in [__file__, *glob("csrc/cuda/*.h"), *glob("csrc/cuda/*.cuh")]
+    )
 
     def compile_one(source: str) -> str:
         target = folder / Path(source).with_suffix(".o").name
         if not target.exists() or target.stat().st_mtime < max(headers, Path(source).stat().st_mtime):
-            flags = ["-std=c++20", "-O3", "-lineinfo", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra"]
+            flags = [
+                "-std=c++20",
+                "-O3",
+                "-lineinfo",
+                "-Xcompiler",
+                "-fPIC,-fvisibility=hidden,-Wall,-Wextra",
+            ]
             generate = [flag for architecture in ARCHITECTURES for flag in ("-gencode", architecture)]
             partial = target.with_suffix(".partial.o")  # so that what was interrupted does not look finished
-            subprocess.run(
-                [toolkit / "bin/nvcc", *flags, *generate, "-c", source, "-o", partial], check=True
-            )
+            subprocess.run([toolkit / "bin/nvcc", *flags, *generate, "-c", source, "-o", partial], check=True)
             partial.replace(target)
         return str(target)
 
@@ -91,7 +104,11 @@ if TOOLKIT:
     extensions.append(
         CppExtension(
             "prune._C_cuda",
-            [*sorted(glob("csrc/cuda/*.cpp")), "csrc/global_mask_checks.cpp", "csrc/masked_linear_checks.cpp"],
+            [
+                *sorted(glob("csrc/cuda/*.cpp")),
+                "csrc/global_mask_checks.cpp",
+                "csrc/masked_linear_checks.cpp",
+            ],
             include_dirs=[pybind11.get_include(), str(TOOLKIT / "include")],
             extra_compile_args=FLAGS,
             # static, so that the library loads wherever torch does

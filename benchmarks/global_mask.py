@@ -1,12 +1,16 @@
 """The global top-k against what else finds the k best of many scores: time, memory, passes over the scores.
 
     python benchmarks/global_mask.py [--sizes 1e6 1e7 3e7] [--keep 0.1] [--adversarial 1e7] [--rounds 7] [--json FILE]
+                                     [--device cuda]
 
 The scores are float32 in 40 tensors of mixed sizes, each of its own scale; what comes out are 40 masks. Each rival first makes
 one tensor of the 40 (`torch.cat`), finds the threshold its way, and compares (sort and topk: scatters). All work in turn, so that
 none finds its data in the cache, and a ratio is the median over the rounds of the ratios within one. "Alone": repeated at once.
 A pass is the time that two threads need to read the scores. Extra memory is the peak above what lived before, without the masks
 themselves. Exactness is checked against a stable order every time; a rival that cuts ties arbitrarily is not held to it.
+
+On a CUDA device the times are from the call until the device is done, a pass is the time that `torch.sum` needs for the scores
+in one tensor, and memory is that of PyTorch's allocator.
 """
 
 import argparse
@@ -47,7 +51,7 @@ def compiled() -> ctypes.CDLL:
     return loaded
 
 
-RIVALS_LIBRARY = compiled()
+RIVALS_LIBRARY: ctypes.CDLL | None = None
 
 
 def split(flat: Tensor, scores: list[Tensor]) -> list[Tensor]:
@@ -73,14 +77,14 @@ def kthvalue(scores: list[Tensor], keep: int) -> list[Tensor]:
 
 def topk(scores: list[Tensor], keep: int) -> list[Tensor]:
     flat = flatten(scores)
-    mask = torch.zeros(flat.numel(), dtype=torch.bool)
+    mask = torch.zeros(flat.numel(), dtype=torch.bool, device=flat.device)
     mask[flat.topk(keep, sorted=False).indices] = True
     return split(mask, scores)
 
 
 def sort(scores: list[Tensor], keep: int) -> list[Tensor]:
     flat = flatten(scores)
-    mask = torch.zeros(flat.numel(), dtype=torch.bool)
+    mask = torch.zeros(flat.numel(), dtype=torch.bool, device=flat.device)
     mask[flat.argsort(descending=True)[:keep]] = True
     return split(mask, scores)
 
@@ -92,6 +96,7 @@ def partition(scores: list[Tensor], keep: int) -> list[Tensor]:
 
 def nth_element(scores: list[Tensor], keep: int) -> list[Tensor]:
     flat = flatten(scores)
+    assert RIVALS_LIBRARY
     threshold = RIVALS_LIBRARY.nth_element(flat.data_ptr(), flat.numel(), keep)
     return [s >= threshold for s in scores]
 
@@ -154,7 +159,7 @@ def adversarial(total: int) -> dict[str, Callable[[], list[Tensor]]]:
 
 def expected(scores: list[Tensor], keep: int) -> np.ndarray:
     """The flat mask: all above the threshold, then the first of those equal to it."""
-    flat = flatten(scores).numpy()
+    flat = flatten(scores).cpu().numpy()
     threshold = np.partition(flat, flat.size - keep)[flat.size - keep]
     mask = flat > threshold
     mask[np.flatnonzero(flat == threshold)[: keep - int(mask.sum())]] = True
@@ -162,15 +167,28 @@ def expected(scores: list[Tensor], keep: int) -> np.ndarray:
 
 
 def timed(select: Select, scores: list[Tensor], keep: int) -> float:
+    wait(scores)
     began = time.perf_counter()
     masks = select(scores, keep)
+    wait(scores)
     seconds = time.perf_counter() - began
     del masks
     return seconds
 
 
+def wait(scores: list[Tensor]) -> None:
+    """Until the device has done what was asked of it."""
+    if scores[0].is_cuda:
+        torch.cuda.synchronize()
+
+
 def extra_megabytes(select: Select, scores: list[Tensor], keep: int) -> float:
-    """Peak of resident memory above what there was, less one byte a score for the masks; MB (10^6 bytes)."""
+    """Peak of memory above what there was, less one byte a score for the masks; MB (10^6 bytes)."""
+    if scores[0].is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+        masks = select(scores, keep)
+        return (torch.cuda.max_memory_allocated() - held - sum(m.numel() for m in masks)) / 1e6
     gc.collect()
     LIBC.malloc_trim(0)
     before = resident("VmRSS")
@@ -185,12 +203,17 @@ def resident(name: str) -> float:
 
 
 def read_pass(scores: list[Tensor]) -> Callable[[], float]:
+    if scores[0].is_cuda:
+        flat = flatten(scores)
+        return lambda: timed(lambda scores, keep: [flat.sum()], scores, 0)
+    assert RIVALS_LIBRARY
+    sum_all = RIVALS_LIBRARY.read_pass
     pointers = (ctypes.c_void_p * len(scores))(*(s.data_ptr() for s in scores))
     sizes = (ctypes.c_int64 * len(scores))(*(s.numel() for s in scores))
 
     def once() -> float:
         began = time.perf_counter()
-        RIVALS_LIBRARY.read_pass(pointers, sizes, ctypes.c_int64(len(scores)))
+        sum_all(pointers, sizes, ctypes.c_int64(len(scores)))
         return time.perf_counter() - began
 
     return once
@@ -202,7 +225,7 @@ def measure(
     """Time everyone on the same scores. The sort, which takes a hundred times as long, goes only once."""
     total = sum(s.numel() for s in scores)
     keep = round(total * fraction)
-    got = flatten(ours(scores, keep)).numpy()
+    got = flatten(ours(scores, keep)).cpu().numpy()
     if not np.array_equal(got, expected(scores, keep)):
         raise SystemExit(f"wrong masks: {data}, {total} scores, keep {keep}")
     del got
@@ -221,6 +244,7 @@ def measure(
         "scores": total,
         "keep": fraction,
         "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if scores[0].is_cuda else "cpu",
         "seconds": seconds,
         "alone": alone,
         "read_pass": reads,
@@ -233,7 +257,7 @@ def show(found: dict[str, Any]) -> None:
     seconds, median = found["seconds"], statistics.median
     one_pass = median(found["read_pass"])
     print(
-        f"{found['data']}: {found['scores'] / 1e6:g} M scores, keep {found['keep']:.0%}, {found['threads']} threads; "
+        f"{found['data']}: {found['scores'] / 1e6:g} M scores, keep {found['keep']:.0%}, {found['device']}, {found['threads']} threads; "
         f"alone {median(found['alone']) * 1e3:.2f} ms; read pass {one_pass * 1e3:.2f} ms"
     )
     for name, times in seconds.items():
@@ -254,27 +278,33 @@ def main() -> None:
     parser.add_argument("--adversarial", type=float, help="number of scores of the adversarial data")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(
         "--json", type=Path, help="also write the measurements here, beside what it has of others"
     )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    global RIVALS_LIBRARY
+    on_cpu = arguments.device == "cpu"
+    RIVALS_LIBRARY = compiled() if on_cpu else None
+    everyone = RIVALS if on_cpu else {name: RIVALS[name] for name in ("kthvalue", "topk", "sort")}
     found = []
     for size in arguments.sizes:
-        scores = typical(int(size))
+        scores = [s.to(arguments.device) for s in typical(int(size))]
         for keep in arguments.keep:
-            found.append(measure("normal", scores, keep, arguments.rounds, RIVALS))
+            found.append(measure("normal", scores, keep, arguments.rounds, everyone))
             show(found[-1])
         del scores
     if arguments.adversarial:
-        rivals = {"numpy.partition": partition}
+        rivals = {"numpy.partition": partition} if on_cpu else {"topk": topk}
         for name, make in adversarial(int(arguments.adversarial)).items():
-            found.append(measure(name, make(), arguments.keep[0], arguments.rounds, rivals))
+            scores = [s.to(arguments.device) for s in make()]
+            found.append(measure(name, scores, arguments.keep[0], arguments.rounds, rivals))
             show(found[-1])
     if arguments.json:
         old = json.loads(arguments.json.read_text())["measurements"] if arguments.json.exists() else []
-        key = ("data", "scores", "keep", "threads")
-        new = {tuple(f[k] for k in key): f for f in [*old, *found]}
+        key = ("data", "scores", "keep", "threads", "device")
+        new = {tuple(f.get(k, "cpu") for k in key): f for f in [*old, *found]}
         arguments.json.write_text(
             json.dumps({"machine": machine(), "measurements": list(new.values())}, indent=1) + "\n"
         )

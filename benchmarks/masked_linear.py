@@ -2,6 +2,7 @@
 
     python benchmarks/masked_linear.py [--shapes 512x512x4096 ...] [--densities 1 0.316 0.1 0.01] [--threads 1 2]
                                        [--masks FILE.pt] [--json FILE]
+    python benchmarks/masked_linear.py --device cuda [--dtypes float32 tf32 bfloat16 float16] ...
 
 A shape is out x in x N: N rows of x. The rivals take turns in one process, so that a change of the machine's speed meets all of
 them; ratios are medians over the rounds of A's time divided by theirs. The weight is written before every call, as an
@@ -15,6 +16,10 @@ optimiser would, outside the timing.
 Errors are the largest difference from float64 over the largest value: of y and dx in the first 256 rows, of dW in the first
 256 outputs, of db everywhere. `--masks` takes a file of masks by name as every run writes it (`mask.pt`): each mask is timed
 beside a uniform one of its density. `--json` adds to what the file has, so that a table can be made in several calls.
+
+On a CUDA device, "seconds" are the device's: forward and backward of several layers, whose weights together exceed the cache, are
+captured in a graph for each rival, and replays of the graphs take turns. "eager" is the same without a graph, launched by
+Python one by one, where small layers wait for the processor. B's multiplication of the weight is in both. There is no CSR.
 """
 
 import argparse
@@ -36,20 +41,27 @@ SHAPES = ["10837x512x4096", "512x512x4096", "2048x512x4096", "4096x4096x1024", "
 SMALL = ["4x64x64", "4x64x8192"]
 DENSITIES = [1.0, 0.79, 0.316, 0.1, 0.01]
 CHECKED = 256
+DTYPES = {
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 Call = Callable[[], tuple[Tensor, ...]]  # -> y, dx, dW, db
 
 
 class Case:
-    """One layer with its data, and the rivals on it."""
+    """One layer with its data on the device of `mask`, and the rivals on it."""
 
-    def __init__(self, mask: Tensor, rows: int) -> None:
+    def __init__(self, mask: Tensor, rows: int, dtype: torch.dtype = torch.float32) -> None:
         out, n_in = mask.shape
-        self.mask, self.mask_float = mask, mask.float()
-        self.x = torch.randn(rows, n_in, requires_grad=True)
-        self.grad = torch.randn(rows, out)
-        self.weight = torch.randn(out, n_in).mul_(n_in**-0.5).requires_grad_()
-        self.bias = torch.randn(out, requires_grad=True)
+        there: dict[str, Any] = {"device": mask.device, "dtype": dtype}
+        self.mask, self.mask_float = mask, mask.to(dtype)
+        self.x = torch.randn(rows, n_in, **there).requires_grad_()
+        self.grad = torch.randn(rows, out, **there)
+        self.weight = torch.randn(out, n_in, **there).mul_(n_in**-0.5).requires_grad_()
+        self.bias = torch.randn(out, **there).requires_grad_()
         self.hooked = self.weight.detach().clone().requires_grad_()
         self.hooked.register_hook(lambda g: g * self.mask_float)
         self.csr: Call | None = None
@@ -157,6 +169,80 @@ def measure(mask: Tensor, rows: int, seconds: float, with_csr: bool) -> dict[str
     }
 
 
+def measure_on_cuda(mask: Tensor, rows: int, dtype: str, seconds: float) -> dict[str, Any]:
+    """As `measure`, for one of DTYPES on the mask's device."""
+    torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
+    kind = DTYPES[dtype]
+    cache = 4 * torch.cuda.get_device_properties(mask.device).L2_cache_size
+    layers = max(1, min(16, -(-cache // (mask.numel() * kind.itemsize))))
+    cases = [Case(mask.clone(), rows, kind) for _ in range(layers)]
+    rivals: dict[str, Callable[[Case], tuple[Tensor, ...]]] = {"ours": Case.ours, "A": Case.a, "B": Case.b}
+    errors = {name: cases[0].errors(call(cases[0])) for name, call in rivals.items()}
+    runs: dict[str, Callable[[], None]] = {}
+    for name, call in rivals.items():
+
+        def eager(call: Callable[[Case], tuple[Tensor, ...]] = call) -> None:
+            for case in cases:
+                call(case)
+
+        eager()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            eager()
+        runs[name], runs[f"{name} eager"] = graph.replay, eager
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    deadline = time.perf_counter() + seconds
+    while len(times["A"]) < 5 or (time.perf_counter() < deadline and len(times["A"]) < 200):
+        for name, run in runs.items():
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            run()
+            end.record()
+            end.synchronize()
+            times[name].append(begin.elapsed_time(end) / 1e3 / layers)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return {
+        "density": float(mask.float().mean()),
+        "dtype": dtype,
+        "seconds": {name: medians[name] for name in rivals},
+        "eager_seconds": {name: medians[f"{name} eager"] for name in rivals},
+        "speed_against_A": {
+            name: statistics.median(a / t for a, t in zip(times["A"], times[name], strict=True))
+            for name in rivals
+        },
+        "eager_speed_against_A": medians["A eager"] / medians["ours eager"],
+        "errors": errors,
+        "plan_bytes_per_kept": torch.ops.prune.masked_linear_plan_bytes(cases[0].mask)
+        / max(int(mask.sum()), 1),
+        "rounds": len(times["A"]),
+    }
+
+
+def cuda_limits() -> dict[str, Any]:
+    """Name and best of the device: products of 8192x8192 (FLOP/s) and copying 2 GB (bytes/s, read and written)."""
+
+    def best(call: Callable[[], Any], amount: float) -> float:
+        times = []
+        for _ in range(8):
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            call()
+            end.record()
+            end.synchronize()
+            times.append(begin.elapsed_time(end) / 1e3)
+        return amount / min(times)
+
+    limits: dict[str, Any] = {"device": torch.cuda.get_device_name()}
+    for name, kind in DTYPES.items():
+        torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
+        a, b = (torch.randn(8192, 8192, device="cuda", dtype=kind) for _ in range(2))
+        limits[f"flops {name}"] = best(lambda a=a, b=b: a @ b, 2 * 8192**3)
+    source, target = (torch.empty(1 << 31, dtype=torch.uint8, device="cuda") for _ in range(2))
+    limits["copy"] = best(lambda: target.copy_(source), 2 * (1 << 31))
+    return limits
+
+
 def machine_limits(threads: int) -> dict[str, float]:
     """What this machine does at best: float32 products (FLOP/s), reading and writing large memory (bytes/s)."""
     a, b, memory = torch.randn(2048, 2048), torch.randn(2048, 2048), torch.zeros(1 << 26)
@@ -180,8 +266,10 @@ def show(name: str, cell: dict[str, Any]) -> None:
     ratios = "  ".join(f"{rival} {ratio:5.2f}" for rival, ratio in cell["speed_against_A"].items())
     error = max(cell["errors"]["ours"])
     against = max(o / max(a, 1e-12) for o, a in zip(cell["errors"]["ours"], cell["errors"]["A"], strict=True))
+    where = cell["dtype"] if "dtype" in cell else f"{cell['threads']} threads"
+    eager = f"  eager {cell['eager_speed_against_A']:5.2f}" if "dtype" in cell else ""
     print(
-        f"{name:34} {cell['threads']} threads  density {cell['density']:7.4f}  {ratios}  A {cell['seconds']['A'] * 1e3:8.2f} ms"
+        f"{name:34} {where:9} density {cell['density']:7.4f}  {ratios}{eager}  A {cell['seconds']['A'] * 1e3:8.3f} ms"
         f"  error {error:.0e} ({against:.2f} of A's)",
         flush=True,
     )
@@ -198,6 +286,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4096, help="rows of x for --masks")
     parser.add_argument("--masks", type=Path, help="masks by name, as torch.save writes them")
     parser.add_argument("--no-csr", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument(
+        "--dtypes", nargs="+", choices=list(DTYPES), default=list(DTYPES), help="on a CUDA device"
+    )
     parser.add_argument("--json", type=Path, help="add the measurements to this file")
     arguments = parser.parse_args()
 
@@ -214,9 +306,19 @@ def main() -> None:
                 cells.append((shape, torch.rand(out, n_in, generator=generator) < density, rows))
 
     stored = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
-    found = {(c["name"], c["threads"], round(c["density"], 3)): c for c in stored.get("cells", [])}
+    found = {
+        (c["name"], c.get("dtype") or c["threads"], round(c["density"], 3)): c
+        for c in stored.get("cells", [])
+    }
     limits = stored.get("limits", {})
-    for threads in arguments.threads:
+    if arguments.device == "cuda":
+        limits |= cuda_limits()
+        for name, mask, rows in cells:
+            for dtype in arguments.dtypes:
+                cell = {"name": name} | measure_on_cuda(mask.cuda(), rows, dtype, arguments.seconds)
+                show(name, cell)
+                found[name, dtype, round(cell["density"], 3)] = cell
+    for threads in arguments.threads if arguments.device == "cpu" else []:
         torch.set_num_threads(threads)
         limits[str(threads)] = machine_limits(threads)
         for name, mask, rows in cells:

@@ -17,3 +17,8 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
         with torch.device(request.param):
             yield request.param
 
+
+@pytest.fixture(params=DEVICES)
+def target(request: pytest.FixtureRequest) -> str:
+    """Each device there is, in turn; new tensors lie on the CPU all the same."""
+    return request.param

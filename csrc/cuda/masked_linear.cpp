@@ -3,9 +3,9 @@
 #include "../masked_linear.h"
 
 #include "../rows.h"
+#include "dense.h"
 #include "dispatch.h"
 #include "fused.h"
-#include "select.h"
 #include "sparse.h"
 
 #include <ATen/Functions.h>
@@ -16,15 +16,18 @@ namespace {
 
 using at::Tensor;
 
-// A layer's weight and mask in one call
+// A layer's products in one call
 class Layer {
  public:
   // `rows` is x or grad as [N, features].
   Layer(const Tensor& rows, const Tensor& mask)
       : device_(rows),
-        mask_(mask),
+        out_features_(mask.size(0)),
+        in_features_(mask.size(1)),
         plan_(plan_of(mask, device_)),
+        bits_(plan_ ? plan_->bits : packed(mask, device_)),
         ways_(choose_ways(plan_.get(), rows)),
+        dense_(device_, plan_ && plan_->is_full() ? nullptr : bits(), out_features_, in_features_, rows),
         dtype_(dtype_of(rows)),
         tf32_(allows_tf32(rows)),
         rows_(rows.size(0)),
@@ -34,31 +37,24 @@ class Layer {
     return ways_;
   }
 
-  // W∘M; the weight itself where all of it is kept
-  Tensor masked(const Tensor& weight) {
-    if (is_full()) {
-      return weight;
-    }
-    const auto w = weight.contiguous();
-    auto out = at::empty_like(w);
-    select(
-        w.const_data_ptr(), bits(), out.mutable_data_ptr(), w.size(0), w.size(1), w.element_size(), device_.stream());
-    return out;
+  // W∘M for the dense way
+  Tensor masked_weight(const Tensor& weight) {
+    return dense_.masked_weight(weight);
   }
 
-  // x (W∘M)^T + bias; `dense` is W∘M, used on the dense way only
-  Tensor output(const Tensor& x, const Tensor& weight, const Tensor& dense, const Tensor& bias) {
+  // x (W∘M)^T + bias; `masked` is used on the dense way only
+  Tensor output(const Tensor& x, const Tensor& weight, const Tensor& masked, const Tensor& bias) {
     if (ways_.output == Way::kDense) {
-      return bias.defined() ? at::addmm(bias, x, dense.t()) : at::mm(x, dense.t());
+      return dense_.output(x, masked, bias);
     }
     const auto in = x.contiguous(), w = weight.contiguous();
     const auto b = bias.defined() ? bias.contiguous() : bias;
-    auto y = at::empty({rows_, out_features()}, x.options());
+    auto y = at::empty({rows_, out_features_}, x.options());
     const void* const b_data = b.defined() ? b.const_data_ptr() : nullptr;
     if (ways_.output == Way::kFused) {
       fused_output(
-          in.const_data_ptr(), w.const_data_ptr(), bits(), b_data, y.mutable_data_ptr(), rows_, in_features(),
-          out_features(), dtype_, tf32_, scratch_.allocate(), device_.stream());
+          in.const_data_ptr(), w.const_data_ptr(), bits(), b_data, y.mutable_data_ptr(), rows_, in_features_,
+          out_features_, dtype_, tf32_, scratch_.allocate(), device_.stream());
     } else {
       sparse_output(
           *plan_->pattern, in.const_data_ptr(), w.const_data_ptr(), b_data, y.mutable_data_ptr(), rows_, dtype_,
@@ -67,17 +63,17 @@ class Layer {
     return y;
   }
 
-  // grad (W∘M); `dense` as above
-  Tensor grad_input(const Tensor& grad, const Tensor& weight, const Tensor& dense) {
+  // grad (W∘M); `masked` as above
+  Tensor grad_input(const Tensor& grad, const Tensor& weight, const Tensor& masked) {
     if (ways_.grad_input == Way::kDense) {
-      return at::mm(grad, dense);
+      return dense_.grad_input(grad, masked);
     }
     const auto g = grad.contiguous(), w = weight.contiguous();
-    auto grad_x = at::empty({rows_, in_features()}, grad.options());
+    auto grad_x = at::empty({rows_, in_features_}, grad.options());
     if (ways_.grad_input == Way::kFused) {
       fused_grad_input(
-          g.const_data_ptr(), w.const_data_ptr(), bits(), grad_x.mutable_data_ptr(), rows_, in_features(),
-          out_features(), dtype_, tf32_, scratch_.allocate(), device_.stream());
+          g.const_data_ptr(), w.const_data_ptr(), bits(), grad_x.mutable_data_ptr(), rows_, in_features_,
+          out_features_, dtype_, tf32_, scratch_.allocate(), device_.stream());
     } else {
       sparse_grad_input(
           *plan_->pattern, g.const_data_ptr(), w.const_data_ptr(), grad_x.mutable_data_ptr(), rows_, dtype_,
@@ -86,25 +82,24 @@ class Layer {
     return grad_x;
   }
 
-  // M∘(grad^T x), and the sum of the rows of grad, if wanted
+  // The sum of the rows of grad by itself: the other ways give it with the gradient of the weight
+  Tensor grad_bias(const Tensor& grad) {
+    return dense_.grad_bias(grad);
+  }
+
+  // M∘(grad^T x), and, unless the way is dense, the sum of the rows of grad if it is wanted
   std::pair<Tensor, Tensor> grad_weight(const Tensor& grad, const Tensor& x, bool with_bias) {
     if (ways_.grad_weight == Way::kDense) {
-      auto grad_weight = at::mm(grad.t(), x);
-      if (!is_full()) {
-        clear_pruned(
-            grad_weight.mutable_data_ptr(), bits(), grad_weight.size(0), grad_weight.size(1), grad_weight.element_size(),
-            device_.stream());
-      }
-      return {std::move(grad_weight), with_bias ? grad.sum(0) : Tensor()};
+      return {dense_.grad_weight(grad, x), Tensor()};
     }
     const auto g = grad.contiguous(), in = x.contiguous();
-    auto grad_weight = at::empty({out_features(), in_features()}, grad.options());
-    auto grad_bias = with_bias ? at::empty({out_features()}, grad.options()) : Tensor();
+    auto grad_weight = at::empty({out_features_, in_features_}, grad.options());
+    auto grad_bias = with_bias ? at::empty({out_features_}, grad.options()) : Tensor();
     void* const bias_data = with_bias ? grad_bias.mutable_data_ptr() : nullptr;
     if (ways_.grad_weight == Way::kFused) {
       fused_grad_weight(
           g.const_data_ptr(), in.const_data_ptr(), bits(), grad_weight.mutable_data_ptr(), bias_data, rows_,
-          in_features(), out_features(), dtype_, tf32_, device_.stream());
+          in_features_, out_features_, dtype_, tf32_, device_.stream());
     } else {
       sparse_grad_weight(
           *plan_->pattern, g.const_data_ptr(), in.const_data_ptr(), grad_weight.mutable_data_ptr(), bias_data, rows_,
@@ -114,30 +109,19 @@ class Layer {
   }
 
  private:
-  int64_t out_features() const {
-    return mask_.size(0);
-  }
-  int64_t in_features() const {
-    return mask_.size(1);
-  }
-  bool is_full() const {
-    return plan_ && plan_->is_full();
-  }
-  const uint32_t* bits() {
-    if (!plan_ && !bits_.defined()) {
-      bits_ = packed(mask_, device_);
-    }
-    return static_cast<const uint32_t*>((plan_ ? plan_->bits : bits_).const_data_ptr());
+  const uint32_t* bits() const {
+    return static_cast<const uint32_t*>(bits_.const_data_ptr());
   }
 
-  OnDevice device_;
-  Tensor mask_;
-  std::shared_ptr<const Plan> plan_;
-  Ways ways_;
-  Dtype dtype_;
-  bool tf32_;
-  int64_t rows_;
-  Tensor bits_; // of this call, if there is no plan
+  const OnDevice device_;
+  const int64_t out_features_, in_features_;
+  const std::shared_ptr<const Plan> plan_;
+  const Tensor bits_; // the plan's, or of this call
+  const Ways ways_;
+  DenseProducts dense_;
+  const Dtype dtype_;
+  const bool tf32_;
+  const int64_t rows_;
   Memory scratch_;
 };
 
@@ -146,7 +130,7 @@ std::tuple<Tensor, Tensor> output_and_masked(
   check_masked_linear(x, weight, mask, bias);
   const auto rows = as_rows(x);
   Layer layer(rows, mask);
-  const auto masked = layer.ways().output == Way::kDense ? layer.masked(weight) : Tensor();
+  const auto masked = layer.ways().output == Way::kDense ? layer.masked_weight(weight) : Tensor();
   auto y = layer.output(rows, weight, masked, bias.value_or(Tensor()));
   const bool used_again = layer.ways().grad_input == Way::kDense;
   return {with_leading_sizes(y, x), used_again ? masked : Tensor()};
@@ -167,15 +151,20 @@ std::tuple<Tensor, Tensor, Tensor> gradients(
   const auto rows = as_rows(grad);
   const auto [wants_x, wants_weight, wants_bias] = wanted;
   Layer layer(rows, mask);
+  const auto ways = layer.ways();
   Tensor by_x, by_weight, by_bias;
+  if (wants_bias && (!wants_weight || ways.grad_weight == Way::kDense)) {
+    by_bias = layer.grad_bias(rows);
+  }
   if (wants_x) {
-    const auto dense = layer.ways().grad_input == Way::kDense ? (masked ? *masked : layer.masked(weight)) : Tensor();
-    by_x = with_leading_sizes(layer.grad_input(rows, weight, dense), grad);
+    const bool dense = ways.grad_input == Way::kDense;
+    const auto w = !dense ? Tensor() : masked ? *masked : layer.masked_weight(weight);
+    by_x = with_leading_sizes(layer.grad_input(rows, weight, w), grad);
   }
   if (wants_weight) {
-    std::tie(by_weight, by_bias) = layer.grad_weight(rows, as_rows(x), wants_bias);
-  } else if (wants_bias) {
-    by_bias = rows.sum(0);
+    auto [gradient, sums] = layer.grad_weight(rows, as_rows(x), wants_bias);
+    by_weight = std::move(gradient);
+    by_bias = sums.defined() ? sums : by_bias;
   }
   return {std::move(by_x), std::move(by_weight), std::move(by_bias)};
 }

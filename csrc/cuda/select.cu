@@ -36,28 +36,40 @@ struct alignas(sizeof(Bits) * kWidth) Group {
   Bits values[kWidth];
 };
 
-// The bits of a group, whose columns lie in one word since 32 is a multiple of kWidth and so are the columns of a row.
+// Where a group is. Its columns lie in one word, since 32 is a multiple of kWidth and so are the columns of a row.
 template <int kWidth, typename Index>
-__device__ uint32_t bits_of(const uint32_t* __restrict__ bits, Index group, Index groups_in_row, Index words_in_row) {
-  const Index row = group / groups_in_row;
-  const Index column = (group - row * groups_in_row) * kWidth;
-  return bits[row * words_in_row + column / 32] >> (column % 32);
-}
+struct Place {
+  __device__ Place(Index group, Index groups_in_row) : row(group / groups_in_row), group_in_row(group - row * groups_in_row) {}
+
+  __device__ uint32_t keep(const uint32_t* __restrict__ bits, Index words_in_row) const {
+    const Index column = group_in_row * kWidth;
+    return bits[row * words_in_row + column / 32] >> (column % 32);
+  }
+
+  Index row, group_in_row;
+};
 
 template <typename Bits, int kWidth, typename Index>
 __global__ void select_kernel(
-    const Bits* values, const uint32_t* __restrict__ bits, Bits* out, Index groups, Index groups_in_row, Index words_in_row) {
+    const Bits* values,
+    const uint32_t* __restrict__ bits,
+    Bits* out,
+    Index groups,
+    Index groups_in_row,
+    Index words_in_row,
+    Index groups_in_out_row) {
   const Index group = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x;
   if (group >= groups) {
     return;
   }
-  const uint32_t keep = bits_of<kWidth>(bits, group, groups_in_row, words_in_row);
+  const Place<kWidth, Index> place(group, groups_in_row);
+  const uint32_t keep = place.keep(bits, words_in_row);
   auto g = reinterpret_cast<const Group<Bits, kWidth>*>(values)[group];
 #pragma unroll
   for (int i = 0; i < kWidth; ++i) {
     g.values[i] = (keep >> i) & 1 ? g.values[i] : Bits{0};
   }
-  reinterpret_cast<Group<Bits, kWidth>*>(out)[group] = g;
+  reinterpret_cast<Group<Bits, kWidth>*>(out)[place.row * groups_in_out_row + place.group_in_row] = g;
 }
 
 template <typename Bits, int kWidth, typename Index>
@@ -68,7 +80,7 @@ __global__ void clear_kernel(
     return;
   }
   constexpr uint32_t kAll = (1u << kWidth) - 1;
-  const uint32_t keep = bits_of<kWidth>(bits, group, groups_in_row, words_in_row) & kAll;
+  const uint32_t keep = Place<kWidth, Index>(group, groups_in_row).keep(bits, words_in_row) & kAll;
   auto* const target = reinterpret_cast<Group<Bits, kWidth>*>(values) + group;
   if (keep == 0) {
     *target = Group<Bits, kWidth>{};
@@ -83,7 +95,7 @@ __global__ void clear_kernel(
 }
 
 struct Shape {
-  int64_t rows, columns, words_in_row;
+  int64_t rows, columns, out_columns, words_in_row;
 };
 
 template <typename Bits, int kWidth, typename Index>
@@ -95,7 +107,7 @@ void launch(const void* values, const uint32_t* bits, void* out, Shape shape, cu
   if (values) {
     select_kernel<Bits, kWidth, Index><<<blocks, kThreads, 0, stream>>>(
         static_cast<const Bits*>(values), bits, static_cast<Bits*>(out), as_index(groups), as_index(groups_in_row),
-        as_index(shape.words_in_row));
+        as_index(shape.words_in_row), as_index(shape.out_columns / kWidth));
   } else {
     clear_kernel<Bits, kWidth, Index><<<blocks, kThreads, 0, stream>>>(
         static_cast<Bits*>(out), bits, as_index(groups), as_index(groups_in_row), as_index(shape.words_in_row));
@@ -107,8 +119,8 @@ template <typename Bits>
 void launch_for(const void* values, const uint32_t* bits, void* out, Shape shape, cudaStream_t stream) {
   constexpr int kWidth = 16 / sizeof(Bits);
   const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  const bool wide = shape.columns % kWidth == 0 && aligned(values) && aligned(out);
-  const bool short_index = shape.rows * (shape.columns + 32) < std::numeric_limits<int32_t>::max() - kThreads;
+  const bool wide = shape.columns % kWidth == 0 && shape.out_columns % kWidth == 0 && aligned(values) && aligned(out);
+  const bool short_index = shape.rows * (shape.out_columns + 32) < std::numeric_limits<int32_t>::max() - kThreads;
   if (wide && short_index) {
     launch<Bits, kWidth, uint32_t>(values, bits, out, shape, stream);
   } else if (wide) {
@@ -122,12 +134,12 @@ void launch_for(const void* values, const uint32_t* bits, void* out, Shape shape
 
 // values null: out in place
 void apply(
-    const void* values, const uint32_t* bits, void* out, int64_t rows, int64_t columns, int64_t element_size,
-    cudaStream_t stream) {
+    const void* values, const uint32_t* bits, void* out, int64_t rows, int64_t columns, int64_t out_columns,
+    int64_t element_size, cudaStream_t stream) {
   if (rows == 0 || columns == 0) {
     return;
   }
-  const Shape shape{rows, columns, words_per_row(columns)};
+  const Shape shape{rows, columns, out_columns, words_per_row(columns)};
   if (element_size == 2) {
     launch_for<uint16_t>(values, bits, out, shape, stream);
   } else if (element_size == 4) {
@@ -154,14 +166,14 @@ void pack(
 }
 
 void select(
-    const void* values, const uint32_t* bits, void* out, int64_t rows, int64_t columns, int64_t element_size,
-    cudaStream_t stream) {
-  apply(values, bits, out, rows, columns, element_size, stream);
+    const void* values, const uint32_t* bits, void* out, int64_t rows, int64_t columns, int64_t out_columns,
+    int64_t element_size, cudaStream_t stream) {
+  apply(values, bits, out, rows, columns, out_columns, element_size, stream);
 }
 
 void clear_pruned(
     void* values, const uint32_t* bits, int64_t rows, int64_t columns, int64_t element_size, cudaStream_t stream) {
-  apply(nullptr, bits, values, rows, columns, element_size, stream);
+  apply(nullptr, bits, values, rows, columns, columns, element_size, stream);
 }
 
 } // namespace prunesweep::cuda

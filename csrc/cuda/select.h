@@ -15,13 +15,15 @@ inline int64_t words_per_row(int64_t columns) {
 void pack(
     const uint8_t* mask, int64_t rows, int64_t columns, uint32_t* bits, int64_t* kept, cudaStream_t stream);
 
-// out = values where the bit is set, else exactly 0; [rows, columns], contiguous, elements of `element_size` bytes (2, 4, 8)
+// out = values where the bit is set, else exactly 0; values [rows, columns], elements of `element_size` bytes (2, 4, 8). Rows of out are
+// out_columns >= columns elements apart; what is between them is not written.
 void select(
     const void* values,
     const uint32_t* bits,
     void* out,
     int64_t rows,
     int64_t columns,
+    int64_t out_columns,
     int64_t element_size,
     cudaStream_t stream);
 

@@ -210,7 +210,9 @@ TRUE = torch.ones(2, 3, dtype=torch.bool)
         ([S, S + INF], 1, {"weights": [S, S]}, r"tensor 1 of scores \* weights holds 6 NaN"),
     ],
 )
-def test_bad_values(device: str, scores: list[Tensor], keep: int, extra: dict[str, list[Tensor]], message: str) -> None:
+def test_bad_values(
+    device: str, scores: list[Tensor], keep: int, extra: dict[str, list[Tensor]], message: str
+) -> None:
     there = {name: [t.to(device) for t in tensors] for name, tensors in extra.items()}
     with pytest.raises(ValueError, match=f"^global_mask: {message}") as error:
         global_mask([s.to(device) for s in scores], keep, **there)

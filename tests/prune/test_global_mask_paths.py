@@ -66,18 +66,18 @@ def sampled(total: int) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_sample_that_misleads_costs_only_time(device: str, dtype: torch.dtype, sign: int) -> None:
+def test_a_sample_that_misleads_costs_only_time(target: str, dtype: torch.dtype, sign: int) -> None:
     total = 300_000
     generator = torch.Generator().manual_seed(0)
     values = torch.rand(total, generator=generator) + 3
     places = torch.from_numpy(sampled(total))
     values[places] = torch.rand(len(places), generator=generator)
     for keep in (1, 1000, total // 2, total - 1):
-        check(list((sign * values).to(dtype).split([100, 0, 200_000, 99_900])), keep, device)
+        check(list((sign * values).to(dtype).split([100, 0, 200_000, 99_900])), keep, target)
 
 
 @pytest.mark.parametrize("keep", [9_999, 50_000, 50_001, 99_999, 100_000, 250_000, 400_000, 400_001, 499_999])
-def test_ties_on_both_sides_of_the_threshold(device: str, keep: int) -> None:
+def test_ties_on_both_sides_of_the_threshold(target: str, keep: int) -> None:
     # 50,000 above, then two values with 50,000 and 300,000, then 100,000 below
     values = torch.cat(
         [torch.rand(50_000) + 2, torch.ones(50_000), torch.zeros(300_000), torch.rand(100_000) - 2]
@@ -85,24 +85,24 @@ def test_ties_on_both_sides_of_the_threshold(device: str, keep: int) -> None:
     shuffled = values[torch.randperm(len(values), generator=torch.Generator().manual_seed(1))]
     for threads in (1, 4):
         torch.set_num_threads(threads)
-        check(list(shuffled.split([123_456, 376_544])), keep, device)
+        check(list(shuffled.split([123_456, 376_544])), keep, target)
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_bracket_of_one_value_that_the_threshold_is_not(device: str, order: int) -> None:
+def test_a_bracket_of_one_value_that_the_threshold_is_not(target: str, order: int) -> None:
     # sorted, so that the sample is sure of itself, and a few ranks off
     counts = {1: 4799, 0: 4708, -1: 4834, -2: 4686}
     values = torch.cat([torch.full((n,), float(value)) for value, n in counts.items()])
     for keep in range(4790, 4820), range(9490, 9525), range(14_330, 14_350):
         for k in keep:
-            check([values if order == 1 else values.flip(0)], k, device)
+            check([values if order == 1 else values.flip(0)], k, target)
 
 
-def test_a_thousand_tiny_tensors_and_a_huge_one(device: str) -> None:
+def test_a_thousand_tiny_tensors_and_a_huge_one(target: str) -> None:
     generator = torch.Generator().manual_seed(2)
     tiny = [torch.randn(i % 7, generator=generator) for i in range(1000)]
     for scores in ([*tiny, torch.randn(200_000, generator=generator)], [torch.zeros(150_000), *tiny]):
-        check(scores, 20_000, device)
+        check(scores, 20_000, target)
 
 
 def test_large_masks_are_separate_tensors() -> None:
@@ -178,9 +178,9 @@ def test_every_instruction_set(instructions: str) -> None:
     subprocess.run([sys.executable, "-c", call], cwd=folder, env=environment, check=True)
 
 
-def test_random_cases(device: str) -> None:
+def test_random_cases(target: str) -> None:
     for seed in range(100, 130):
-        random_case(seed, 60_000, device)
+        random_case(seed, 60_000, target)
 
 
 def test_an_unknown_instruction_set_is_refused() -> None:

@@ -11,9 +11,7 @@ from prune.ops import global_mask
 def test_masks_equal_those_of_the_cpu(dtype: torch.dtype, fraction: float) -> None:
     generator = torch.Generator().manual_seed(0)
     sizes = [1, 0, 77, 4096, 1_000_003, 3_000_000]
-    scores, weights = (
-        [torch.randn(n, generator=generator).to(dtype) for n in sizes] for _ in range(2)
-    )
+    scores, weights = ([torch.randn(n, generator=generator).to(dtype) for n in sizes] for _ in range(2))
     within = [torch.rand(n, generator=generator) < 0.7 for n in sizes]
     available = sum(int(w.sum()) for w in within)
     for extra, total in (({}, sum(sizes)), ({"weights": weights, "within": within}, available)):
@@ -56,3 +54,32 @@ def test_more_scores_than_two_to_the_31() -> None:
     assert (got.threshold, got.ties) == (0, size - 3)
     assert got.masks[0].nonzero().flatten().tolist() == [0, 1, 5, 2**31, size - 1]
     assert got.masks[1].tolist() == [True] * 3
+
+
+def sampled(total: int) -> list[int]:
+    """Which positions the selection samples: one in each of equal slices (csrc/cuda/topk_sample.cuh)."""
+    count = 32768
+    size, longer = divmod(total, count)
+    places = []
+    for i in range(count):
+        z = (i + 1) * 0x9E3779B97F4A7C15 % 2**64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        places.append(size * i + min(i, longer) + ((z ^ z >> 31) * (size + (i < longer)) >> 64))
+    return places
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_sample_that_misleads_costs_only_time(dtype: torch.dtype, sign: int) -> None:
+    total = 300_000
+    generator = torch.Generator().manual_seed(0)
+    values = torch.rand(total, generator=generator) + 3
+    places = torch.tensor(sampled(total))
+    values[places] = torch.rand(len(places), generator=generator)
+    scores = list((sign * values).to(dtype).split([100, 0, 200_000, 99_900]))
+    for keep in (1, 1000, total // 2, total - 1):
+        want = global_mask(scores, keep)
+        got = global_mask([s.cuda() for s in scores], keep)
+        assert got[1:] == want[1:]
+        assert all(torch.equal(g.cpu(), w) for g, w in zip(got.masks, want.masks, strict=True))
