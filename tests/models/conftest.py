@@ -18,3 +18,8 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def on_each_device(device: str) -> None:
+    """Every test of this folder is one of each device."""

@@ -98,12 +98,12 @@ def test_without_gradients_the_loss_is_the_same() -> None:
     assert model.generator.weight.grad is None
 
 
-def test_under_autocast_the_loss_is_float32() -> None:
+def test_under_autocast_the_loss_is_float32(device: str) -> None:
     model, (src, tgt) = tiny(), sentences()
     losses, gradients = [], []
     for form in (lambda: model.loss(src, tgt, 7), lambda: plain(model, src, tgt)):
         torch.manual_seed(1)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16):
             loss = form()
         found = outcome(model, loss)
         assert {t.dtype for t in found} == {torch.float32}
@@ -166,12 +166,12 @@ def test_the_memory_of_a_step() -> None:
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-def test_recomputing_changes_no_bit(autocast: bool) -> None:
+def test_recomputing_changes_no_bit(device: str, autocast: bool) -> None:
     model, (src, tgt) = tiny().train(), sentences()
     found = []
     for recompute in (False, True):
         torch.manual_seed(1)
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        with torch.autocast(device, torch.bfloat16, enabled=autocast):
             loss = model.loss(src, tgt, recompute=recompute)
         found.append([*outcome(model, loss), torch.rand(1)])
     for a, b in zip(*found, strict=True):

@@ -98,6 +98,7 @@ def decoded(model: Seq2SeqTransformer) -> list[Tensor]:
 @pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("outcome", [trained, chunked, outputs, decoded])
 def test_a_pruned_weight_has_no_effect(
+    device: str,
     twins: tuple[Seq2SeqTransformer, Seq2SeqTransformer],
     outcome: Callable[[Seq2SeqTransformer], list[Tensor]],
     autocast: bool,
@@ -107,7 +108,7 @@ def test_a_pruned_weight_has_no_effect(
     for model in twins:
         torch.manual_seed(1)
         with (
-            torch.autocast("cpu", torch.bfloat16, enabled=autocast),
+            torch.autocast(device, torch.bfloat16, enabled=autocast),
             torch.no_grad() if outcome is outputs else nullcontext(),
         ):
             found.append(outcome(model.train(training)))
