@@ -15,9 +15,11 @@ constexpr int64_t kFewestWeights = int64_t{1} << 18;
 } // namespace
 
 DenseProducts::DenseProducts(
-    const OnDevice& device, const uint32_t* bits, int64_t out, int64_t in, const Tensor& rows)
+    const OnDevice& device, const uint32_t* bits, int64_t out, int64_t in, const Tensor& rows, bool tf32)
     : device_(device), bits_(bits), out_(out), in_(in), padded_out_(out), padded_in_(in) {
-  if (rows.scalar_type() != at::kDouble && rows.size(0) >= kFewestRows && out * in >= kFewestWeights) {
+  // what has no tensor cores to feed, IEEE float32 and float64, gains nothing
+  const bool tensor_cores = tf32 || rows.element_size() == 2;
+  if (tensor_cores && rows.size(0) >= kFewestRows && out * in >= kFewestWeights) {
     padded_out_ = padded(out, rows.element_size());
     padded_in_ = padded(in, rows.element_size());
   }

@@ -12,7 +12,8 @@ namespace prunesweep::cuda {
 class DenseProducts {
  public:
   // bits: null if all weights are kept
-  DenseProducts(const OnDevice& device, const uint32_t* bits, int64_t out, int64_t in, const at::Tensor& rows);
+  DenseProducts(
+      const OnDevice& device, const uint32_t* bits, int64_t out, int64_t in, const at::Tensor& rows, bool tf32);
 
   at::Tensor masked_weight(const at::Tensor& weight);
 

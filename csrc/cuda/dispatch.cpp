@@ -1,6 +1,7 @@
 #include "dispatch.h"
 
 #include "fused.h"
+#include "pad.h"
 #include "sparse.h"
 
 #include <ATen/Context.h>
@@ -11,15 +12,17 @@
 namespace prunesweep::cuda {
 namespace {
 
-// Densities below which the sparse way is taken, and the most rows for which the fused one is.
+// Up to how many rows the fused way is taken, and the density below which the sparse one is. From benchmarks/masked_linear.py with
+// PRUNE_MASKED_LINEAR=dense, fused and sparse on an H200: docs/gpu.md has the figures.
 struct Thresholds {
   int64_t fused_rows;
-  double output, grad_input, grad_weight;
+  double sparse;
 };
 
-constexpr Thresholds kFloat32 = {128, 0.10, 0.10, 0.10}; // IEEE
-constexpr Thresholds kTf32 = {256, 0.02, 0.02, 0.01};
-constexpr Thresholds kHalves = {256, 0.01, 0.01, 0}; // bfloat16, float16
+constexpr Thresholds kFloat32 = {64, 0.12}; // IEEE
+constexpr Thresholds kTf32 = {128, 0.02};
+constexpr Thresholds kHalves = {128, 0.004}; // bfloat16, float16
+constexpr Thresholds kHalvesOdd = {128, 0.01}; // with a size for which the dense way has to copy
 
 // For tests and for measuring the thresholds: PRUNE_MASKED_LINEAR=dense, fused or sparse, read once; a way that cannot do a product
 // leaves it to the dense one.
@@ -53,12 +56,14 @@ Ways choose_ways(const Plan* plan, const at::Tensor& rows) {
   if (way == "sparse") {
     return can_sparse ? Ways{Way::kSparse, Way::kSparse, Way::kSparse} : kAllDense;
   }
-  const auto& limits = dtype != Dtype::kFloat ? kHalves : allows_tf32(rows) ? kTf32 : kFloat32;
-  const auto other = can_fuse && rows.size(0) <= limits.fused_rows ? Way::kFused : Way::kDense;
-  const auto choose = [&](double threshold) {
-    return can_sparse && plan->density() < threshold ? Way::kSparse : other;
-  };
-  return {choose(limits.output), choose(limits.grad_input), choose(limits.grad_weight)};
+  const auto is_odd = [&](int64_t size) { return padded(size, rows.element_size()) != size; };
+  const auto& limits = dtype == Dtype::kFloat ? (allows_tf32(rows) ? kTf32 : kFloat32)
+      : is_odd(plan->rows) || is_odd(plan->columns) ? kHalvesOdd
+                                                    : kHalves;
+  const auto way_for_all = can_sparse && plan->density() < limits.sparse ? Way::kSparse
+      : can_fuse && rows.size(0) <= limits.fused_rows                    ? Way::kFused
+                                                                         : Way::kDense;
+  return {way_for_all, way_for_all, way_for_all};
 }
 
 } // namespace prunesweep::cuda

@@ -27,9 +27,9 @@ class Layer {
         plan_(plan_of(mask, device_)),
         bits_(plan_ ? plan_->bits : packed(mask, device_)),
         ways_(choose_ways(plan_.get(), rows)),
-        dense_(device_, plan_ && plan_->is_full() ? nullptr : bits(), out_features_, in_features_, rows),
         dtype_(dtype_of(rows)),
         tf32_(allows_tf32(rows)),
+        dense_(device_, plan_ && plan_->is_full() ? nullptr : bits(), out_features_, in_features_, rows, tf32_),
         rows_(rows.size(0)),
         scratch_(rows.device()) {}
 
@@ -118,9 +118,9 @@ class Layer {
   const std::shared_ptr<const Plan> plan_;
   const Tensor bits_; // the plan's, or of this call
   const Ways ways_;
-  DenseProducts dense_;
   const Dtype dtype_;
   const bool tf32_;
+  DenseProducts dense_;
   const int64_t rows_;
   Memory scratch_;
 };

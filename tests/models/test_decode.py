@@ -87,6 +87,7 @@ def test_greedy_is_the_naive_decoder_when_sentences_end_one_by_one() -> None:
         assert translate(trained(), src, max_len=15, batch_size=batch_size) == expected
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)  # of this very random model
 def test_a_decoded_padding_token_is_no_key() -> None:
     model = tiny(1).eval()
     src = sentences(15)
@@ -96,6 +97,7 @@ def test_a_decoded_padding_token_is_no_key() -> None:
     assert translate(model, src, max_len=18) == expected
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)  # of this very random model
 def test_max_len_counts_generated_tokens() -> None:
     src = [[BOS, 10, 11, 12, EOS]]
     whole = translate(trained(), src, max_len=20)[0]
@@ -112,6 +114,7 @@ def all_sequences(vocab: int, max_len: int) -> list[tuple[int, ...]]:
     return ended + list(itertools.product(words, repeat=max_len))
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)  # of this very random model
 def test_a_wide_beam_finds_the_best_of_all_sequences() -> None:
     vocab, max_len = 5, 3
     found = set()
@@ -181,6 +184,7 @@ def test_the_length_penalty_by_hand() -> None:
     assert math.isclose(length_normalised(-100.0, 10**6, 1.0), -100 * 6 / (10**6 + 5))
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)  # of this very random model
 def test_a_larger_penalty_prefers_longer_sentences() -> None:
     for seed in (1, 3, 6):
         model, src = tiny(seed), sentences(15)

@@ -8,6 +8,7 @@ import torch
 from models.dropout import Dropout
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)  # on a GPU it is PyTorch's
 def test_elements_are_zero_or_scaled_so_that_the_expectation_stays() -> None:
     n = 1_000_003  # not a multiple of the four elements that share a random word
     y = Dropout(0.1)(torch.full((n,), 3.0))
@@ -36,6 +37,7 @@ def test_the_gradient_is_dropped_and_scaled_alike() -> None:
     torch.testing.assert_close(x.grad, grad * (y / x).detach())
 
 
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)  # on a GPU it is PyTorch's
 def test_a_dropped_element_has_no_influence() -> None:
     def outcome(junk: float) -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(1)
