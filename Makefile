@@ -3,7 +3,7 @@
 # make test-slurm   the tests on a real Slurm, which they start on this machine (root, Debian)
 # make storm   300 runs on a real Slurm while faults strike every few seconds (SEED=1; half an hour)
 # make sanitize  the operators' tests under AddressSanitizer and UndefinedBehaviorSanitizer
-# Options: PYTHON=python3.12   TORCH_INDEX=<package index with another build of torch>   VENV=<folder>
+# Options: PRUNE_CUDA=1 (build for CUDA with any torch)   PYTHON=python3.12   TORCH_INDEX=<package index with another build of torch>   VENV=<folder>
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -57,7 +57,7 @@ $(VENV)/.torch: constraints.txt | tools
 	@$(PIP) $(if $(TORCH_INDEX),--no-deps --index-url $(TORCH_INDEX)) torch
 	@touch $@
 
-$(VENV)/.built: $(VENV)/.torch pyproject.toml setup.py $(wildcard csrc/*)
+$(VENV)/.built: $(VENV)/.torch pyproject.toml setup.py $(wildcard csrc/* csrc/cuda/*)
 	@echo "installing the other dependencies"
 	@$(PIP) setuptools wheel ninja pybind11
 	@echo "building the extension against the installed torch (a minute or two)"

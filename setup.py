@@ -1,7 +1,8 @@
 """Builds the extension from csrc/ against the installed torch; everything else is in pyproject.toml.
 
-`prune._C` is for the CPU. `prune._C_cuda`, from csrc/cuda/, is built where the installed torch has CUDA and a CUDA toolkit is found;
-with PRUNE_CUDA=1 it is built with any torch, since nothing in it needs more than nvcc, and with PRUNE_CUDA=0 it is left out.
+`prune._C` is for the CPU. `prune._C_cuda`, from csrc/cuda/, is built where the installed torch has CUDA and a CUDA toolkit is
+found; with PRUNE_CUDA=1 it is built with any torch, since nothing in it needs more than nvcc, and with PRUNE_CUDA=0 it is left
+out.
 """
 
 import os

@@ -256,8 +256,9 @@ def show(found: dict[str, Any]) -> None:
     """One measurement, as a table."""
     seconds, median = found["seconds"], statistics.median
     one_pass = median(found["read_pass"])
+    on = found["device"] if found["device"] != "cpu" else f"{found['threads']} threads"
     print(
-        f"{found['data']}: {found['scores'] / 1e6:g} M scores, keep {found['keep']:.0%}, {found['device']}, {found['threads']} threads; "
+        f"{found['data']}: {found['scores'] / 1e6:g} M scores, keep {found['keep']:.0%}, {on}; "
         f"alone {median(found['alone']) * 1e3:.2f} ms; read pass {one_pass * 1e3:.2f} ms"
     )
     for name, times in seconds.items():

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 try:
-    import prune._C  # noqa: F401  (importing it registers torch.ops.prune)
+    import prune._C  # importing it registers torch.ops.prune
 except ImportError as error:
     raise ImportError(
         f"the compiled extension prune._C cannot be imported ({error}): build it with `make sweep`, "
@@ -21,7 +21,7 @@ except ImportError as error:
     ) from None
 
 if find_spec("prune._C_cuda"):
-    import prune._C_cuda  # noqa: F401  (as above)
+    import prune._C_cuda  # noqa: F401  (importing it registers the operators for CUDA)
 else:
     _cuda = torch.library.Library("prune", "IMPL", "CUDA")
 

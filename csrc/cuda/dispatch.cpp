@@ -12,17 +12,20 @@
 namespace prunesweep::cuda {
 namespace {
 
-// Up to how many rows the fused way is taken, and the density below which the sparse one is. From benchmarks/masked_linear.py with
-// PRUNE_MASKED_LINEAR=dense, fused and sparse on an H200: docs/gpu.md has the figures.
+// Up to how many rows the fused way is taken, and the density up to which the sparse one is: with more rows, and with so few. From
+// benchmarks/masked_linear.py with PRUNE_MASKED_LINEAR=dense, fused and sparse on an H200: docs/gpu.md has the figures.
 struct Thresholds {
   int64_t fused_rows;
-  double sparse;
+  double sparse, sparse_few_rows;
 };
 
-constexpr Thresholds kFloat32 = {64, 0.12}; // IEEE
-constexpr Thresholds kTf32 = {128, 0.02};
-constexpr Thresholds kHalves = {128, 0.004}; // bfloat16, float16
-constexpr Thresholds kHalvesOdd = {128, 0.01}; // with a size for which the dense way has to copy
+constexpr Thresholds kFloat32 = {64, 0.12, 0.05}; // IEEE
+constexpr Thresholds kTf32 = {128, 0.02, 0.015};
+constexpr Thresholds kHalves = {128, 0.004, 0.004}; // bfloat16, float16
+constexpr Thresholds kHalvesOdd = {128, 0.01, 0.01}; // with a size for which the dense way has to copy
+
+// With few rows, smaller layers are over before the sparse kernels have all processors busy.
+constexpr int64_t kFewestSparse = int64_t{1} << 21;
 
 // For tests and for measuring the thresholds: PRUNE_MASKED_LINEAR=dense, fused or sparse, read once; a way that cannot do a product
 // leaves it to the dense one.
@@ -60,9 +63,11 @@ Ways choose_ways(const Plan* plan, const at::Tensor& rows) {
   const auto& limits = dtype == Dtype::kFloat ? (allows_tf32(rows) ? kTf32 : kFloat32)
       : is_odd(plan->rows) || is_odd(plan->columns) ? kHalvesOdd
                                                     : kHalves;
-  const auto way_for_all = can_sparse && plan->density() < limits.sparse ? Way::kSparse
-      : can_fuse && rows.size(0) <= limits.fused_rows                    ? Way::kFused
-                                                                         : Way::kDense;
+  const bool few_rows = rows.size(0) <= limits.fused_rows;
+  const double most = !few_rows ? limits.sparse : plan->rows * plan->columns >= kFewestSparse ? limits.sparse_few_rows : 0;
+  const auto way_for_all = can_sparse && plan->density() <= most ? Way::kSparse
+      : can_fuse && few_rows                                     ? Way::kFused
+                                                                 : Way::kDense;
   return {way_for_all, way_for_all, way_for_all};
 }
 

@@ -1,0 +1,1 @@
+"""The operators of `torch.ops.prune` for CUDA; importing it registers them."""
