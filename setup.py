@@ -35,7 +35,8 @@ def cuda_toolkit() -> Path | None:
     if wanted == "0" or (not wanted and torch.version.cuda is None):
         return None
     nvcc = shutil.which("nvcc")
-    candidates = [os.environ.get("CUDA_HOME"), nvcc and Path(nvcc).resolve().parents[1], "/usr/local/cuda"]
+    asked = os.environ.get("CUDA_HOME")
+    candidates = [asked] if asked else [nvcc and Path(nvcc).resolve().parents[1], "/usr/local/cuda"]
     for home in filter(None, candidates):
         # /usr/local/bin/nvcc may be a link or a script that stands for another folder's
         if Path(home, "bin/nvcc").exists() and Path(home, "include/cuda_runtime_api.h").exists():
@@ -70,7 +71,12 @@ def compile_cuda(toolkit: Path, folder: Path) -> list[str]:
             ]
             generate = [flag for architecture in ARCHITECTURES for flag in ("-gencode", architecture)]
             partial = target.with_suffix(".partial.o")  # so that what was interrupted does not look finished
-            subprocess.run([toolkit / "bin/nvcc", *flags, *generate, "-c", source, "-o", partial], check=True)
+            nvcc = [str(toolkit / "bin/nvcc"), *flags, *generate, "-c", source, "-o", str(partial)]
+            if subprocess.run(nvcc).returncode:
+                raise SystemExit(
+                    f"{nvcc[0]} cannot compile {source}: it has to be of CUDA 12 or newer and take this compiler; "
+                    "PRUNE_CUDA=0 builds without CUDA"
+                )
             partial.replace(target)
         return str(target)
 
@@ -91,6 +97,9 @@ class Build(BuildExtension):
 
 
 TOOLKIT = cuda_toolkit()
+if not TOOLKIT:  # of an earlier build in place, perhaps against another torch
+    for stale in glob("prune/_C_cuda*.so"):
+        os.remove(stale)
 extensions = [
     CppExtension(
         "prune._C",

@@ -28,9 +28,9 @@ std::string forced() {
   const char* const asked = std::getenv("PRUNE_MASKED_LINEAR");
   const std::string way = asked ? asked : "";
   TORCH_CHECK(
-      way.empty() || way == "dense" || way == "sparse",
-      "PRUNE_MASKED_LINEAR is '", way, "', but dense or sparse is needed");
-  return way;
+      way.empty() || way == "dense" || way == "fused" || way == "sparse",
+      "PRUNE_MASKED_LINEAR is '", way, "', but dense, fused or sparse is needed");
+  return way == "fused" ? "dense" : way; // which only CUDA has
 }
 
 } // namespace

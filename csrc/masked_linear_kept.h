@@ -22,17 +22,19 @@ class KeptWithMask {
     if (mask.is_inference()) {
       return nullptr;
     }
-    const uint32_t version = mask.unsafeGetTensorImpl()->version_counter().current_version();
-    if (auto plan = peek(mask)) {
-      // the sizes too: `set_` and `resize_` change what a tensor is
-      if (plan->version == version && plan->rows == mask.size(0) && plan->columns == mask.size(1)) {
-        return plan;
-      }
+    if (auto plan = peek(mask); plan && is_current(*plan, mask)) {
+      return plan;
     }
-    std::shared_ptr<const Plan> plan = make(version);
+    std::shared_ptr<const Plan> plan = make(version_of(mask));
     const std::lock_guard lock(attachments());
     mask.unsafeGetTensorImpl()->set_backend_meta(c10::make_intrusive<Held>(plan));
     return plan;
+  }
+
+  static bool is_current(const Plan& plan, const at::Tensor& mask) {
+    // the sizes too: `set_` and `resize_` change what a tensor is
+    return !mask.is_inference() && plan.version == version_of(mask) && plan.rows == mask.size(0) &&
+        plan.columns == mask.size(1);
   }
 
   // What is kept, of whatever version; null if nothing is.
@@ -50,6 +52,10 @@ class KeptWithMask {
   }
 
  private:
+  static uint32_t version_of(const at::Tensor& mask) {
+    return mask.unsafeGetTensorImpl()->version_counter().current_version();
+  }
+
   struct Held final : c10::BackendMeta {
     explicit Held(std::shared_ptr<const Plan> plan) : plan(std::move(plan)) {}
     const std::shared_ptr<const Plan> plan;

@@ -80,7 +80,8 @@ TORCH_LIBRARY_IMPL(prune, CPU, m) {
   m.impl("masked_linear_plan_bytes", &bytes);
 }
 
-TORCH_LIBRARY_IMPL(prune, Meta, m) {
+// Where no plans are made
+TORCH_LIBRARY_IMPL(prune, CompositeExplicitAutograd, m) {
   m.impl("masked_linear_forget", [](const Tensor&) {});
   m.impl("masked_linear_plan_bytes", [](const Tensor&) { return int64_t{0}; });
 }

@@ -20,9 +20,9 @@ class MaskedLinear(nn.Linear):
     `weight_mask` is a bool buffer of the shape of `weight`, all true at the start; write into it in place. It is part
     of the state dict. Pruned weights keep whatever value they hold and get a gradient of exactly zero.
 
-    On the CPU, what the sparse kernels need to know of a mask is worked out at its first use and kept with the tensor, until
-    its next change. Changes that PyTorch does not count, through `weight_mask.data` or a NumPy array that shares the memory,
-    need a call of `refresh`.
+    What the kernels need to know of a mask is worked out at its first use and kept with the tensor, until its next change.
+    Changes that PyTorch does not count, through `weight_mask.data`, a NumPy array that shares the memory or a replay of a CUDA
+    graph, need a call of `refresh`.
     """
 
     weight_mask: Tensor

@@ -12,17 +12,19 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+_CUDA = find_spec("prune._C_cuda") is not None
 try:
     import prune._C  # importing it registers torch.ops.prune
+
+    if _CUDA:
+        import prune._C_cuda  # noqa: F401  (the same for CUDA)
 except ImportError as error:
     raise ImportError(
         f"the compiled extension prune._C cannot be imported ({error}): build it with `make sweep`, "
         "or with `pip install --no-build-isolation -e .` in the environment that has torch"
     ) from None
 
-if find_spec("prune._C_cuda"):
-    import prune._C_cuda  # noqa: F401  (importing it registers the operators for CUDA)
-else:
+if not _CUDA:
     _cuda = torch.library.Library("prune", "IMPL", "CUDA")
 
     def _not_built(*arguments: Any) -> NoReturn:
@@ -35,8 +37,6 @@ else:
         "masked_linear",
         "masked_linear_grad_input",
         "masked_linear_grad_weight",
-        "masked_linear_forget",
-        "masked_linear_plan_bytes",
         "_masked_linear_output",
         "_masked_linear_gradients",
         "global_mask",

@@ -11,7 +11,12 @@ import torch.utils.deterministic
 
 from sweep.errors import SweepError, UsageError
 
-_NO_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_NO_MEMORY = (
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+)
 """PyTorch's allocator, the driver while it makes a context, and cuBLAS do not say it alike."""
 
 

@@ -21,13 +21,34 @@ using Allocate = std::function<void*(size_t bytes)>;
 
 inline void check(cudaError_t status, const char* what) {
   if (status != cudaSuccess) {
-    throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
+    cudaGetLastError(); // told here, so not to be found again after the next launch
+    throw std::runtime_error(std::string("CUDA error: ") + cudaGetErrorString(status) + " (" + what + ")");
   }
 }
 
 // After every launch: what was wrong with the launch itself. What goes wrong while a kernel runs, the next synchronisation says.
 inline void check_launch(const char* kernel) {
   check(cudaGetLastError(), kernel);
+}
+
+// Of the current device
+inline int attribute(cudaDeviceAttr which) {
+  int device = 0;
+  int value = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute");
+  return value;
+}
+
+inline int multiprocessors() {
+  return attribute(cudaDevAttrMultiProcessorCount);
+}
+
+// Whether blocks may have as much shared memory as the fused and the sparse kernels ask for: compute capability 8.0 and 9.0 and more
+// may, 8.6, 8.9 and 12.0 may not.
+inline bool has_large_shared_memory() {
+  constexpr int kNeeded = 162 * 1024;
+  return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) >= kNeeded;
 }
 
 } // namespace prunesweep::cuda

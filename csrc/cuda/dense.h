@@ -17,6 +17,11 @@ class DenseProducts {
 
   at::Tensor masked_weight(const at::Tensor& weight);
 
+  // Whether a masked weight, perhaps of an earlier call, has the sizes of this one's
+  bool fits(const at::Tensor& masked) const {
+    return masked.size(0) == padded_out_ && masked.size(1) == padded_in_;
+  }
+
   // bias [out] or undefined -> [N, out]
   at::Tensor output(const at::Tensor& x, const at::Tensor& masked, const at::Tensor& bias);
 

@@ -41,7 +41,10 @@ std::string forced() {
 } // namespace
 
 bool allows_tf32(const at::Tensor& t) {
-  return t.scalar_type() == at::kFloat && at::globalContext().allowTF32CuBLAS();
+  using namespace at;
+  // the older getter, allowTF32CuBLAS, raises where the setting was made by fp32_precision
+  return t.scalar_type() == kFloat &&
+      globalContext().float32Precision(Float32Backend::CUDA, Float32Op::MATMUL) == Float32Precision::TF32;
 }
 
 Ways choose_ways(const Plan* plan, const at::Tensor& rows) {
@@ -51,6 +54,9 @@ Ways choose_ways(const Plan* plan, const at::Tensor& rows) {
     return kAllDense;
   }
   const auto dtype = dtype_of(rows);
+  if (!has_large_shared_memory()) {
+    return kAllDense;
+  }
   const bool can_fuse = fused_supports(dtype, rows.size(0), plan->columns, plan->rows);
   const bool can_sparse = plan->pattern && sparse_supports(dtype, plan->columns, plan->rows);
   if (way == "fused") {

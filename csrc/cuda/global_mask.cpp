@@ -33,6 +33,8 @@ GlobalMask global_mask(
     at::TensorList scores, int64_t keep, const OptionalTensorList& weights, const OptionalTensorList& within) {
   check_global_mask(scores, weights, within);
   const OnDevice device(scores[0]);
+  TORCH_CHECK(
+      !device.is_capturing(), "global_mask: it reads its result back, which a CUDA graph under capture cannot: select before");
   std::vector<Tensor> masks, alive; // alive: contiguous copies the pieces point into
   std::vector<Piece> pieces;
   for (size_t i = 0; i < scores.size(); ++i) {

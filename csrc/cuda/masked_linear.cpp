@@ -37,6 +37,11 @@ class Layer {
     return ways_;
   }
 
+  // Whether this is W∘M as masked_weight gives it: the setting of TF32, on which padding depends, may have changed since.
+  bool fits(const Tensor& masked) const {
+    return dense_.fits(masked);
+  }
+
   // W∘M for the dense way
   Tensor masked_weight(const Tensor& weight) {
     return dense_.masked_weight(weight);
@@ -158,7 +163,7 @@ std::tuple<Tensor, Tensor, Tensor> gradients(
   }
   if (wants_x) {
     const bool dense = ways.grad_input == Way::kDense;
-    const auto w = !dense ? Tensor() : masked ? *masked : layer.masked_weight(weight);
+    const auto w = !dense ? Tensor() : masked && layer.fits(*masked) ? *masked : layer.masked_weight(weight);
     by_x = with_leading_sizes(layer.grad_input(rows, weight, w), grad);
   }
   if (wants_weight) {

@@ -5,6 +5,9 @@
 
 #include <torch/library.h>
 
+#include <mutex>
+#include <unordered_set>
+
 namespace prunesweep::cuda {
 namespace {
 
@@ -39,16 +42,30 @@ Plan::Plan(const Tensor& mask, uint32_t version)
   }
 }
 
+namespace {
+
+// A graph that was captured with a plan reads its memory whenever it is replayed, and nobody tells when that ends.
+void keep_for_good(const std::shared_ptr<const Plan>& plan) {
+  static auto* const mutex = new std::mutex;
+  static auto* const captured = new std::unordered_set<std::shared_ptr<const Plan>>;
+  const std::lock_guard lock(*mutex);
+  captured->insert(plan);
+}
+
+} // namespace
+
 std::shared_ptr<const Plan> plan_of(const Tensor& mask, const OnDevice& device) {
   using Kept = KeptWithMask<Plan>;
   if (mask.numel() == 0) {
     return nullptr;
   }
   if (device.is_capturing()) {
-    const auto plan = Kept::peek(mask);
-    const bool current = plan && !mask.is_inference() &&
-        plan->version == mask.unsafeGetTensorImpl()->version_counter().current_version();
-    return current ? plan : nullptr;
+    auto plan = Kept::peek(mask);
+    if (plan && Kept::is_current(*plan, mask)) {
+      keep_for_good(plan);
+      return plan;
+    }
+    return nullptr;
   }
   return Kept::get(mask, [&](uint32_t version) { return std::make_shared<const Plan>(mask, version); });
 }

@@ -28,13 +28,6 @@ inline int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
-inline int multiprocessors() {
-  int device, count;
-  check(cudaGetDevice(&device), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-  return count;
-}
-
 // Lets a kernel ask for more shared memory than every kernel may, once per device.
 class SharedMemory {
  public:

@@ -71,14 +71,6 @@ void plan_bracket(Work<K>& work) {
   work.capacity = std::min(work.total, static_cast<int64_t>(2.25 * expected) + kChunk);
 }
 
-int multiprocessors() {
-  int device = 0;
-  int count = 0;
-  check(cudaGetDevice(&device), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-  return count;
-}
-
 template <Dtype kDtype>
 void select_masks(
     const std::vector<Piece>& listed,

@@ -197,3 +197,32 @@ def test_a_layer_of_more_than_two_to_the_31_weights() -> None:
     want = 3 * x[:, -1].float() + 3 * x[:, 0].float()
     torch.testing.assert_close(y[:, -1], want.bfloat16(), rtol=1e-2, atol=1e-3)
     assert int(y.count_nonzero(0).count_nonzero()) == 3
+
+
+def test_tf32_may_change_between_forward_and_backward() -> None:
+    weight = torch.randn(1001, 512, device="cuda", requires_grad=True)
+    x = torch.randn(600, 512, device="cuda", requires_grad=True)
+    mask = torch.rand(1001, 512, device="cuda") < 0.5
+    for first, second in ((True, False), (False, True)):
+        torch.backends.cuda.matmul.allow_tf32 = first
+        y = masked_linear(x, weight, mask)
+        torch.backends.cuda.matmul.allow_tf32 = second
+        got = torch.autograd.grad(y, x, torch.ones_like(y))[0]
+        torch.testing.assert_close(got, (weight * mask).sum(0).expand(600, 512), rtol=1e-2, atol=0.2)
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def test_a_graph_outlives_the_plan_it_was_captured_with() -> None:
+    module = layer()
+    x = torch.randn(1024, 512, device="cuda")
+    with torch.no_grad():
+        want = module(x)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            y = module(x)
+        module.weight_mask.fill_(True)
+        module(x)
+        torch.cuda.empty_cache()
+        graph.replay()
+    assert torch.equal(y, want)

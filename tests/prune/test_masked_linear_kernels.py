@@ -112,7 +112,11 @@ def test_every_instruction_set_against_float64(cpu: str) -> None:
     ("variable", "value", "message"),
     [
         ("PRUNE_CPU", "mmx", "PRUNE_CPU is 'mmx', but this machine has"),
-        ("PRUNE_MASKED_LINEAR", "fast", "PRUNE_MASKED_LINEAR is 'fast', but dense or sparse is needed"),
+        (
+            "PRUNE_MASKED_LINEAR",
+            "fast",
+            "PRUNE_MASKED_LINEAR is 'fast', but dense, fused or sparse is needed",
+        ),
         ("PRUNE_POOL_MB", "many", "PRUNE_POOL_MB is 'many', but a whole number of megabytes"),
     ],
 )
