@@ -57,7 +57,12 @@ $(VENV)/.torch: constraints.txt | tools
 	@$(PIP) $(if $(TORCH_INDEX),--no-deps --index-url $(TORCH_INDEX)) torch
 	@touch $@
 
-$(VENV)/.built: $(VENV)/.torch pyproject.toml setup.py $(wildcard csrc/* csrc/cuda/*)
+# Another PRUNE_CUDA is another build.
+$(VENV)/.cuda-$(PRUNE_CUDA): | $(VENV)/.torch
+	@rm -f $(VENV)/.cuda-*
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.torch $(VENV)/.cuda-$(PRUNE_CUDA) pyproject.toml setup.py $(wildcard csrc/* csrc/cuda/*)
 	@echo "installing the other dependencies"
 	@$(PIP) setuptools wheel ninja pybind11
 	@echo "building the extension against the installed torch (a minute or two)"
