@@ -107,7 +107,7 @@ class SlurmEngine:
                 try:
                     self._submit(number, group, waiting[:size], concurrent)
                 except Refused as refused:
-                    if not _is_limit(str(refused)):
+                    if not is_limit(str(refused)):
                         raise Unacceptable(
                             f"Slurm refuses the jobs: {refused}; mend the profile"
                         ) from refused
@@ -177,7 +177,7 @@ def _packs(ids: Sequence[str], size: int) -> list[list[str]]:
     return [list(ids[begin : begin + size]) for begin in range(0, len(ids), size)]
 
 
-def _is_limit(said: str) -> bool:
+def is_limit(said: str) -> bool:
     """Whether it is a number of jobs that Slurm objects to, of which fewer may do."""
     if "array specification" in said or "temporarily unable" in said or "MaxJobCount" in said:
         return True

@@ -10,14 +10,14 @@ from sweep.paths import SweepPaths
 from sweep.slurm import snapshot
 from sweep.slurm.choice import Choice, choose
 from sweep.slurm.commands import NoAnswer
-from sweep.slurm.engine import SlurmEngine
+from sweep.slurm.engine import Partly, SlurmEngine, Unacceptable, is_limit
 from sweep.slurm.limits import Limits
 from sweep.slurm.manifest import arrays, read_answer
 from sweep.slurm.profile import Profile
 from sweep.slurm.script import check_folder
 from sweep.slurm.smoke import submit_smoke
 from sweep.slurm.states import with_slurm
-from sweep.slurm.submit import settle
+from sweep.slurm.submit import Refused, settle
 from sweep.smoke import ABOVE_RUNS, representatives
 from sweep.status import State, examine
 
@@ -90,7 +90,12 @@ def submit_missing(
         after = ""
         if request.smoke and len(todo) > ABOVE_RUNS:
             tried = representatives([status.spec for status in todo])
-            after = submit_smoke(sweep, number, request.profile, code, tried)
+            try:
+                after = submit_smoke(sweep, number, request.profile, code, tried)
+            except Refused as refused:
+                if is_limit(str(refused)):
+                    raise Partly([status.spec for status in todo], (), str(refused)) from refused
+                raise Unacceptable(f"Slurm refuses the smoke test: {refused}; mend the profile") from refused
             say(f"job {after}: a smoke test, which the runs wait for")
         engine = SlurmEngine(
             sweep,

@@ -53,3 +53,10 @@ def test_after_the_smoke_test_the_runs_start(sweeps):
     said = sweeps.launch("large", grid, "--pack", "7", "--wait")
     assert "a smoke test, which the runs wait for" in said
     assert sweeps.states("large") == ["done"] * 21
+
+
+def test_a_smoke_test_that_slurm_refuses_is_one_line(sweeps):
+    grid = {"tasks": {"toy": {"epochs": 0}}, "pruners": ["random"], "compressions": [1], "seeds": "0-20"}
+    said = sweeps.launch("refused", grid, code=2, profile={"partition": "nowhere"})
+    assert "Slurm refuses the smoke test: sbatch: error: invalid partition specified: nowhere" in said
+    assert sweeps.states("refused") == ["pending"] * 21

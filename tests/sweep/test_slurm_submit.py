@@ -12,7 +12,7 @@ from workplace import ROOT
 from sweep.paths import SweepPaths
 from sweep.slurm import submit as submitting
 from sweep.slurm.commands import NoAnswer, ask, plain_environment
-from sweep.slurm.engine import _is_limit
+from sweep.slurm.engine import is_limit
 from sweep.slurm.limits import Limits
 from sweep.slurm.manifest import Manifest, arrays, new_token, read_answer
 from sweep.slurm.profile import Profile
@@ -242,4 +242,4 @@ def test_room_beside_the_jobs_that_there_are(slurm):
     ],
 )
 def test_which_refusals_are_of_a_number(said, fewer_may_do):
-    assert _is_limit(said) == fewer_may_do
+    assert is_limit(said) == fewer_may_do
