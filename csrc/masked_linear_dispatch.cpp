@@ -1,8 +1,8 @@
 #include "masked_linear_dispatch.h"
 
-#include <cstdlib>
+#include "masked_linear_forced.h"
+
 #include <limits>
-#include <string>
 
 namespace prunesweep {
 namespace {
@@ -23,26 +23,16 @@ constexpr Row kThresholds[] = {
     {kAny, kAny, 0.40, 0.35, 0.30}, // 4096 x 4096: above 0.4, 0.42, 0.33
 };
 
-// For tests and for measuring the thresholds: PRUNE_MASKED_LINEAR=dense or sparse, read once.
-std::string forced() {
-  const char* const asked = std::getenv("PRUNE_MASKED_LINEAR");
-  const std::string way = asked ? asked : "";
-  TORCH_CHECK(
-      way.empty() || way == "dense" || way == "fused" || way == "sparse",
-      "PRUNE_MASKED_LINEAR is '", way, "', but dense, fused or sparse is needed");
-  return way == "fused" ? "dense" : way; // which only CUDA has
-}
-
 } // namespace
 
 bool worth_a_plan(const at::Tensor& mask) {
-  static const bool always = forced() == "sparse";
+  static const bool always = forced_way() == "sparse";
   return mask.numel() >= (always ? 1 : 4096);
 }
 
 Ways choose_ways(const Plan* plan, const at::Tensor& rows) {
-  static const auto way = forced();
-  if (!plan || rows.scalar_type() != at::kFloat || rows.size(0) == 0 || way == "dense") {
+  static const auto way = forced_way();
+  if (!plan || rows.scalar_type() != at::kFloat || rows.size(0) == 0 || way == "dense" || way == "fused") {
     return {Way::kDense, Way::kDense, Way::kDense};
   }
   if (way == "sparse") {

@@ -1,13 +1,11 @@
 #include "dispatch.h"
 
+#include "../masked_linear_forced.h"
 #include "fused.h"
 #include "pad.h"
 #include "sparse.h"
 
 #include <ATen/Context.h>
-
-#include <cstdlib>
-#include <string>
 
 namespace prunesweep::cuda {
 namespace {
@@ -27,17 +25,6 @@ constexpr Thresholds kHalvesOdd = {128, 0.01, 0.01}; // with a size for which th
 // With few rows, smaller layers are over before the sparse kernels have all processors busy.
 constexpr int64_t kFewestSparse = int64_t{1} << 21;
 
-// For tests and for measuring the thresholds: PRUNE_MASKED_LINEAR=dense, fused or sparse, read once; a way that cannot do a product
-// leaves it to the dense one.
-std::string forced() {
-  const char* const asked = std::getenv("PRUNE_MASKED_LINEAR");
-  const std::string way = asked ? asked : "";
-  TORCH_CHECK(
-      way.empty() || way == "dense" || way == "fused" || way == "sparse",
-      "PRUNE_MASKED_LINEAR is '", way, "', but dense, fused or sparse is needed");
-  return way;
-}
-
 } // namespace
 
 bool allows_tf32(const at::Tensor& t) {
@@ -47,23 +34,20 @@ bool allows_tf32(const at::Tensor& t) {
       globalContext().float32Precision(Float32Backend::CUDA, Float32Op::MATMUL) == Float32Precision::TF32;
 }
 
-Ways choose_ways(const Plan* plan, const at::Tensor& rows) {
-  static const auto way = forced();
-  constexpr Ways kAllDense{Way::kDense, Way::kDense, Way::kDense};
-  if (!plan || plan->kept == 0 || rows.size(0) == 0 || rows.scalar_type() == at::kDouble || way == "dense") {
-    return kAllDense;
+Way choose_way(const Plan* plan, const at::Tensor& rows) {
+  static const auto forced = forced_way();
+  if (!plan || plan->kept == 0 || rows.size(0) == 0 || rows.scalar_type() == at::kDouble || forced == "dense" ||
+      !has_large_shared_memory()) {
+    return Way::kDense;
   }
   const auto dtype = dtype_of(rows);
-  if (!has_large_shared_memory()) {
-    return kAllDense;
-  }
   const bool can_fuse = fused_supports(dtype, rows.size(0), plan->columns, plan->rows);
   const bool can_sparse = plan->pattern && sparse_supports(dtype, plan->columns, plan->rows);
-  if (way == "fused") {
-    return can_fuse ? Ways{Way::kFused, Way::kFused, Way::kFused} : kAllDense;
+  if (forced == "fused") {
+    return can_fuse ? Way::kFused : Way::kDense;
   }
-  if (way == "sparse") {
-    return can_sparse ? Ways{Way::kSparse, Way::kSparse, Way::kSparse} : kAllDense;
+  if (forced == "sparse") {
+    return can_sparse ? Way::kSparse : Way::kDense;
   }
   const auto is_odd = [&](int64_t size) { return padded(size, rows.element_size()) != size; };
   const auto& limits = dtype == Dtype::kFloat ? (allows_tf32(rows) ? kTf32 : kFloat32)
@@ -71,10 +55,7 @@ Ways choose_ways(const Plan* plan, const at::Tensor& rows) {
                                                     : kHalves;
   const bool few_rows = rows.size(0) <= limits.fused_rows;
   const double most = !few_rows ? limits.sparse : plan->rows * plan->columns >= kFewestSparse ? limits.sparse_few_rows : 0;
-  const auto way_for_all = can_sparse && plan->density() <= most ? Way::kSparse
-      : can_fuse && few_rows                                     ? Way::kFused
-                                                                 : Way::kDense;
-  return {way_for_all, way_for_all, way_for_all};
+  return can_sparse && plan->density() <= most ? Way::kSparse : can_fuse && few_rows ? Way::kFused : Way::kDense;
 }
 
 } // namespace prunesweep::cuda

@@ -1,4 +1,4 @@
-// Which way each product of the masked linear layer goes on CUDA: a function of sizes, dtype, PyTorch's TF32 setting and the mask, so of
+// Which way the products of a masked linear layer go on CUDA: a function of sizes, dtype, PyTorch's TF32 setting and the mask, so of
 // nothing that could differ from run to run.
 
 #pragma once
@@ -13,14 +13,10 @@ enum class Way {
   kSparse, // few kept weights: nothing but them is touched
 };
 
-struct Ways {
-  Way output, grad_input, grad_weight;
-};
-
 // Whether float32 products may use TF32: torch.backends.cuda.matmul.allow_tf32
 bool allows_tf32(const at::Tensor& t);
 
-// `rows` is x or grad as [N, features]; without a plan all are dense.
-Ways choose_ways(const Plan* plan, const at::Tensor& rows);
+// For all three products: where one way is faster, it was for each of them. `rows` is x or grad as [N, features].
+Way choose_way(const Plan* plan, const at::Tensor& rows);
 
 } // namespace prunesweep::cuda

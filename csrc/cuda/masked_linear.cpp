@@ -26,15 +26,15 @@ class Layer {
         in_features_(mask.size(1)),
         plan_(plan_of(mask, device_)),
         bits_(plan_ ? plan_->bits : packed(mask, device_)),
-        ways_(choose_ways(plan_.get(), rows)),
+        way_(choose_way(plan_.get(), rows)),
         dtype_(dtype_of(rows)),
         tf32_(allows_tf32(rows)),
         dense_(device_, plan_ && plan_->is_full() ? nullptr : bits(), out_features_, in_features_, rows, tf32_),
         rows_(rows.size(0)),
         scratch_(rows.device()) {}
 
-  const Ways& ways() const {
-    return ways_;
+  bool is_dense() const {
+    return way_ == Way::kDense;
   }
 
   // Whether this is W∘M as masked_weight gives it: the setting of TF32, on which padding depends, may have changed since.
@@ -49,14 +49,14 @@ class Layer {
 
   // x (W∘M)^T + bias; `masked` is used on the dense way only
   Tensor output(const Tensor& x, const Tensor& weight, const Tensor& masked, const Tensor& bias) {
-    if (ways_.output == Way::kDense) {
+    if (is_dense()) {
       return dense_.output(x, masked, bias);
     }
     const auto in = x.contiguous(), w = weight.contiguous();
     const auto b = bias.defined() ? bias.contiguous() : bias;
     auto y = at::empty({rows_, out_features_}, x.options());
     const void* const b_data = b.defined() ? b.const_data_ptr() : nullptr;
-    if (ways_.output == Way::kFused) {
+    if (way_ == Way::kFused) {
       fused_output(
           in.const_data_ptr(), w.const_data_ptr(), bits(), b_data, y.mutable_data_ptr(), rows_, in_features_,
           out_features_, dtype_, tf32_, scratch_.allocate(), device_.stream());
@@ -70,12 +70,12 @@ class Layer {
 
   // grad (W∘M); `masked` as above
   Tensor grad_input(const Tensor& grad, const Tensor& weight, const Tensor& masked) {
-    if (ways_.grad_input == Way::kDense) {
+    if (is_dense()) {
       return dense_.grad_input(grad, masked);
     }
     const auto g = grad.contiguous(), w = weight.contiguous();
     auto grad_x = at::empty({rows_, in_features_}, grad.options());
-    if (ways_.grad_input == Way::kFused) {
+    if (way_ == Way::kFused) {
       fused_grad_input(
           g.const_data_ptr(), w.const_data_ptr(), bits(), grad_x.mutable_data_ptr(), rows_, in_features_,
           out_features_, dtype_, tf32_, scratch_.allocate(), device_.stream());
@@ -94,14 +94,14 @@ class Layer {
 
   // M∘(grad^T x), and, unless the way is dense, the sum of the rows of grad if it is wanted
   std::pair<Tensor, Tensor> grad_weight(const Tensor& grad, const Tensor& x, bool with_bias) {
-    if (ways_.grad_weight == Way::kDense) {
+    if (is_dense()) {
       return {dense_.grad_weight(grad, x), Tensor()};
     }
     const auto g = grad.contiguous(), in = x.contiguous();
     auto grad_weight = at::empty({out_features_, in_features_}, grad.options());
     auto grad_bias = with_bias ? at::empty({out_features_}, grad.options()) : Tensor();
     void* const bias_data = with_bias ? grad_bias.mutable_data_ptr() : nullptr;
-    if (ways_.grad_weight == Way::kFused) {
+    if (way_ == Way::kFused) {
       fused_grad_weight(
           g.const_data_ptr(), in.const_data_ptr(), bits(), grad_weight.mutable_data_ptr(), bias_data, rows_,
           in_features_, out_features_, dtype_, tf32_, device_.stream());
@@ -122,7 +122,7 @@ class Layer {
   const int64_t out_features_, in_features_;
   const std::shared_ptr<const Plan> plan_;
   const Tensor bits_; // the plan's, or of this call
-  const Ways ways_;
+  const Way way_;
   const Dtype dtype_;
   const bool tf32_;
   DenseProducts dense_;
@@ -135,10 +135,9 @@ std::tuple<Tensor, Tensor> output_and_masked(
   check_masked_linear(x, weight, mask, bias);
   const auto rows = as_rows(x);
   Layer layer(rows, mask);
-  const auto masked = layer.ways().output == Way::kDense ? layer.masked_weight(weight) : Tensor();
+  auto masked = layer.is_dense() ? layer.masked_weight(weight) : Tensor();
   auto y = layer.output(rows, weight, masked, bias.value_or(Tensor()));
-  const bool used_again = layer.ways().grad_input == Way::kDense;
-  return {with_leading_sizes(y, x), used_again ? masked : Tensor()};
+  return {with_leading_sizes(y, x), std::move(masked)};
 }
 
 Tensor masked_linear(
@@ -156,14 +155,12 @@ std::tuple<Tensor, Tensor, Tensor> gradients(
   const auto rows = as_rows(grad);
   const auto [wants_x, wants_weight, wants_bias] = wanted;
   Layer layer(rows, mask);
-  const auto ways = layer.ways();
   Tensor by_x, by_weight, by_bias;
-  if (wants_bias && (!wants_weight || ways.grad_weight == Way::kDense)) {
+  if (wants_bias && (!wants_weight || layer.is_dense())) {
     by_bias = layer.grad_bias(rows);
   }
   if (wants_x) {
-    const bool dense = ways.grad_input == Way::kDense;
-    const auto w = !dense ? Tensor() : masked && layer.fits(*masked) ? *masked : layer.masked_weight(weight);
+    const auto w = !layer.is_dense() ? Tensor() : masked && layer.fits(*masked) ? *masked : layer.masked_weight(weight);
     by_x = with_leading_sizes(layer.grad_input(rows, weight, w), grad);
   }
   if (wants_weight) {

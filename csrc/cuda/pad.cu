@@ -12,25 +12,6 @@ constexpr int kThreads = 256; // columns of a block
 constexpr int kAhead = 8; // rows whose loads a thread has under way at once
 constexpr int64_t kSlice = 128; // rows whose sum one thread makes
 
-__device__ inline float widened(float v) {
-  return v;
-}
-__device__ inline float widened(__nv_bfloat16 v) {
-  return __bfloat162float(v);
-}
-__device__ inline float widened(__half v) {
-  return __half2float(v);
-}
-__device__ inline void narrow(float v, float* out) {
-  *out = v;
-}
-__device__ inline void narrow(float v, __nv_bfloat16* out) {
-  *out = __float2bfloat16_rn(v);
-}
-__device__ inline void narrow(float v, __half* out) {
-  *out = __float2half_rn(v);
-}
-
 // A thread takes a column of `slice` rows. partial [slices, columns], if the sums are wanted.
 template <typename T, bool kSum>
 __global__ void __launch_bounds__(kThreads) copy_kernel(
@@ -63,7 +44,7 @@ __global__ void __launch_bounds__(kThreads) copy_kernel(
         to[i * out_columns] = ahead[i];
       }
       if constexpr (kSum) {
-        sum += widened(ahead[i]); // zero beyond the last row
+        sum += static_cast<float>(ahead[i]); // zero beyond the last row
       }
     }
     from += kAhead * columns;
@@ -88,7 +69,7 @@ __global__ void __launch_bounds__(kThreads) add_slices_kernel(
   for (int64_t s = 0; s < slices; ++s) {
     sum += partial[s * columns + column];
   }
-  narrow(sum, sums + column);
+  sums[column] = static_cast<T>(sum);
 }
 
 unsigned blocks_of(int64_t columns) {

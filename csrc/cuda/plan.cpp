@@ -30,11 +30,11 @@ Plan::Plan(const Tensor& mask, uint32_t version)
     : version(version), rows(mask.size(0)), columns(mask.size(1)), memory_(mask.device()) {
   const OnDevice device(mask);
   Tensor count;
-  std::tie(bits, count) = bits_and_kept(mask, device.stream());
+  const auto m = mask.contiguous();
+  std::tie(bits, count) = bits_and_kept(m, device.stream());
   kept = count.item<int64_t>();
   if (kept > 0 && density() <= kMostSparse && sparse_supports(Dtype::kFloat, columns, rows)) {
     Memory scratch(mask.device());
-    const auto m = mask.contiguous();
     pattern = build_sparse_pattern(
         static_cast<const uint8_t*>(m.const_data_ptr()), rows, columns, kept, memory_.allocate(), scratch.allocate(),
         device.stream());
