@@ -1,9 +1,11 @@
 """Up to which density the sparse way of each product of the masked linear layer is faster than the dense one.
 
-    PRUNE_MASKED_LINEAR=sparse python benchmarks/masked_linear_thresholds.py [--shapes 512x512x64 ...]
+    PRUNE_MASKED_LINEAR=sparse python benchmarks/masked_linear_thresholds.py [--shapes 512x512x64 ...] [--autocast]
 
 The table in csrc/masked_linear_dispatch.cpp comes from this. A shape is out x in x N. The dense way masks the weight or its
 gradient and calls PyTorch's product. Times are of the thread's processor time, best of several, on one thread.
+
+With --autocast: a forward and backward pass under autocast to bfloat16, where the sparse way computes in float32.
 """
 
 import argparse
@@ -25,6 +27,7 @@ SHAPES = [
     if out * n_in * rows < 2e10
 ]
 DENSITIES = (0.5, 0.4, 0.32, 0.25, 0.18)
+AUTOCAST_DENSITIES = (0.18, 0.1, 0.07, 0.05, 0.03, 0.01)
 
 
 def best(call: Callable[[], Tensor]) -> float:
@@ -59,18 +62,42 @@ def measure(out: int, n_in: int, rows: int) -> str:
     return " | ".join(columns)
 
 
+def measure_autocast(out: int, n_in: int, rows: int) -> str:
+    """A line of ratios."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(rows, n_in, requires_grad=True), torch.randn(out, n_in, requires_grad=True)
+    grad = torch.randn(rows, out, dtype=torch.bfloat16)
+
+    def step(layer: Callable[[Tensor], Tensor], mask: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            y = layer(mask)
+        return torch.autograd.grad(y, (x, weight), grad)[0]
+
+    columns = []
+    for density in AUTOCAST_DENSITIES:
+        mask = torch.rand(out, n_in, generator=generator) < density
+        dense = best(partial(step, lambda mask: torch.nn.functional.linear(x, weight * mask), mask))
+        columns.append(f"{dense / best(partial(step, partial(OPS.masked_linear, x, weight), mask)):4.2f}")
+    return " | ".join(columns)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shapes", nargs="+", default=SHAPES)
+    parser.add_argument("--autocast", action="store_true")
     arguments = parser.parse_args()
     if os.environ.get("PRUNE_MASKED_LINEAR") != "sparse":
         raise SystemExit("PRUNE_MASKED_LINEAR needs to be 'sparse'")
     torch.set_num_threads(1)
-    print(f"{'out x in x N':18} dense time / sparse time of y, dx, dW at density {DENSITIES}")
+    if arguments.autocast:
+        line, told = measure_autocast, f"of a step under autocast at density {AUTOCAST_DENSITIES}"
+    else:
+        line, told = measure, f"of y, dx, dW at density {DENSITIES}"
+    print(f"{'out x in x N':18} dense time / sparse time {told}")
     for shape in arguments.shapes:
-        print(f"{shape:18} {measure(*map(int, shape.split('x')))}", flush=True)
+        print(f"{shape:18} {line(*map(int, shape.split('x')))}", flush=True)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def pretend(sweep: SweepPaths, tables: dict[str, pa.Table], fake: Path) -> None:
             schema = {"result": RESULT, "epochs": EPOCHS, "layers": LAYERS}[name]
             write_rows(sweep.run(run_id).folder / f"{name}.parquet", schema, rows)
     with (fake / "queue").open("w") as queue:
-        for array, manifest in arrays(sweep):
+        for array, manifest in arrays(sweep.arrays):
             job = (read_answer(array) or {})["job_id"]
             for index in range(len(manifest.tasks)):
                 queue.write(f"{job}_{index}|{manifest.token}|PENDING|Priority\n")

@@ -1,33 +1,38 @@
 #include "mask_memory.h"
 
+#include "pool.h"
+
 #include <ATen/Functions.h>
-#include <c10/util/Exception.h>
 
 #include <sys/mman.h>
 
-#include <cstdlib>
-#include <memory>
+#include <algorithm>
+#include <cstdint>
 
 namespace prunesweep {
 namespace {
 
 constexpr int64_t kAlignment = 64;
 constexpr int64_t kHugePage = 1 << 21;
-constexpr int64_t kSmall = 4 * kHugePage; // below, the allocator's memory does as well
+constexpr int64_t kPooled = 1 << 20; // the pool keeps no less
+constexpr int64_t kSmall = 1 << 18; // below, the allocator's memory does as well
 
 int64_t aligned(int64_t size) {
   return (size + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-std::shared_ptr<char> huge_block(int64_t size) {
-  void* block = nullptr;
-  TORCH_CHECK_WITH(
-      OutOfMemoryError,
-      posix_memalign(&block, kHugePage, size) == 0,
-      "global_mask: no memory for masks of ", size, " bytes");
+// The pool keeps it when all masks in it are gone: zeroing fresh pages takes as long as the selection itself.
+at::Tensor pooled_block(int64_t size) {
+  const int64_t huge = size < 4 * kHugePage ? 0 : size / kHugePage * kHugePage;
+  const at::Tensor block = pooled_empty({std::max(size, kPooled) + (huge ? kHugePage : 0)}, at::kByte);
+  if (huge == 0) {
+    return block;
+  }
+  const auto address = reinterpret_cast<uintptr_t>(block.data_ptr());
+  const int64_t begin = (kHugePage - address % kHugePage) % kHugePage;
   // the last, partly used page stays one of small ones; refused or not known to the system: slower, no more
-  (void)madvise(block, size / kHugePage * kHugePage, MADV_HUGEPAGE);
-  return std::shared_ptr<char>(static_cast<char*>(block), std::free);
+  (void)madvise(block.data_ptr<uint8_t>() + begin, huge, MADV_HUGEPAGE);
+  return block.narrow(0, begin, size);
 }
 
 } // namespace
@@ -46,10 +51,11 @@ std::vector<at::Tensor> empty_masks(at::TensorList like) {
     }
     return masks;
   }
-  const auto block = huge_block(total);
+  const at::Tensor block = pooled_block(total);
+  auto* const data = block.data_ptr<uint8_t>();
   int64_t begin = 0;
   for (const auto& t : like) {
-    masks.push_back(at::from_blob(block.get() + begin, t.sizes(), [block](void*) {}, options));
+    masks.push_back(at::from_blob(data + begin, t.sizes(), [block](void*) {}, options));
     begin += aligned(t.numel());
   }
   return masks;

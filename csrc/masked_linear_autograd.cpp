@@ -6,6 +6,8 @@
 //   G(g, x, M)    = M∘(g^T x)          masked_linear_grad_weight
 // and each one's vector-Jacobian product is made of the others, so no order of differentiation needs a new kernel.
 
+#include "masked_linear_dispatch.h"
+
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/core/impl/TorchDispatchModeTLS.h>
@@ -166,7 +168,8 @@ Tensor grad_weight_autograd(const Tensor& grad, const Tensor& x, const Tensor& m
   return GradWeight::apply(grad, x, mask);
 }
 
-// As torch.nn.functional.linear does it: float32 goes down to autocast's dtype, float64 stays.
+// As torch.nn.functional.linear does it: float32 goes down to autocast's dtype, float64 stays. But few weights are multiplied
+// faster, and more exactly, as they are.
 template <at::DeviceType device>
 struct Autocast {
   static Tensor lower(const Tensor& t) {
@@ -175,6 +178,11 @@ struct Autocast {
 
   static Tensor output(const Tensor& x, const Tensor& weight, const Tensor& mask, const MaybeTensor& bias) {
     c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::autocast_dispatch_keyset);
+    if constexpr (device == at::kCPU) {
+      if (weight.scalar_type() == at::kFloat && may_share_work(x, weight, mask) && better_in_float32(mask)) {
+        return F(x.to(at::kFloat), weight, mask, bias).to(at::autocast::get_autocast_dtype(device));
+      }
+    }
     return F(lower(x), lower(weight), mask, bias ? MaybeTensor(lower(*bias)) : std::nullopt);
   }
 

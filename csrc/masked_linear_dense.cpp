@@ -1,6 +1,6 @@
 #include "masked_linear_dense.h"
 
-#include "masked_linear_pool.h"
+#include "pool.h"
 
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>

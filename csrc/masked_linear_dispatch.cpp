@@ -23,6 +23,9 @@ constexpr Row kThresholds[] = {
     {kAny, kAny, 0.40, 0.35, 0.30}, // 4096 x 4096: above 0.4, 0.42, 0.33
 };
 
+// Below this density autocast keeps the layer in float32. From the same command with --autocast.
+constexpr double kFloat32Threshold = 0.03;
+
 } // namespace
 
 bool worth_a_plan(const at::Tensor& mask) {
@@ -46,6 +49,15 @@ Ways choose_ways(const Plan* plan, const at::Tensor& rows) {
     return density < threshold ? Way::kSparse : Way::kDense;
   };
   return {way_below(row->output), way_below(row->grad_input), way_below(row->grad_weight)};
+}
+
+bool better_in_float32(const at::Tensor& mask) {
+  static const auto way = forced_way();
+  if (way == "dense" || way == "fused" || !worth_a_plan(mask)) {
+    return false;
+  }
+  const auto plan = plan_of(mask);
+  return plan && (way == "sparse" || plan->density() < kFloat32Threshold);
 }
 
 } // namespace prunesweep

@@ -19,4 +19,7 @@ bool worth_a_plan(const at::Tensor& mask);
 // `rows` is x or grad as [N, features]; without a plan all are dense.
 Ways choose_ways(const Plan* plan, const at::Tensor& rows);
 
+// Whether float32 on the sparse way is faster than bfloat16, which knows only the dense one.
+bool better_in_float32(const at::Tensor& mask);
+
 } // namespace prunesweep

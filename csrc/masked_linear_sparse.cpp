@@ -1,6 +1,6 @@
 #include "masked_linear_sparse.h"
 
-#include "masked_linear_pool.h"
+#include "pool.h"
 
 #include <ATen/Parallel.h>
 

@@ -73,7 +73,7 @@ Bracket<K> bracket_of(
   const int64_t reach = complete ? 0 : static_cast<int64_t>(16 * binomial) + 64;
   const int64_t first = std::max<int64_t>(rank - reach, 0);
   const int64_t last = std::min(rank + reach, values - 1);
-  auto near = window(scans, keys, first, last);
+  const auto near = window(scans, keys, first, last);
   const K middle = near.at(rank);
   if (complete) {
     return {middle, middle, 1, true};

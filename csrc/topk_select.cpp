@@ -206,10 +206,13 @@ std::pair<double, int64_t> Selection<scalar_t>::correct_masks(K threshold, int64
       while (position >= piece->begin + piece->size) {
         ++piece;
       }
+      // without a branch, which half of the candidates would mispredict; ties are few
       const K key = between.keys[i];
-      if (key > threshold || (key == threshold && ties++ < keep_ties)) {
-        piece->mask[position - piece->begin] = true;
+      bool kept = key > threshold;
+      if (key == threshold) {
+        kept = ties++ < keep_ties;
       }
+      piece->mask[position - piece->begin] = kept;
     }
   });
   return {from_key<scalar_t>(threshold), before.back()};

@@ -1,11 +1,36 @@
 """Dropout that draws and keeps little: sixteen random bits and one stored byte per element."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from models.linear_form import LinearForm
 
 _LEVELS = 1 << 16
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class _Drop(torch.autograd.Function):
+    """`torch.where(kept, x * scale, 0)` in half the time, since PyTorch's is not vectorised; differentiable at any order."""
+
+    @staticmethod
+    def forward(x: Tensor, kept: Tensor, scale: float) -> Tensor:
+        y = x * scale
+        # and of the bits with all ones or none: unlike a product with 0 this drops NaN and infinities, too
+        bits = y.view(_INTEGERS[y.itemsize])
+        bits &= kept.to(bits.dtype).neg_()
+        return y
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
+        _, kept, ctx.scale = inputs
+        ctx.save_for_backward(kept)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (kept,) = ctx.saved_tensors
+        return _Drop.apply(grad, kept, ctx.scale), None, None
 
 
 class Dropout(LinearForm):
@@ -39,7 +64,7 @@ class Dropout(LinearForm):
         words = torch.randint(-(2**63), 2**63 - 1, ((x.numel() + 3) // 4,), device=x.device)
         bits = words.view(torch.int16)[: x.numel()].view(x.shape)
         kept = bits >= self._dropped - _LEVELS // 2
-        return torch.where(kept, x * (_LEVELS / (_LEVELS - self._dropped)), 0)
+        return _Drop.apply(x, kept, _LEVELS / (_LEVELS - self._dropped))
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -12,6 +12,7 @@ from models.torch_weights import own_names
 from models.transformer import Decoder, Encoder
 
 PRUNABLE = ("paper", "all")
+_LOGITS_BYTES = 12_500_000
 
 
 class Seq2SeqTransformer(nn.Module):
@@ -121,7 +122,7 @@ class Seq2SeqTransformer(nn.Module):
         """
         return self.generator(self.hidden(src, tgt))
 
-    def loss(self, src: Tensor, tgt: Tensor, chunk: int = 256, recompute: bool = False) -> Tensor:
+    def loss(self, src: Tensor, tgt: Tensor, chunk: int | None = None, recompute: bool = False) -> Tensor:
         """Return the mean cross entropy of the tokens after <bos>, padding left out; a scalar of at least float32.
 
         The same as the plain form, `cross_entropy(model(src, tgt[:, :-1]).flatten(0, 1), tgt[:, 1:].flatten(),
@@ -131,12 +132,17 @@ class Seq2SeqTransformer(nn.Module):
         Args:
             src: int64 [B, S].
             tgt: int64 [B, T], with <bos> and <eos>.
-            chunk: positions at a time.
+            chunk: positions at a time; by default so many that their logits take 12.5 MB.
             recompute: keep no more of a layer than its input and compute the layer again for its gradients, dropout
                 included: the same numbers with a third of the memory, in about a fifth more time.
         """
         x, target = self.hidden(src, tgt[:, :-1], recompute), tgt[:, 1:]
         counted = target != self.pad
+        if chunk is None:
+            device = x.device.type
+            low = torch.is_autocast_enabled(device)
+            itemsize = torch.get_autocast_dtype(device).itemsize if low else x.itemsize
+            chunk = max(1, _LOGITS_BYTES // (itemsize * self.generator.out_features))
         return chunked_cross_entropy(self.generator, x[counted], target[counted], chunk)
 
 

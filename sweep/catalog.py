@@ -34,6 +34,7 @@ class Submission:
     allow_unverified: bool = False
     plugins: list[str] = field(default_factory=list)
     engine: str = "local"
+    slurm: dict[str, Any] | None = None
     argv: list[str] = field(default_factory=lambda: list(sys.argv))
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 

@@ -62,6 +62,9 @@ def launch(
             help="on Slurm: times that a want of memory, a lost node or a time-out is made good", metavar="N"
         ),
     ] = 3,
+    auto_retry: Annotated[
+        bool, typer.Option("--auto-retry", help="on Slurm: a small job does so when the jobs have ended")
+    ] = False,
     no_smoke: Annotated[
         bool, typer.Option("--no-smoke", help="on Slurm: do not try a launch of over 20 runs out first")
     ] = False,
@@ -114,6 +117,7 @@ def launch(
         pack=pack,
         smoke=not no_smoke,
         retries=retries,
+        auto_retry=auto_retry,
         wait=wait,
         ask_above=ask_above,
         yes=yes,

@@ -65,6 +65,7 @@ class Request:
     pack: int | None = None
     smoke: bool = True
     retries: int = 3
+    auto_retry: bool = False
     wait: bool = False
 
 
@@ -195,6 +196,7 @@ def _check_engine(request: Request) -> None:
         "--max-concurrent": request.concurrent,
         "--pack": request.pack,
         "--wait": request.wait,
+        "--auto-retry": request.auto_retry,
     }
     for option, value in ({"--slots": request.slots} if not request.local else for_slurm).items():
         if value:
@@ -203,6 +205,8 @@ def _check_engine(request: Request) -> None:
     for option, number in (("--max-concurrent", request.concurrent), ("--pack", request.pack)):
         if number is not None and number < 1:
             raise UsageError(f"{option} {number}: must be at least 1")
+    if request.wait and request.auto_retry:
+        raise UsageError("--auto-retry: --wait tries again by itself; leave one of them out")
     if request.retries < 0:
         raise UsageError(f"--retries {request.retries}: must be at least 0")
 
@@ -228,7 +232,13 @@ def _slurm_request(request: Request, grid: Grid) -> "SlurmRequest":
     for task, keys in grid.slurm.items():
         profile.overridden(keys, f"grid {grid.name!r}: slurm.{task}")
     return SlurmRequest(
-        profile, grid.slurm, request.concurrent, request.pack or 1, request.smoke, request.retries
+        profile=profile,
+        by_task=grid.slurm,
+        concurrent=request.concurrent,
+        pack=request.pack or 1,
+        smoke=request.smoke,
+        retries=request.retries,
+        auto_retry=request.auto_retry,
     )
 
 
@@ -246,7 +256,8 @@ def _hand_over(
     from sweep.slurm.wait import wait
 
     def submission(plugins: list[str]) -> Submission:
-        plan = _submission(request, source, stamps, specs, engine="slurm")
+        plan = _submission(request, source, stamps, specs)
+        plan = replace(plan, engine="slurm", slurm=slurm.model_dump(mode="json"))
         return replace(plan, plugins=plugins) if plugins else plan
 
     def say(line: str) -> None:
@@ -288,7 +299,6 @@ def _submission(
     source: DataSource,
     stamps: Mapping[str, DataStamp],
     run_ids: Iterable[str],
-    engine: str = "local",
 ) -> Submission:
     return Submission(
         runs=list(run_ids),
@@ -296,7 +306,6 @@ def _submission(
         data_dir=str(source.data_dir) if source.data_dir else None,
         allow_unverified=request.allow_unverified,
         plugins=[str(path.expanduser().absolute()) for path in request.plugins],
-        engine=engine,
     )
 
 

@@ -5,6 +5,7 @@ results/<sweep>/grid.yaml             the grid, as resolved
                 submissions/<n>.json  what was launched, when, how, on which data
                 arrays/<n>-<k>/       a Slurm job array: manifest.json answer.json, submitit's files, logs
                 smoke/<n>/            the job that tries a launch out, as an array of one
+                follow/<n>/           the job that comes after a launch's and tries runs again, too
                 code/<hash>/          the code as it was when an array was submitted
                 runs/<id>/            spec.json log.txt attempts/ checkpoint.pt mask.pt samples.json
                                       {result,layers,epochs}.parquet
@@ -139,6 +140,13 @@ class SweepPaths:
 
     def smoke(self, submission: int) -> ArrayPaths:
         return ArrayPaths(self.folder / "smoke" / f"{submission:04d}")
+
+    @property
+    def follows(self) -> Path:
+        return self.folder / "follow"
+
+    def follow(self, submission: int) -> ArrayPaths:
+        return ArrayPaths(self.follows / f"{submission:04d}")
 
     @property
     def code(self) -> Path:

@@ -8,6 +8,7 @@ from sweep.catalog import locked
 from sweep.files import write_text
 from sweep.paths import SweepPaths
 from sweep.slurm.commands import NoAnswer, ask
+from sweep.slurm.follow import cancel_follow_ups
 from sweep.slurm.launch import settle_all
 from sweep.slurm.states import places, with_slurm
 from sweep.status import RunStatus, survey
@@ -27,7 +28,10 @@ def cancel(sweep: SweepPaths, run_ids: Collection[str], say: Callable[[str], Non
     """
     with locked(sweep.arrays):
         settle_all(sweep, say)
-        chosen = _wholly(_active(sweep), run_ids, say)
+        active = _active(sweep)
+        if all(status.run_id in run_ids for status in active):
+            cancel_follow_ups(sweep)
+        chosen = _wholly(active, run_ids, say)
         at = places(sweep)
         for status in chosen:
             place = at[status.run_id]

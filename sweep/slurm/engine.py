@@ -143,7 +143,8 @@ class SlurmEngine:
             again=not ids.isdisjoint(self.again),
             after=self.after,
         )
-        settings = parameters(group.profile, manifest.token, group.cpus, self.code, concurrent, self.after)
+        dependency = f"afterok:{self.after}" if self.after else ""
+        settings = parameters(group.profile, manifest.token, group.cpus, self.code, concurrent, dependency)
         job_id = submit(array, manifest, group.profile, settings)
         self.say(f"job {job_id}: {len(ids)} runs  ({manifest.token})")
 

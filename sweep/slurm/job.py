@@ -47,6 +47,8 @@ def run_task(manifest: str, index: int) -> dict[str, str]:
     specs = [spec for run_id, spec in read_runs(sweep).items() if run_id in set(ids)]
     if plan.smoke:
         return _try_out(specs, submission)
+    if plan.follow:
+        return _follow_up(sweep, plan)
     warning = _Warning()
     engine = LocalEngine(
         sweep,
@@ -83,6 +85,19 @@ def _try_out(specs: Sequence[Mapping[str, Any]], submission: Submission) -> dict
         _say(f"error: {error}")
         sys.exit(error.exit_code)
     return {spec["id"]: "tried out" for spec in specs}
+
+
+def _follow_up(sweep: SweepPaths, plan: Manifest) -> dict[str, str]:
+    """The job after the others. A failure is its exit code and one line; the next launch does what it has not."""
+    from sweep.slurm.follow import follow_up  # which submits jobs, and so imports this module for them
+
+    try:
+        count = follow_up(sweep, plan, _say)
+    except SweepError as error:
+        _say(f"error: {error}")
+        sys.exit(error.exit_code)
+    _say(f"{count} runs submitted again")
+    return {}
 
 
 def _begun_here(sweep: SweepPaths, run_id: str) -> bool:

@@ -1,9 +1,10 @@
 """A launch on Slurm: from the runs of a grid to jobs, whatever earlier launches left behind."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from sweep.catalog import DataStamp, Submission, locked
 from sweep.paths import SweepPaths
@@ -11,6 +12,7 @@ from sweep.slurm import snapshot
 from sweep.slurm.choice import Choice, choose
 from sweep.slurm.commands import NoAnswer
 from sweep.slurm.engine import Partly, SlurmEngine, Unacceptable, is_limit
+from sweep.slurm.follow import submit_follow_up
 from sweep.slurm.limits import Limits
 from sweep.slurm.manifest import arrays, read_answer
 from sweep.slurm.profile import Profile
@@ -22,8 +24,7 @@ from sweep.smoke import ABOVE_RUNS, representatives
 from sweep.status import State, examine
 
 
-@dataclass(frozen=True)
-class SlurmRequest:
+class SlurmRequest(BaseModel):
     """What a launch on Slurm needs to know besides its runs.
 
     Attributes:
@@ -33,7 +34,10 @@ class SlurmRequest:
         pack: runs that share a job.
         smoke: try a large launch out first.
         retries: how often a run is tried again that ended for want of memory, with its node or at its time limit.
+        auto_retry: have a small job do so when the jobs have ended.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     profile: Profile
     by_task: Mapping[str, Mapping[str, Any]]
@@ -41,6 +45,7 @@ class SlurmRequest:
     pack: int = 1
     smoke: bool = True
     retries: int = 3
+    auto_retry: bool = False
 
     def memory(self, task: str) -> int | None:
         """MB that a job of the task asks for."""
@@ -110,13 +115,18 @@ def submit_missing(
             after=after,
             say=say,
         )
-        engine.execute([status.spec for status in todo])
+        try:
+            engine.execute([status.spec for status in todo])
+        finally:  # also after those that Slurm took before it took no more
+            if request.auto_retry:
+                ids = [status.run_id for status in todo]
+                submit_follow_up(sweep, number, request.profile, code, ids, say)
         return len(todo)
 
 
 def settle_all(sweep: SweepPaths, say: Callable[[str], None]) -> None:
     """Find out about the arrays whose launcher died, or was left without an answer. Raises NoAnswer."""
-    for array, manifest in arrays(sweep):
+    for array, manifest in arrays(sweep.arrays):
         if read_answer(array) is None:
             job_id = settle(array, manifest)
             found = f"is job {job_id}" if job_id else "never reached Slurm"

@@ -13,7 +13,7 @@ from typing import Any
 
 from sweep.errors import StorageError
 from sweep.files import create, write_json
-from sweep.paths import ArrayPaths, SweepPaths
+from sweep.paths import ArrayPaths
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Manifest:
         tasks: for each index of the array the ids of its runs, which share the task's resources.
         again: make the runs anew although they are complete.
         smoke: only try the runs out, a batch of each.
+        follow: only submit those runs again that another job may finish.
         after: id of the smoke job that the array waits for; empty if it does not.
         code: folder of the code's snapshot.
         user: who submits; only they can be sure to see the job in the queue.
@@ -38,6 +39,7 @@ class Manifest:
     code: str
     again: bool = False
     smoke: bool = False
+    follow: bool = False
     after: str = ""
     user: str = field(default_factory=getpass.getuser)
     created_at: str = field(default_factory=lambda: datetime.now().isoformat(timespec="seconds"))
@@ -79,11 +81,11 @@ def read_answer(array: ArrayPaths) -> dict[str, Any] | None:
         ) from error
 
 
-def arrays(sweep: SweepPaths) -> Iterator[tuple[ArrayPaths, Manifest]]:
-    """The sweep's arrays in the order of their submission."""
-    if not sweep.arrays.is_dir():
+def arrays(folder: Path) -> Iterator[tuple[ArrayPaths, Manifest]]:
+    """The arrays in `SweepPaths.arrays` or `.follows`, in the order of their submission."""
+    if not folder.is_dir():
         return
-    for name in sorted(os.listdir(sweep.arrays)):
-        array = ArrayPaths(sweep.arrays / name)
+    for name in sorted(os.listdir(folder)):
+        array = ArrayPaths(folder / name)
         if array.manifest.exists():
             yield array, Manifest.read(array.manifest)

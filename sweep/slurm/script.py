@@ -17,7 +17,7 @@ _WARNING_SECONDS = 90
 
 
 def parameters(
-    profile: Profile, token: str, needed: int, code: Path, concurrent: int | None, after: str = ""
+    profile: Profile, token: str, needed: int, code: Path, concurrent: int | None = None, dependency: str = ""
 ) -> dict[str, Any]:
     """What submitit's executor is told.
 
@@ -27,7 +27,7 @@ def parameters(
         needed: processors that a job's runs use.
         code: the snapshot to import from.
         concurrent: tasks of the array at a time; None: no throttle.
-        after: id of a job that must have succeeded first.
+        dependency: on other jobs, in sbatch's words; empty: on none.
     """
     cpus = profile.cpus or needed
     lines = ["set -euo pipefail"]
@@ -51,10 +51,9 @@ def parameters(
         # said explicitly, whatever the cluster's default is
         "additional_parameters": {"requeue" if profile.requeue else "no-requeue": True},
     }
-    if after:
+    if dependency:
         # without the second, what waits for a job that failed would wait for ever
-        dependency = {"dependency": f"afterok:{after}", "kill-on-invalid-dep": "yes"}
-        found["additional_parameters"] |= dependency
+        found["additional_parameters"] |= {"dependency": dependency, "kill-on-invalid-dep": "yes"}
     for name in ("partition", "account", "qos", "constraint"):
         if (value := getattr(profile, name)) is not None:
             found[name] = value

@@ -27,4 +27,4 @@ def submit_smoke(
     )
     short = profile.model_copy(update={"time": min(profile.time, _MINUTES)})
     threads = max(spec["threads"] for spec in specs)
-    return submit(array, manifest, short, parameters(short, manifest.token, threads, code, None))
+    return submit(array, manifest, short, parameters(short, manifest.token, threads, code))

@@ -46,7 +46,7 @@ def places(sweep: SweepPaths) -> dict[str, Place]:
     """For each run that was ever in an array, the latest."""
     return {
         run_id: Place(array, manifest, index)
-        for array, manifest in arrays(sweep)
+        for array, manifest in arrays(sweep.arrays)
         for index, ids in enumerate(manifest.tasks)
         for run_id in ids
     }

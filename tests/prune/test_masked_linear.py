@@ -283,6 +283,38 @@ def test_autocast_as_the_dense_layer(device: str, mask: Tensor, dtype: torch.dty
         torch.testing.assert_close(got, want, **close)
 
 
+@pytest.mark.parametrize("form", ["bfloat16 in", "float32 in", "inference"])
+def test_autocast_multiplies_few_weights_as_they_are(form: str) -> None:
+    """At 1 % of the weights float32 on the sparse way is faster than bfloat16: only the outcome is rounded."""
+    out, n_in = 96, 128
+    mask = torch.zeros(out, n_in, dtype=torch.bool)
+    mask.view(-1)[::100] = True
+    x = draw(7, n_in, dtype=torch.bfloat16 if form == "bfloat16 in" else torch.float32, grad=True)
+    weight, bias = draw(out, n_in, dtype=torch.float32, grad=True), draw(out, dtype=torch.float32, grad=True)
+    grad = draw(7, out, dtype=torch.bfloat16)
+    leaves = (x, weight, bias)
+    with torch.autocast("cpu", torch.bfloat16):
+        if form == "inference":
+            with torch.inference_mode():
+                y = masked_linear(x, weight, mask.clone(), bias)  # a mask of which nothing is kept
+            assert torch.equal(y, linear(x, torch.where(mask, weight, 0), bias))
+            return
+        y = masked_linear(x, weight, mask, bias)
+    exact = linear(x.float(), torch.where(mask, weight, 0), bias)
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y, exact.bfloat16(), rtol=2**-7, atol=0)
+    for got, want, leaf in zip(
+        torch.autograd.grad(y, leaves, grad),
+        torch.autograd.grad(exact, leaves, grad.float()),
+        leaves,
+        strict=True,
+    ):
+        assert got.dtype == leaf.dtype
+        # no coarser than float32 where the leaf is float32: bfloat16 would be off by 1e-3
+        close = 1e-5 if leaf.dtype == torch.float32 else 2**-7
+        torch.testing.assert_close(got, want, rtol=close, atol=close)
+
+
 def test_autocast_takes_mixed_dtypes_and_nests_with_double_backward(device: str, mask: Tensor) -> None:
     x, weight = draw(5, 4, dtype=torch.bfloat16, grad=True), draw(3, 4, dtype=torch.float32, grad=True)
     with torch.autocast(device, torch.bfloat16):

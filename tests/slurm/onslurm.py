@@ -115,7 +115,11 @@ class OnSlurm:
         return sorted(line["state"] for line in self.status(name).values())
 
     def tokens(self, name):
-        return [manifest.token for _, manifest in arrays(self.work.paths(name))]
+        return [manifest.token for _, manifest in arrays(self.work.paths(name).arrays)]
+
+    def follow_ups(self, name):
+        """The names of the folders of the sweep's follow-up jobs."""
+        return sorted(path.name for path in self.work.paths(name).follows.glob("*"))
 
     def active(self, name):
         """Slurm's jobs of the sweep that wait or run."""
@@ -154,11 +158,12 @@ class OnSlurm:
         """Send a signal to the process that executes the sweep's only run."""
         subprocess.run(["kill", f"-{int(number)}", str(latest(self.run(name)).content["pid"])], check=True)
 
-    def kill_task(self, name):
-        """SIGKILL the process in the job that has started the sweep's only run."""
-        status = Path(f"/proc/{latest(self.run(name)).content['pid']}/status").read_text()
+    def kill_task(self, name, with_run=False):
+        """SIGKILL the process in the job that has started the sweep's only run; `with_run`: and the run before it hears of it."""
+        pid = str(latest(self.run(name)).content["pid"])
+        status = Path(f"/proc/{pid}/status").read_text()
         (parent,) = [line.split()[1] for line in status.splitlines() if line.startswith("PPid:")]
-        subprocess.run(["kill", "-KILL", parent], check=True)
+        subprocess.run(["kill", "-KILL", parent, *([pid] if with_run else [])], check=True)
 
     def rows(self, name):
         return sweep.load(self.results / name).to_pylist()

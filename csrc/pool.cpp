@@ -1,4 +1,4 @@
-#include "masked_linear_pool.h"
+#include "pool.h"
 
 #include <ATen/EmptyTensor.h>
 #include <c10/core/Allocator.h>
