@@ -105,7 +105,13 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise cannot_write(lock, error) from error
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise StorageError(
+                f"cannot lock {lock}: {error.strerror}; its file system has no locks: have it mounted with them "
+                "(Lustre: -o flock), or choose another folder with --results"
+            ) from error
         yield
 
 

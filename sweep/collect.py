@@ -127,7 +127,7 @@ class RowReader:
 def _scan(sweep: SweepPaths, name: str) -> tuple[dict[str, str], list[str]]:
     """Per run folder the stamp of its file, and what cannot be a run."""
     stamps, problems = {}, []
-    root = os.fspath(sweep.folder / "runs")
+    root = os.fspath(sweep.runs)
     for folder in sorted(os.listdir(root)) if os.path.isdir(root) else []:
         try:
             status = os.stat(f"{root}/{folder}/{name}.parquet")

@@ -25,7 +25,7 @@ from sweep.look import look, refined
 from sweep.paths import SweepPaths, sweep_paths
 from sweep.plugins import load_plugins
 from sweep.spec import Run
-from sweep.status import RunStatus, State, counts, examine, exit_code
+from sweep.status import RunStatus, State, counts, exit_code, survey
 from sweep.tasks import get_task, prepared
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ def launch(request: Request) -> ExitCode:
     stamps = _prepare(chosen, source)
     specs = {run.id: run.listing() for run in chosen}
     record(sweep, grid.dump(), specs.values())
-    statuses = [examine(sweep.run(run_id), spec, stamps[spec["task"]]) for run_id, spec in specs.items()]
-    statuses, _ = refined(sweep, statuses)
+    statuses, _ = refined(sweep, survey(sweep, stamps, specs=specs))
     todo = _todo(request, statuses)
     require_consent(_say_cost(request, sweep, statuses, todo, slurm), request.ask_above, request.yes)
     if slurm:
@@ -324,7 +323,7 @@ def _prepare(runs: Sequence[Run], source: DataSource) -> dict[str, DataStamp]:
 def _show_plan(
     request: Request, sweep: SweepPaths, runs: Sequence[Run], slurm: "SlurmRequest | None"
 ) -> None:
-    statuses, problem = refined(sweep, [examine(sweep.run(run.id), run.listing(), None) for run in runs])
+    statuses, problem = refined(sweep, survey(sweep, {}, specs={run.id: run.listing() for run in runs}))
     todo = _todo(request, statuses)
     if slurm:
         from sweep.slurm.launch import dry_run

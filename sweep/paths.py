@@ -152,8 +152,12 @@ class SweepPaths:
     def code(self) -> Path:
         return self.folder / "code"
 
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
     def run(self, run_id: str) -> RunPaths:
-        return RunPaths(self.folder / "runs" / run_id)
+        return RunPaths(self.runs / run_id)
 
     @property
     def report(self) -> Path:

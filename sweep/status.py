@@ -1,5 +1,6 @@
 """What is done, running, failed or unknown: told by the files alone."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -46,19 +47,27 @@ ReadResult = Callable[[Path], dict[str, Any] | None]
 
 
 def survey(
-    sweep: SweepPaths, data: Mapping[str, DataStamp] | None = None, read: ReadResult = read_result
+    sweep: SweepPaths,
+    data: Mapping[str, DataStamp] | None = None,
+    read: ReadResult = read_result,
+    specs: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[RunStatus]:
-    """The state of every run of a sweep, in the grid's order.
+    """The state of runs of a sweep. Those that have not begun cost no look at a file, which on a file server takes its time.
 
     Args:
         sweep: where.
         data: per task the current data; by default that of the latest submissions.
         read: reads a run's result file.
+        specs: the runs by id; by default all of the sweep, in the grid's order.
     """
     data = current_data(sweep) if data is None else data
+    specs = read_runs(sweep) if specs is None else specs
+    begun = set(os.listdir(sweep.runs)) if sweep.runs.is_dir() else set()
     return [
         examine(sweep.run(run_id), spec, data.get(spec["task"]), read)
-        for run_id, spec in read_runs(sweep).items()
+        if run_id in begun
+        else RunStatus(run_id, spec, "pending")
+        for run_id, spec in specs.items()
     ]
 
 

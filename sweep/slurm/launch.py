@@ -16,12 +16,13 @@ from sweep.slurm.follow import submit_follow_up
 from sweep.slurm.limits import Limits
 from sweep.slurm.manifest import arrays, read_answer
 from sweep.slurm.profile import Profile
+from sweep.slurm.release import release_failed_starts
 from sweep.slurm.script import check_folder
 from sweep.slurm.smoke import submit_smoke
 from sweep.slurm.states import with_slurm
 from sweep.slurm.submit import Refused, settle
 from sweep.smoke import ABOVE_RUNS, representatives
-from sweep.status import State, examine
+from sweep.status import State, survey
 
 
 class SlurmRequest(BaseModel):
@@ -79,10 +80,10 @@ def submit_missing(
     check_folder(sweep.folder)
     with locked(sweep.arrays):  # one launch after the other: each sees what the one before has submitted
         settle_all(sweep, say)
-        statuses = [examine(sweep.run(run_id), spec, stamps[spec["task"]]) for run_id, spec in specs.items()]
-        statuses, problem = with_slurm(sweep, statuses)
+        statuses, problem = with_slurm(sweep, survey(sweep, stamps, specs=specs))
         if problem:
             raise NoAnswer(f"nothing is submitted: {problem}; the same command later")
+        release_failed_starts(statuses, say)
         choice = choose(sweep, statuses, retried, request.retries, request.memory)
         todo = choice.todo
         _say_choice(choice, request.retries, say)

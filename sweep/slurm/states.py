@@ -19,6 +19,8 @@ _NEVER = {
 }  # fmt: skip
 """Reasons that waiting does not mend. So are those that end in `PerJob` and `PerJobLimit`."""
 _HELD = {"JobHeldAdmin", "JobHeldUser"}
+FAILED_START = "held by Slurm, which could not start it"
+"""How the detail of a run begins whose job nobody holds but Slurm, after a node that took it and did not start it."""
 
 _CAUSES: dict[str, tuple[State, str]] = {
     "BOOT_FAIL": ("interrupted", "node failure: it did not boot"),
@@ -93,7 +95,7 @@ def refine(status: RunStatus, run: RunPaths, place: Place, queue: Queue) -> RunS
         sure = status.state in ("running", "failed", "done")
         return status if sure else replace(status, state="unknown", detail="Slurm does not answer")
     job = queue.job(place.manifest.token, place.index)
-    claim = latest(run)
+    claim = latest(run) if status.attempts else None
     mine = claim is not None and _is_of(claim, place, job)
     if job and not job.ended:
         if job.waiting:
@@ -116,6 +118,8 @@ def reason(job: Job) -> str:
     """Why a job waits, and whether it can ever start."""
     if job.reason in _NEVER or job.reason.endswith(("PerJob", "PerJobLimit")):
         return f"can never start: {job.reason} (job {job.job_id}); `sweep cancel` and launch with another profile"
+    if job.reason.replace("_", " ").startswith("launch failed"):
+        return f"{FAILED_START} (job {job.job_id}); the next launch releases it"
     if job.reason in _HELD or job.state in ("REQUEUE_HOLD", "SPECIAL_EXIT"):
         return f"held: {job.reason or job.state} (job {job.job_id}); `scontrol release {job.job_id}`"
     return f"waits in Slurm's queue: {job.reason or job.state}"

@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 
 from sweep.catalog import DataStamp
 from sweep.local import Display
 from sweep.look import look
 from sweep.paths import SweepPaths
+from sweep.slurm.commands import NoAnswer
+from sweep.slurm.release import release_failed_starts
 from sweep.status import RunStatus
 
 _SECONDS = 3.0
@@ -25,6 +28,8 @@ def wait(
             display.note(problem or "Slurm answers again")
             told_problem = problem
         mine = {status.run_id: status for status in statuses if status.run_id in run_ids}
+        with suppress(NoAnswer):  # at the next look, then
+            release_failed_starts(mine.values(), display.note)
         for run_id, status in mine.items():
             before = active.get(run_id)
             if status.state == "running" and not (before and before.state == "running"):

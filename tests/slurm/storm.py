@@ -40,10 +40,9 @@ class Storm:
         self.cluster.folder.mkdir()
         self.disk = folder / "disk"
         self.disk.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500m", "tmpfs", self.disk], check=True)
-        self.sweeps = OnSlurm(self.cluster, self.disk / "results", folder / "cache", checkpoint_seconds=0.5)
+        self.sweeps = OnSlurm(self.cluster, self.disk / "results", folder / "cache")
         self.grid = {
-            "tasks": {"toy": {"epochs": 12}},
+            "tasks": {"toy": {"epochs": 6}},
             "pruners": ["random", "grasp", "snip"],
             "compressions": [1],
             "seeds": f"0-{runs // 3 - 1}",
@@ -62,6 +61,16 @@ class Storm:
             "fill the disk": self.fill_the_disk,
             "spoil a file": self.spoil_a_file,
         }
+
+    def start(self) -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500m", "tmpfs", self.disk], check=True)
+        self.cluster.script("start")
+
+    def stop(self) -> None:
+        if self.launcher:
+            self.launcher.kill()
+        self.cluster.script("stop")
+        subprocess.run(["umount", "-l", self.disk], check=False)
 
     def launch(self) -> None:
         """Repeat the launch command, unless the last one is still at it."""
@@ -141,6 +150,11 @@ class Storm:
         self.cluster.ask_quietly("scontrol", "update", f"nodename={node}", "state=resume")
         return node
 
+    def mend_nodes(self) -> None:
+        """What an operator does after a storm: nodes that Slurm has drained, or forgot to resume, are put to work again."""
+        for number in (1, 2, 3):
+            self.cluster.ask_quietly("scontrol", "update", f"nodename=node{number}", "state=resume")
+
     def stop_slurmctld(self) -> str:
         self.cluster.controller(signal.SIGSTOP)
         seconds = self.chance.uniform(3, 14)
@@ -199,6 +213,7 @@ def main() -> int:
     parser.add_argument("--each", type=int, default=5, help="of each kind at least so many")
     parser.add_argument("--log", type=Path)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that `kill` leaves no cluster behind
     lines: list[str] = []
     began = time.monotonic()
 
@@ -213,11 +228,10 @@ def main() -> int:
     folder.chmod(0o755)
     storm = Storm(folder, arguments.seed, arguments.runs)
     try:
-        storm.cluster.script("start")
+        storm.start()
         return rage(storm, arguments, say)
     finally:
-        storm.cluster.script("stop")
-        subprocess.run(["umount", "-l", storm.disk], check=True)
+        storm.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -243,11 +257,12 @@ def rage(storm: Storm, arguments: argparse.Namespace, say: Callable[[str], None]
         + ", ".join(f"{kind} {n}" for kind, n in sorted(struck.items()))
     )
     while storm.sweeps.states(NAME) != ["done"] * arguments.runs:
+        storm.mend_nodes()
         storm.launch()
         assert storm.launcher
         storm.launcher.wait()
         say(", ".join(f"{n} {state}" for state, n in sorted(Counter(storm.sweeps.states(NAME)).items())))
-        storm.sweeps.wait_until_gone(NAME)
+        time.sleep(15)
     rows = storm.sweeps.rows(NAME)
     say(f"complete: {len(rows)} rows, {len({row['run_id'] for row in rows})} runs")
     say(

@@ -38,6 +38,27 @@ def test_time_limits(own_cluster, sweeps_on, undisturbed):
     assert len(on.tokens("limited")) == 1
 
 
+def test_preempted_without_a_warning(own_cluster, sweeps_on, undisturbed):
+    """No grace time, no signal ahead of it, and nothing between SIGTERM and SIGKILL: Slurm puts back what it has killed."""
+    cluster = own_cluster("SlurmctldParameters=", "KillWait=0")
+    cluster.ask("scontrol", "update", "PartitionName=low", "GraceTime=0")
+    on = sweeps_on(cluster)
+    on.launch("struck", SLOW, *SLOW_TOY, profile={"partition": "low"})
+    on.wait_for_checkpoint("struck")
+    pid = latest(on.run("struck")).content["pid"]
+    where = ["-p", "high", "-w", "node3", "-N", "1", "-n", "8", "-t", "1", "-o", "/dev/null"]
+    cluster.ask("sbatch", *where, "--wrap", "sleep 1")
+    wait_for("the preemption", lambda: process_start(pid) is None)
+    assert latest(on.run("struck")).outcome is None, "it had time for a last word"
+    on.go()
+    on.wait_until_gone("struck")
+    assert on.states("struck") == ["done"], on.log("struck")
+    assert on.science("struck") == undisturbed(SLOW)
+    assert on.rows("struck")[0]["resumed"] >= 1
+    assert len(on.tokens("struck")) == 1
+    assert "put itself back" not in on.log("struck")
+
+
 def test_a_node_dies_and_a_controller(own_cluster, sweeps_on, undisturbed):
     """slurmd is killed: its job goes on elsewhere. slurmctld is killed and comes back: jobs go on meanwhile."""
     cluster = own_cluster()

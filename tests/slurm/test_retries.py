@@ -1,6 +1,7 @@
 """What a launch leaves behind to try runs again without anybody there, on a real Slurm."""
 
 import json
+import subprocess
 
 import pytest
 from cluster import wait_for
@@ -63,9 +64,11 @@ def test_a_lost_node_is_made_good_without_a_launch(own_cluster, sweeps_on, undis
     on = sweeps_on(cluster)
     on.launch("alone", SLOW, *SLOW_TOY, "--auto-retry", profile={"requeue": "false"})
     on.wait_for_checkpoint("alone")
-    node = cluster.ask("squeue", "-h", "-n", on.tokens("alone")[0], "-o", "%N").strip()
+    node, job = cluster.ask("squeue", "-h", "-n", on.tokens("alone")[0], "-o", "%N %A").split()
+    # a lost node takes along what runs on it, before that can tell Slurm
     cluster.script("node-kill", node)
-    on.kill_task("alone", with_run=True)  # what runs on a node that is lost is lost, too
+    subprocess.run(["pkill", "-KILL", "-f", rf"slurmstepd: \[{job}\."], check=True)
+    on.kill_task("alone", with_run=True)
     wait_for("another job", lambda: len(on.tokens("alone")) == 2, 600)
     on.go()
     on.wait_until_gone("alone")

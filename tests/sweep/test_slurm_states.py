@@ -138,6 +138,10 @@ def test_the_jobs_own_log_tells_what_slurm_does_not(place, tmp_path):
         ("QOSMaxWallDurationPerJobLimit", "can never start: QOSMax"),
         ("DependencyNeverSatisfied", "can never start"),
         ("JobHeldUser", "held: JobHeldUser (job 7_1); `scontrol release 7_1`"),
+        (
+            "launch failed requeued held",
+            "held by Slurm, which could not start it (job 7_1); the next launch releases it",
+        ),
         ("Resources", "waits in Slurm's queue: Resources"),
     ],
 )

@@ -16,8 +16,12 @@ from sweep.slurm.engine import is_limit
 from sweep.slurm.limits import Limits
 from sweep.slurm.manifest import Manifest, arrays, new_token, read_answer
 from sweep.slurm.profile import Profile
+from sweep.slurm.queue import Job
+from sweep.slurm.release import release_failed_starts
 from sweep.slurm.script import parameters
+from sweep.slurm.states import reason
 from sweep.slurm.submit import Refused, settle, submit
+from sweep.status import RunStatus
 
 # A controller in a few lines. `says` beside it tells sbatch how to behave, `jobs` is what it has accepted.
 SBATCH = """#!/bin/bash
@@ -145,7 +149,7 @@ def test_an_sbatch_that_outlives_its_launcher_is_waited_for(slurm, array):
         _wait_for(lambda: (slurm / "waiting").exists())
         launcher.kill()
         launcher.wait()
-        ((_, manifest),) = arrays(SweepPaths(array.folder.parent.parent))
+        ((_, manifest),) = arrays(SweepPaths(array.folder.parent.parent).arrays)
         with pytest.raises(NoAnswer, match="still talking to Slurm"):
             settle(array, manifest)
         assert read_answer(array) is None
@@ -243,3 +247,22 @@ def test_room_beside_the_jobs_that_there_are(slurm):
 )
 def test_which_refusals_are_of_a_number(said, fewer_may_do):
     assert is_limit(said) == fewer_may_do
+
+
+def test_what_slurm_holds_after_a_failed_start_is_released_and_nothing_else(slurm):
+    (slurm / "scontrol").write_text('#!/bin/bash\necho "$@" >> "$(dirname "$0")/asked"\n')
+    (slurm / "scontrol").chmod(0o755)
+    held = reason(Job("7_2", "PENDING", "launch failed requeued held"))
+    by_a_person = reason(Job("7_3", "PENDING", "JobHeldUser"))
+    statuses = [
+        RunStatus("a", {}, "pending", held, job="7_2"),
+        RunStatus("b", {}, "pending", held, job="7_2"),  # two runs of one job
+        RunStatus("c", {}, "pending", by_a_person, job="7_3"),
+        RunStatus("d", {}, "running", "job 7_4", job="7_4"),
+    ]
+    said = []
+    release_failed_starts(statuses, said.append)
+    assert (slurm / "asked").read_text() == "release 7_2\n"
+    assert said == ["1 jobs released that Slurm held since it could not start them"]
+    release_failed_starts(statuses[2:], said.append)
+    assert (slurm / "asked").read_text() == "release 7_2\n"
