@@ -1,10 +1,13 @@
 """How launching, looking and collecting grow with the number of runs.
 
-    python benchmarks/submit.py [--runs 100 1000 10000 100000] [--json FILE]
+    python benchmarks/submit.py [--runs 100 1000 10000 100000] [--delay 1] [--json FILE]
 
 No cluster holds a hundred thousand jobs of a benchmark, so Slurm's commands are stand-ins here: `sbatch` takes every array at
 once, `squeue` tells of every task, and the results of a tenth of the runs are copies of a real one. Measured is the project's own
 part, each command in a process of its own as a user would call it: seconds, peak memory, and the inodes that a sweep takes.
+
+With --delay, every call on a path in the sweep's folder that a network file system answers from its server (open, stat, rename,
+link, unlink, mkdir, fsync) takes so many milliseconds more, through a preloaded library (slow_files.c).
 """
 
 import argparse
@@ -97,7 +100,15 @@ def inodes(folder: Path) -> int:
     return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
 
 
-def measure(runs: int) -> dict[str, Any]:
+def slowed(folder: Path, under: Path, milliseconds: float) -> dict[str, str]:
+    """The environment of a process for which files below `under` are far away."""
+    library = folder / "slow_files.so"
+    source = Path(__file__).with_name("slow_files.c")
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", source, "-o", library, "-ldl"], check=True)
+    return {"LD_PRELOAD": str(library), "DELAY_UNDER": str(under), "DELAY_MS": str(milliseconds)}
+
+
+def measure(runs: int, delay: float) -> dict[str, Any]:
     """All commands on a sweep of so many runs."""
     with tempfile.TemporaryDirectory() as name:
         folder, fake = Path(name), Path(name) / "bin"
@@ -109,7 +120,9 @@ def measure(runs: int) -> dict[str, Any]:
         environment |= {"SWEEP_RESULTS": str(folder)}
         tables = a_result(folder, environment)
         grid, sweep = str(write_grid(folder / "many.yaml", runs)), SweepPaths(folder / "many")
-        found: dict[str, Any] = {"runs": runs}
+        if delay:
+            environment |= slowed(folder, sweep.folder, delay)
+        found: dict[str, Any] = {"runs": runs, "delay_ms": delay}
         steps = {
             "expand": (["sweep.launch", "--grid", grid, "--dry-run", "--local"], (0,)),
             "submit": (["sweep.launch", "--grid", grid, "--no-smoke", "--yes"], (0,)),
@@ -135,12 +148,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 10_000, 100_000])
+    parser.add_argument(
+        "--delay", type=float, default=0, help="milliseconds that a call on a file takes more"
+    )
     parser.add_argument("--json", type=Path, help="also write the measurements here")
     arguments = parser.parse_args()
     found = []
     for runs in arguments.runs:
         print(f"{runs} runs", flush=True)
-        found.append(measure(runs))
+        found.append(measure(runs, arguments.delay))
     if arguments.json:
         content = {"machine": machine(), "measurements": found}
         arguments.json.write_text(json.dumps(content, indent=1) + "\n")

@@ -40,7 +40,7 @@ class Storm:
         self.cluster.folder.mkdir()
         self.disk = folder / "disk"
         self.disk.mkdir()
-        self.sweeps = OnSlurm(self.cluster, self.disk / "results", folder / "cache")
+        self.sweeps: OnSlurm
         self.grid = {
             "tasks": {"toy": {"epochs": 6}},
             "pruners": ["random", "grasp", "snip"],
@@ -64,6 +64,7 @@ class Storm:
 
     def start(self) -> None:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500m", "tmpfs", self.disk], check=True)
+        self.sweeps = OnSlurm(self.cluster, self.disk / "results", self.disk / "cache")
         self.cluster.script("start")
 
     def stop(self) -> None:

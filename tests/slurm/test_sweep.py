@@ -22,3 +22,16 @@ def test_a_grid_runs_to_its_report_and_is_not_submitted_twice(sweeps, undisturbe
     sweeps.wait_until_gone("mine")
     assert sweeps.science("mine") == undisturbed(GRID)
     assert {row["attempt"] for row in sweeps.rows("mine")} == {2}
+
+
+def test_threads_of_a_run_are_processors_of_its_job(sweeps):
+    """A run of two threads gets two processors from Slurm and from srun, and has the numbers of two threads elsewhere."""
+    grid = GRID | {"tasks": {"toy": {"epochs": 1, "threads": 2}}, "seeds": [0]}
+    sweeps.launch("wide", grid, "--wait", profile={"setup": ["echo processors $SLURM_CPUS_PER_TASK"]})
+    assert "processors 2" in sweeps.log("wide")
+    (script,) = sweeps.work.paths("wide").arrays.glob("*/*_submission.sh")
+    assert "srun --unbuffered" in script.read_text()
+    assert "--cpus-per-task=2 " in script.read_text().split("srun", 1)[1]
+    assert sweeps.rows("wide")[0]["threads"] == 2
+    sweeps.launch("wide_here", grid, "--local")
+    assert sweeps.science("wide") == sweeps.science("wide_here")
