@@ -13,6 +13,7 @@ from models.transformer import Decoder, Encoder
 
 PRUNABLE = ("paper", "all")
 _LOGITS_BYTES = 12_500_000
+"""Of a chunk of the loss. The generator's gradient, as large as that, is added up once per chunk: smaller ones cost more."""
 
 
 class Seq2SeqTransformer(nn.Module):

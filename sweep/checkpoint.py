@@ -1,5 +1,6 @@
 """Saving a run in the middle, so that going on from there equals never having stopped."""
 
+import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,11 +34,13 @@ class Checkpoint:
         self.interval = checkpoint_seconds()
         self._last = time.monotonic()
 
-    def load(self) -> dict[str, Any] | None:
-        """What was saved last; None if nothing was, or if it belongs to another identity.
+    def load(self, say: Callable[[str], None]) -> dict[str, Any] | None:
+        """What was saved last; None if nothing was, if it belongs to another identity, or if it is damaged, which `say` is told.
+
+        It was written whole or not at all, so damage is the disk's doing and not a crash's; it costs time, and no number.
 
         Raises:
-            StorageError: it cannot be read: it was written whole or not at all, so the disk is at fault, not a crash.
+            StorageError: the file is there and the system does not give it out.
         """
         if not self.path.exists():
             return None
@@ -53,10 +56,12 @@ class Checkpoint:
             ValueError,
             TypeError,
         ) as error:
-            raise StorageError(
-                f"checkpoint {self.path} cannot be read ({in_one_line(error)}); "
-                "delete it and repeat the launch command with --retry failed: the run begins anew"
-            ) from error
+            told = f"checkpoint {self.path} cannot be read ({in_one_line(error)})"
+            # torch looks for what a file lacks that was cut short at a place before its beginning
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise StorageError(f"{told}; repeat the launch command with --retry failed") from error
+            say(f"{told}: the run begins anew")
+            return None
 
     def due(self) -> bool:
         """Whether a minute (`SWEEP_CHECKPOINT_SECONDS`) has passed since the last save."""

@@ -107,7 +107,7 @@ def run_one(
         },
         attempt.require_held,
     )
-    saved = checkpoint.load()
+    saved = checkpoint.load(log)
     torch.manual_seed(derive(run.seed, "init"))
     model = task.model(data).to(device)  # made on the CPU, whose numbers are the same for every device
 

@@ -66,9 +66,8 @@ def follow_up(sweep: SweepPaths, plan: Manifest, say: Callable[[str], None]) -> 
     from sweep.slurm.launch import SlurmRequest, submit_missing  # which makes use of the function above
 
     before = Submission.read(sweep, plan.submission)
-    specs: dict[str, Mapping[str, Any]] = {
-        run_id: spec for run_id, spec in read_runs(sweep).items() if run_id in set(plan.tasks[0])
-    }
+    known = read_runs(sweep)
+    specs: dict[str, Mapping[str, Any]] = {run_id: known[run_id] for run_id in plan.tasks[0]}
 
     def submission(plugins: list[str]) -> Submission:
         return Submission(

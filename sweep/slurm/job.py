@@ -44,7 +44,8 @@ def run_task(manifest: str, index: int) -> dict[str, str]:
         _say("this job was cancelled and has been started again; it ends")
         sys.exit(ExitCode.INCOMPLETE)
     submission = Submission.read(sweep, plan.submission)
-    specs = [spec for run_id, spec in read_runs(sweep).items() if run_id in set(ids)]
+    known = read_runs(sweep)
+    specs = [known[run_id] for run_id in ids]
     if plan.smoke:
         return _try_out(specs, submission)
     if plan.follow:

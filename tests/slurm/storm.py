@@ -28,7 +28,7 @@ from onslurm import OnSlurm  # noqa: E402
 from sweep.attempt import claims  # noqa: E402
 
 NAME = "storm"
-PACK = 3
+PACK = 5
 
 
 class Storm:

@@ -511,17 +511,25 @@ def test_a_damaged_catalog_is_named_with_the_mend_which_works(command, copied):
         assert command("status", "grid")[0] == 0
 
 
-def test_a_damaged_checkpoint_is_named_with_the_mend(tmp_path):
+def test_a_damaged_checkpoint_is_told_of_and_costs_only_time(tmp_path):
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {"run": "a"})
     checkpoint.save({"weights": torch.zeros(1000)})
     content = checkpoint.path.read_bytes()
     for damaged in (b"", content[:100], content[:-50], content[:400] + b"x" * 50 + content[450:]):
         checkpoint.path.write_bytes(damaged)
-        with pytest.raises(
-            StorageError, match=r"checkpoint .*checkpoint.pt cannot be read \(.*\); delete it and"
-        ) as caught:
-            checkpoint.load()
-        assert "\n" not in str(caught.value)
+        said = []
+        assert checkpoint.load(said.append) is None
+        (line,) = said
+        assert re.fullmatch(r"checkpoint \S+checkpoint.pt cannot be read \(.+\): the run begins anew", line)
+
+
+def test_a_checkpoint_that_the_system_does_not_give_out_is_an_error(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {"run": "a"})
+    checkpoint.path.mkdir()
+    with pytest.raises(
+        StorageError, match=r"cannot be read \(.*Is a directory.*\); repeat the launch command"
+    ):
+        checkpoint.load(print)
 
 
 def test_a_results_folder_that_is_a_file(command, tmp_path):
