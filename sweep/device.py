@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.utils.deterministic
 
+from sweep.environment import gpu_share
 from sweep.errors import SweepError, UsageError
 
 _NO_MEMORY = (
@@ -18,6 +19,10 @@ _NO_MEMORY = (
     "CUBLAS_STATUS_NOT_INITIALIZED",
 )
 """PyTorch's allocator, the driver while it makes a context, and cuBLAS do not say it alike."""
+
+
+_CONTEXT = 0.01
+"""Of a GPU's memory, what the CUDA context of a process takes besides its tensors."""
 
 
 def require(name: str) -> None:
@@ -57,6 +62,8 @@ def use(name: str) -> torch.device:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
         torch.set_float32_matmul_precision("highest")
+        if (share := gpu_share()) < 1:  # the tensors of a greedy run must not end its neighbours
+            torch.cuda.set_per_process_memory_fraction(max(share - _CONTEXT, _CONTEXT))
     return torch.device(name)
 
 

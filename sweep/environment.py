@@ -25,6 +25,11 @@ def checkpoint_seconds() -> float:
     return seconds
 
 
+def gpu_share() -> float:
+    """The part of a GPU's memory that this process may take: what `sweep.local` gave it as `SWEEP_GPU_SHARE`, else all."""
+    return float(os.environ.get("SWEEP_GPU_SHARE", "1"))
+
+
 def slurm_job() -> dict[str, Any] | None:
     """The Slurm job this process is in, or None.
 

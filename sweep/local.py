@@ -117,7 +117,9 @@ class LocalEngine:
         arguments = [run_id, "--sweep", str(self.sweep.folder), "--submission", str(self.submission)]
         _require_writable(run.log)
         process = self._nursery(self._specs[run_id]["threads"]).start(
-            [*arguments, *(["--again"] if run_id in self.again else [])], run.log
+            [*arguments, *(["--again"] if run_id in self.again else [])],
+            run.log,
+            {"SWEEP_GPU_SHARE": str(1 / min(self.slots, len(self._specs)))},
         )
         self._running.append(_Slot(process, run_id))
         self.display.started(self._examine(run_id))

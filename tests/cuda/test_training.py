@@ -222,6 +222,18 @@ def test_sentences_are_decoded_as_on_the_cpu(beam):
     assert there == here
 
 
+def test_a_run_gets_no_more_than_its_share_of_the_memory(monkeypatch):
+    monkeypatch.setenv("SWEEP_GPU_SHARE", "0.04")
+    total = torch.cuda.get_device_properties(0).total_memory
+    try:
+        use("cuda")
+        assert torch.empty(int(0.02 * total), dtype=torch.uint8, device="cuda").is_cuda
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(int(0.04 * total), dtype=torch.uint8, device="cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
 def test_want_of_memory_is_one_line_and_a_cause():
     with pytest.raises(SweepError) as caught, memory_told(batch_size=64):
         torch.empty(2**46, dtype=torch.uint8, device=DEVICE)
