@@ -129,11 +129,12 @@ def measure(runs: int, delay: float) -> dict[str, Any]:
             "status": (["sweep.cli", "status", "many"], (0, 3)),
             "relaunch": (["sweep.launch", "--grid", grid, "--no-smoke", "--yes"], (0,)),
             "collect": (["sweep.cli", "collect", "many"], (0,)),
+            "status, collected": (["sweep.cli", "status", "many"], (0, 3)),
         }
         for step, (arguments, codes) in steps.items():
             seconds, megabytes = timed(arguments, environment, codes)
             found[step] = {"seconds": seconds, "megabytes": megabytes}
-            print(f"  {step:<9} {seconds:7.2f} s  {megabytes:6.0f} MB", flush=True)
+            print(f"  {step:<17} {seconds:7.2f} s  {megabytes:6.0f} MB", flush=True)
             if step == "submit":
                 found["inodes_submitted"] = inodes(sweep.folder)
                 pretend(sweep, tables, fake)

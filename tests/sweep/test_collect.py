@@ -12,6 +12,7 @@ import sweep
 from sweep import store
 from sweep.cli import app
 from sweep.collect import collect
+from sweep.look import look
 from sweep.report.material import gather
 
 TABLES = ("result", "epochs", "layers")
@@ -49,6 +50,17 @@ def test_only_what_changed_is_read_again(toy):
     assert rows["toy-grasp-c1-s1"] == 12.0, "read from its own file before it is collected"
     assert collect(toy).read == 1
     assert len(sweep.load(toy.folder)) == 15
+
+
+def test_status_takes_results_from_the_collection_and_sees_what_came_since(toy):
+    before = {status.run_id: status for status in look(toy)[0]}
+    collect(toy)
+    change(toy, "toy-grasp-c1-s1", test_metric=12.0)
+    toy.run("toy-grasp-c1-s2").result.unlink()
+    after = {status.run_id: status for status in look(toy)[0]}
+    assert after["toy-grasp-c1-s0"] == before["toy-grasp-c1-s0"]
+    assert after["toy-grasp-c1-s1"].row["test_metric"] == 12.0
+    assert after["toy-grasp-c1-s2"].state == "pending", "a collected row is no result without its file"
 
 
 def test_a_run_that_is_gone_is_gone(toy):
