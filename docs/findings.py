@@ -48,7 +48,8 @@ def basis(task: TaskMaterial) -> str:
     seeds = len({row["seed"] for row in task.rows})
     pruners = listed(sorted({row["pruner"] for row in task.rows}))
     return (
-        f"- [{name}](../results/reference/{name}/report/report.md): {len(task.rows)} runs ({pruners}), up to {seeds} "
+        f"- [{name}](../results/reference/{name}/report/report.md): {len(task.rows)} "
+        f"run{'' if len(task.rows) == 1 else 's'} ({pruners}), up to {seeds} "
         f"seed{'' if seeds == 1 else 's'} a cell, "
         f"{row['train_rows']:,} training and {row['test_rows']:,} test rows, {data}."
     )
@@ -57,6 +58,7 @@ def basis(task: TaskMaterial) -> str:
 def claims(
     news: TaskMaterial | None, translation: TaskMaterial | None, full: TaskMaterial | None
 ) -> list[Claim]:
+    pruned = translation if translation and any(row["compression"] for row in translation.rows) else None
     return [
         ("Accuracy falls as compression rises, for both methods", falls(news)),
         ("GraSP outperforms random, even at high compression", grasp_wins(news, full)),
@@ -67,11 +69,11 @@ def claims(
                 "consequence that can be measured, a higher accuracy than random's, is claim 2."
             ],
         ),
-        ("Both reach similar FLOP sparsity", flops(news, translation)),
-        ("Translation barely changes with compression, and sometimes improves", stable(translation)),
-        ("GraSP is only marginally better than random on translation", marginal(translation)),
+        ("Both reach similar FLOP sparsity", flops(news, pruned)),
+        ("Translation barely changes with compression, and sometimes improves", stable(pruned)),
+        ("GraSP is only marginally better than random on translation", marginal(pruned)),
         ("A BLEU near 25 may come from the uniform n-gram weights", weights(translation)),
-        ("Translation is more sensitive to pruning than classification", sensitive(news, translation)),
+        ("Translation is more sensitive to pruning than classification", sensitive(news, pruned)),
         ("Text is hurt more than images", images(news)),
     ]
 
@@ -172,7 +174,7 @@ def flops(*tasks: TaskMaterial | None) -> list[str]:
 
 def stable(task: TaskMaterial | None) -> list[str]:
     if task is None:
-        return ["Not answered: the reference has no translation runs."]
+        return ["Not answered: the reference has no pruned translation runs."]
     answers = []
     for pruner in task.pruners:
         losses = losses_to_dense(task.rows, "test_metric", pruner)
@@ -193,7 +195,7 @@ def stable(task: TaskMaterial | None) -> list[str]:
 
 def marginal(task: TaskMaterial | None) -> list[str]:
     if task is None:
-        return ["Not answered: the reference has no translation runs."]
+        return ["Not answered: the reference has no pruned translation runs."]
     differences = paired_differences(task.rows, "test_metric", "grasp", "random")
     if not differences:
         return ["Not answered: no seed has both."]
@@ -224,7 +226,7 @@ def weights(task: TaskMaterial | None) -> list[str]:
 
 def sensitive(news: TaskMaterial | None, translation: TaskMaterial | None) -> list[str]:
     if news is None or translation is None:
-        return ["Not answered: the reference has no translation runs beside those of AG News."]
+        return ["Not answered: the reference has no pruned translation runs beside those of AG News."]
     answers = []
     compared: dict[float, list[bool]] = {}
     for pruner in news.pruners:
