@@ -8,15 +8,8 @@ from sweep.status import RunStatus, survey
 
 
 def look(sweep: SweepPaths, data: Mapping[str, DataStamp] | None = None) -> tuple[list[RunStatus], str]:
-    """As `sweep.status.survey`, and what keeps Slurm from answering, or an empty text.
-
-    Results are taken from the sweep's collection where it has one (`sweep collect`): a file for each takes some milliseconds.
-    """
-    if not sweep.collected.is_dir():
-        return refined(sweep, survey(sweep, data))
-    from sweep.collect import RowReader
-
-    return refined(sweep, survey(sweep, data, RowReader(sweep)))
+    """As `sweep.status.survey`, and what keeps Slurm from answering, or an empty text."""
+    return refined(sweep, survey(sweep, data))
 
 
 def refined(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> tuple[list[RunStatus], str]:

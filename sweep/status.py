@@ -49,7 +49,7 @@ ReadResult = Callable[[Path], dict[str, Any] | None]
 def survey(
     sweep: SweepPaths,
     data: Mapping[str, DataStamp] | None = None,
-    read: ReadResult = read_result,
+    read: ReadResult | None = None,
     specs: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[RunStatus]:
     """The state of runs of a sweep. Those that have not begun cost no look at a file, which on a file server takes its time.
@@ -57,18 +57,28 @@ def survey(
     Args:
         sweep: where.
         data: per task the current data; by default that of the latest submissions.
-        read: reads a run's result file.
+        read: reads a run's result file; by default out of the sweep's collection where it has one (`sweep collect`), since a
+            file for each run takes some milliseconds.
         specs: the runs by id; by default all of the sweep, in the grid's order.
     """
     data = current_data(sweep) if data is None else data
     specs = read_runs(sweep) if specs is None else specs
     begun = set(os.listdir(sweep.runs)) if sweep.runs.is_dir() else set()
+    read = read or _reader(sweep)
     return [
         examine(sweep.run(run_id), spec, data.get(spec["task"]), read)
         if run_id in begun
         else RunStatus(run_id, spec, "pending")
         for run_id, spec in specs.items()
     ]
+
+
+def _reader(sweep: SweepPaths) -> ReadResult:
+    if not sweep.collected.is_dir():
+        return read_result
+    from sweep.collect import RowReader  # on demand: most sweeps have no collection
+
+    return RowReader(sweep)
 
 
 def examine(

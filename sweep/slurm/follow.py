@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from sweep.catalog import Submission, read_runs
+from sweep.catalog import Submission
 from sweep.paths import SweepPaths
 from sweep.slurm.commands import ask
 from sweep.slurm.manifest import Manifest, arrays, new_token, read_answer
@@ -61,13 +61,17 @@ def submit_follow_up(
         say(f"job {job_id}: tries again what another job may finish, when these have ended")
 
 
-def follow_up(sweep: SweepPaths, plan: Manifest, say: Callable[[str], None]) -> int:
-    """What that job does; returns how many runs it has submitted. Raises as `submit_missing`."""
-    from sweep.slurm.launch import SlurmRequest, submit_missing  # which makes use of the function above
+def follow_up(
+    sweep: SweepPaths,
+    before: Submission,
+    specs: Mapping[str, Mapping[str, Any]],
+    say: Callable[[str], None],
+) -> int:
+    """What that job does for the runs `specs`, by id, of submission `before`; returns how many it has submitted again.
 
-    before = Submission.read(sweep, plan.submission)
-    known = read_runs(sweep)
-    specs: dict[str, Mapping[str, Any]] = {run_id: known[run_id] for run_id in plan.tasks[0]}
+    Raises as `submit_missing`.
+    """
+    from sweep.slurm.launch import SlurmRequest, submit_missing  # which makes use of the function above
 
     def submission(plugins: list[str]) -> Submission:
         return Submission(

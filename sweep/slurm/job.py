@@ -49,7 +49,7 @@ def run_task(manifest: str, index: int) -> dict[str, str]:
     if plan.smoke:
         return _try_out(specs, submission)
     if plan.follow:
-        return _follow_up(sweep, plan)
+        return _follow_up(sweep, specs, submission)
     warning = _Warning()
     engine = LocalEngine(
         sweep,
@@ -88,12 +88,14 @@ def _try_out(specs: Sequence[Mapping[str, Any]], submission: Submission) -> dict
     return {spec["id"]: "tried out" for spec in specs}
 
 
-def _follow_up(sweep: SweepPaths, plan: Manifest) -> dict[str, str]:
+def _follow_up(
+    sweep: SweepPaths, specs: Sequence[Mapping[str, Any]], submission: Submission
+) -> dict[str, str]:
     """The job after the others. A failure is its exit code and one line; the next launch does what it has not."""
     from sweep.slurm.follow import follow_up  # which submits jobs, and so imports this module for them
 
     try:
-        count = follow_up(sweep, plan, _say)
+        count = follow_up(sweep, submission, {spec["id"]: spec for spec in specs}, _say)
     except SweepError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
