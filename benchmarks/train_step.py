@@ -7,8 +7,9 @@ A step of translation is 128 pairs of 22 tokens through the paper's model, one o
 the embedding bag with 95811 rows: forward, loss, backward, fused Adam, as every run takes it. Tokens and masks are random. The
 two models take their steps in turn, in one process. At the end of each, a profile of a step of the first: what share of the time
 the masked layers have, and what else costs most. On a GPU the process is set up as a run's, a step's time is from an idle device
-to an idle device, `back_to_back` is the time of a step among 50 that do not wait for each other, and the memory is the tensors'
-peak, weights and Adam's moments included. Needs torch alone; where the project is not installed, with PYTHONPATH=. set.
+to an idle device, `back_to_back` is the time of a step among 50 that do not wait for each other, also
+where steps are CUDA graphs as in a run of the translator, and the memory is the tensors' peak, weights and Adam's moments
+included. Needs torch alone; where the project is not installed, with PYTHONPATH=. set.
 """
 
 import argparse
@@ -27,10 +28,12 @@ from torch.profiler import ProfilerActivity, profile
 
 import prune
 from models import Seq2SeqTransformer, TextClassificationModel
+from sweep.captured import CapturedSteps
 from sweep.device import use
 from sweep.row_gradients import RowGradients
 
 ROWS, TOKENS, PAD = 128, 22, 1
+_NOTHING = torch.empty(0)
 SOURCE_VOCABULARY, TARGET_VOCABULARY = 19214, 10837
 
 
@@ -74,8 +77,9 @@ def stepper(
     compression: float,
     prunable: str,
     precision: str,
-) -> Callable[[], None]:
-    """Return a function that takes one step."""
+    captured: bool = False,
+) -> Callable[[], object]:
+    """Return a function that takes one step, on a GPU from the third on as a CUDA graph if wanted."""
     torch.manual_seed(0)
     model, unpruned, loss = TASKS[task](device, prunable)
     prune.prune_model(model, F.cross_entropy, [], "random", compression, skip=unpruned)
@@ -86,18 +90,22 @@ def stepper(
     gradients = RowGradients(model)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
-    def step() -> None:
+    def step(inputs: tuple[Tensor, ...] = (), target: Tensor = _NOTHING) -> Tensor:
         with autocast:
             value = loss()
         optimizer.zero_grad()
         value.backward()
         with gradients.for_step():
             optimizer.step()
+        return value.detach()
 
-    return step
+    if not captured:
+        return step
+    repeat = CapturedSteps(step, optimizer)
+    return lambda: repeat((), _NOTHING.to(device))
 
 
-def seconds_of(step: Callable[[], None], device: torch.device, times: int = 1) -> float:
+def seconds_of(step: Callable[[], object], device: torch.device, times: int = 1) -> float:
     """Wall time of `times` steps, from and to an idle device, divided by them."""
     _wait(device)
     began = time.perf_counter()
@@ -112,7 +120,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def largest(step: Callable[[], None], device: torch.device, count: int = 8) -> dict[str, float]:
+def largest(step: Callable[[], object], device: torch.device, count: int = 8) -> dict[str, float]:
     """The operators with the largest shares of a step's time on the device, by their own time."""
     on_gpu = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu) as profiler:
@@ -143,6 +151,11 @@ def times(steps: int, device: torch.device, *form: Any) -> dict[str, Any]:
     }
     if device.type == "cuda":
         found["back_to_back"] = {name: seconds_of(step, device, 50) for name, step in steppers.items()}
+        if form[0] == "translation":  # the task whose runs do so
+            for name, layer in KINDS.items():
+                step = stepper(layer, device, *form, captured=True)
+                seconds_of(step, device, 5)
+                found["back_to_back"][f"{name}, captured"] = seconds_of(step, device, 50)
     return found
 
 

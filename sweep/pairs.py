@@ -93,10 +93,10 @@ class PairSplit:
         """A column of `table`."""
         return self.table.column(column).to_pylist()
 
-    def batches(self, batch_size: int, order: Tensor | None = None) -> PairBatches:
-        """See `sweep.data.Split.batches`."""
+    def batches(self, batch_size: int, order: Tensor | None = None, multiple: int = 1) -> PairBatches:
+        """See `sweep.data.Split.batches`; `multiple` as in `PairBatches`."""
         order = torch.arange(len(self)) if order is None else order
-        return PairBatches(self, order.split(batch_size) if len(order) else ())
+        return PairBatches(self, order.split(batch_size) if len(order) else (), multiple)
 
     def bucketed(self, tokens: int, order: Tensor) -> PairBatches:
         """The rows `order` in batches of pairs of like length, as many as fit into `tokens` padded tokens, source plus target.
@@ -128,10 +128,12 @@ class PairBatches(Sequence["Batch"]):
 
     Attributes:
         rows: of each batch, int64, on the CPU.
+        multiple: S and T - 1, what the model sees, are padded up to multiples of it.
     """
 
     split: PairSplit
     rows: tuple[Tensor, ...]
+    multiple: int = 1
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -142,13 +144,25 @@ class PairBatches(Sequence["Batch"]):
     def __getitem__(self, index: slice) -> PairBatches: ...
     def __getitem__(self, index: int | slice) -> Batch | PairBatches:
         if isinstance(index, slice):
-            return PairBatches(self.split, self.rows[index])
-        rows, there = self.rows[index], self._rows_on_device[index]
+            return PairBatches(self.split, self.rows[index], self.multiple)
+        there = self._rows_on_device[index]
         source, target = (
-            side.padded(there, int(side.lengths[rows].max()))
-            for side in (self.split.source, self.split.target)
+            side.padded(there, width)
+            for side, width in zip(self._sides, self._widths(self.rows[index]), strict=True)
         )
         return (source, target[:, :-1]), target
+
+    @property
+    def _sides(self) -> tuple[Sentences, Sentences]:
+        return self.split.source, self.split.target
+
+    def _widths(self, rows: Tensor) -> tuple[int, int]:
+        """S and T of the batch of `rows`."""
+        source, target = (int(side.lengths[rows].max()) for side in self._sides)
+        return self._rounded(source), self._rounded(target - 1) + 1
+
+    def _rounded(self, width: int) -> int:
+        return -(-width // self.multiple) * self.multiple
 
     @cached_property
     def _rows_on_device(self) -> tuple[Tensor, ...]:
@@ -160,11 +174,9 @@ class PairBatches(Sequence["Batch"]):
     def padding_waste(self) -> float:
         """The fraction of the batches' tokens, source and target, that are padding."""
         tokens = padded = 0
-        for sentences in (self.split.source, self.split.target):
-            lengths = sentences.lengths
-            for rows in self.rows:
-                tokens += int(lengths[rows].sum())
-                padded += len(rows) * int(lengths[rows].max())
+        for rows in self.rows:
+            tokens += sum(int(side.lengths[rows].sum()) for side in self._sides)
+            padded += len(rows) * sum(self._widths(rows))
         return 1 - tokens / padded if padded else 0.0
 
 

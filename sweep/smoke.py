@@ -14,7 +14,8 @@ from sweep.errors import SweepError, in_one_line
 from sweep.experiment import make_task, prune_network
 from sweep.plugins import load_plugins
 from sweep.spec import Run
-from sweep.train import epoch_batches, make_autocast, make_optimizer
+from sweep.step import Step
+from sweep.train import epoch_batches
 
 ABOVE_RUNS = 20
 """A launch of more runs than this is tried out first."""
@@ -59,11 +60,7 @@ def _one_batch(run: Run, source: DataSource) -> float:
     model = task.model(data).to(device)
     prune_network(run, task, data, model)
     inputs, target = epoch_batches(run, task, data, 0)[0]
-    optimizer = make_optimizer(run, model)
-    with make_autocast(run):
-        loss = task.training_loss(model, inputs, target)
-    loss.backward()
-    optimizer.step()
+    Step(run, task, model)(inputs, target)
     task.samples(model, data.test)
     inputs, target = data.test.batches(run.eval_batch_size)[0]
     with torch.no_grad():

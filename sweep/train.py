@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from sweep.checkpoint import Checkpoint
 from sweep.device import random_state, set_random_state
 from sweep.errors import SweepError
-from sweep.row_gradients import RowGradients
 from sweep.seeds import derive
 from sweep.spec import Run
+from sweep.step import Step
 from sweep.stop import Stop
 from sweep.tasks.base import Dataset, Task
 
@@ -74,13 +74,11 @@ def train(
     Raises:
         SweepError: the loss is not finite.
     """
-    optimizer = make_optimizer(run, model)
-    gradients = RowGradients(model)
-    autocast = make_autocast(run)
+    step = Step(run, task, model)
     at = Position()
     if resume:
         model.load_state_dict(resume["model"])
-        optimizer.load_state_dict(resume["optimizer"])
+        step.optimizer.load_state_dict(resume["optimizer"])
         set_random_state(run.device, resume)
         at = Position(**resume["position"])
     else:
@@ -89,7 +87,7 @@ def train(
     def save() -> None:
         state = {
             "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            "optimizer": step.optimizer.state_dict(),
             **random_state(run.device),
         }
         checkpoint.save({**state, "position": asdict(at), **extra})
@@ -101,13 +99,7 @@ def train(
         began = time.perf_counter()
         while at.step < len(batches):
             inputs, target = batches[at.step]
-            with autocast:
-                loss = task.training_loss(model, inputs, target)
-            optimizer.zero_grad()
-            loss.backward()
-            with gradients.for_step():
-                optimizer.step()
-            unseen.append(loss.detach() * len(target))
+            unseen.append(step(inputs, target) * len(target))
             at.rows += len(target)
             at.step += 1
             saving = checkpoint.due() or stop.requested
@@ -136,16 +128,6 @@ def train(
         save()
         stop.raise_if_requested()
     return at
-
-
-def make_optimizer(run: Run, model: nn.Module) -> torch.optim.Optimizer:
-    """Adam with the run's parameters."""
-    return torch.optim.Adam(model.parameters(), lr=run.lr, betas=run.betas, eps=run.eps, fused=True)
-
-
-def make_autocast(run: Run) -> torch.autocast:
-    """What the training products are computed in."""
-    return torch.autocast(run.device, torch.bfloat16, enabled=run.precision == "bf16")
 
 
 def epoch_batches(run: Run, task: Task, data: Dataset, epoch: int) -> Sequence[Batch]:

@@ -24,6 +24,8 @@ class Task(ABC):
         name: set by the decorator `sweep.tasks.task`.
         summary: one line for listings.
         metric: key of `evaluate`'s result that the task is judged by, in percent; more is better.
+        captured: whether training on a GPU repeats a step as a CUDA graph once batches of its shapes have come before: for tasks
+            whose batches have few shapes, and whose loss nowhere waits for the device.
         pipeline_version: to be raised when the same files give other token ids or batches than before; results of another
             version are stale.
         defaults: the training of this task unless a grid says otherwise: `epochs`, `batch_size`, `eval_batch_size`, `lr`,
@@ -33,6 +35,7 @@ class Task(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     metric: ClassVar[str] = "accuracy"
+    captured: ClassVar[bool] = False
     pipeline_version: ClassVar[int] = 1
     defaults: ClassVar[Mapping[str, Any]]
 

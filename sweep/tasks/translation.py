@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SPECIALS = ("<unk>", "<pad>", "<bos>", "<eos>")
 SPLITS = ("train", "validation", "test")
 
+_GPU_MULTIPLE = 8
+"""Of the widths of a training batch on a GPU: batches then have few shapes, each of which is captured once."""
+
 
 class Pair(NamedTuple):
     """A sentence and its translation."""
@@ -40,6 +43,7 @@ class Translation(Task):
     """
 
     metric: ClassVar[str] = "BLEU"
+    captured: ClassVar[bool] = True
     architecture: ClassVar[Mapping[str, Any]] = {}
     sample_rows: ClassVar[int] = 10
 
@@ -123,7 +127,8 @@ class Translation(Task):
     def training_batches(self, split: Split, batch_size: int, order: Tensor) -> Sequence[Batch]:
         if self.options.batching == "tokens":
             return cast("PairSplit", split).bucketed(self.options.batch_tokens, order)
-        return split.batches(batch_size, order)
+        pairs = cast("PairSplit", split)
+        return pairs.batches(batch_size, order, _GPU_MULTIPLE if pairs.source.ids.is_cuda else 1)
 
     def unpruned(self, model: nn.Module) -> Collection[str]:
         return cast("Seq2SeqTransformer", model).unpruned(self.options.prunable)

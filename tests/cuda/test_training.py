@@ -12,7 +12,7 @@ import torch
 
 import prune
 from models import Seq2SeqTransformer, translate
-from sweep import provenance
+from sweep import captured, provenance
 from sweep.attempt import Attempt
 from sweep.catalog import Submission, record
 from sweep.checkpoint import Checkpoint
@@ -122,6 +122,28 @@ def test_twice_the_same_bits_and_stopped_twice_too(tmp_path, kind):
     assert epochs(run, tmp_path / "c") == epochs(run, tmp_path / "a")
     masks = torch.load(SweepPaths(tmp_path / "c").run(run.id).mask)
     assert {mask.device.type for mask in masks.values()} == {"cpu"}
+
+
+@pytest.mark.parametrize("kind", ["pairs", "pairs, bf16"])
+def test_a_captured_step_gives_the_bits_of_the_step(tmp_path, kind, monkeypatch):
+    captures = []
+
+    class Watched(captured._Captured):
+        def __init__(self, *arguments):
+            captures.append(arguments[3].shape)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(captured, "_Captured", Watched)
+    # of pairs by length the shapes come once in an epoch
+    run = make(kind, epochs=4)
+    found = execute(run, tmp_path / "captured")
+    count = len(captures)
+    assert 1 <= count == len(set(captures))
+    monkeypatch.setattr(captured, "_MOST", 0)
+    expected = execute(run, tmp_path / "eager")
+    assert len(captures) == count
+    assert found["weights_hash"] == expected["weights_hash"]
+    assert epochs(run, tmp_path / "captured") == epochs(run, tmp_path / "eager")
 
 
 def pruned(run, folder):

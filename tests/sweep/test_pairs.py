@@ -34,6 +34,22 @@ def test_a_batch_is_padded_and_the_target_comes_whole_and_without_its_last_token
     assert pairs.texts("reference") == ["reference 0", "reference 1", "reference 2"]
 
 
+def test_widths_that_the_model_sees_are_padded_to_multiples():
+    pairs = split([3, 5, 4], [4, 2, 3])
+    batches = pairs.batches(2, torch.tensor([2, 0, 1]), multiple=4)
+    (source, target_in), target = batches[0]
+    assert source.tolist() == [[2, 12, 12, 3], [2, 10, 3, PAD]]  # 4 is a multiple as it is
+    assert target.tolist() == [
+        [2, 12, 3, PAD, PAD],
+        [2, 10, 10, 3, PAD],
+    ]  # the model does not see the last token
+    assert target_in.shape == (2, 4)
+    (source, _), target = batches[1:][0]
+    assert (source.shape, target.shape) == ((1, 8), (1, 5))
+    # of 8 + 8 and 10 + 5 tokens
+    assert batches.padding_waste == pytest.approx(1 - 21 / 31)
+
+
 def test_batches_without_an_order_are_the_rows_as_they_come():
     pairs = split([3, 5, 4], [4, 2, 3])
     batches = pairs.batches(2)
