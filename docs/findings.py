@@ -19,7 +19,8 @@ Claim = tuple[str, list[str]]
 
 
 def main() -> None:
-    write_text(ROOT / "docs" / "findings.md", page(load("ag_news"), load("multi30k"), load("ag_news_full")))
+    news, full, translation, on_cpu = map(load, ("ag_news", "ag_news_full", "multi30k", "multi30k_cpu"))
+    write_text(ROOT / "docs" / "findings.md", page(news, translation, full, on_cpu))
 
 
 def load(name: str) -> TaskMaterial | None:
@@ -29,13 +30,18 @@ def load(name: str) -> TaskMaterial | None:
     return tasks[0] if tasks else None
 
 
-def page(news: TaskMaterial | None, translation: TaskMaterial | None, full: TaskMaterial | None) -> str:
+def page(
+    news: TaskMaterial | None,
+    translation: TaskMaterial | None,
+    full: TaskMaterial | None,
+    on_cpu: TaskMaterial | None,
+) -> str:
     parts = [
         "# Findings",
         'What the reference runs say of the nine claims of "Assessing Pruning methods on NLP models". Written by '
         "`python docs/findings.py` from the rows under `results/reference/`. Numbers are means ± half-width of the 95 % "
         "t-interval over n seeds; differences are paired by seed; compression c leaves a fraction of 10⁻ᶜ of the weights.",
-        "\n".join(basis(task) for task in (news, full, translation) if task),
+        "\n".join(basis(task) for task in (news, full, translation, on_cpu) if task),
     ]
     for number, (claim, answers) in enumerate(claims(news, translation, full), 1):
         parts += [f"## {number}. {claim}", "\n".join(f"- {answer}" for answer in answers)]
@@ -44,13 +50,14 @@ def page(news: TaskMaterial | None, translation: TaskMaterial | None, full: Task
 
 def basis(task: TaskMaterial) -> str:
     name, row = task.sweep.name, task.rows[0]
+    where = f"on a GPU ({row['gpu']})" if row["gpu"] else "on a CPU"
     data = "the published data" if row["data_verified"] else "**not the whole published data**"
     seeds = len({row["seed"] for row in task.rows})
     pruners = listed(sorted({row["pruner"] for row in task.rows}))
     return (
         f"- [{name}](../results/reference/{name}/report/report.md): {len(task.rows)} "
         f"run{'' if len(task.rows) == 1 else 's'} ({pruners}), up to {seeds} "
-        f"seed{'' if seeds == 1 else 's'} a cell, "
+        f"seed{'' if seeds == 1 else 's'} a cell, {where}, "
         f"{row['train_rows']:,} training and {row['test_rows']:,} test rows, {data}."
     )
 
@@ -176,13 +183,23 @@ def stable(task: TaskMaterial | None) -> list[str]:
     if task is None:
         return ["Not answered: the reference has no pruned translation runs."]
     answers = []
+    found = []
     for pruner in task.pruners:
         losses = losses_to_dense(task.rows, "test_metric", pruner)
+        found += losses.values()
         for c, s in losses.items():
             dense = task.cells("test_metric")[pruner, 0.0].mean
             answers.append(
                 f"{pruner} at c = {c:g}: BLEU {phrase(task.cells('test_metric')[pruner, c])}, dense {dense:.2f}: {signed(s)}."
             )
+    usable = [s for s in found if s.half_width is not None]
+    below = sum(s.contains(0.0) is False and s.mean < 0 for s in usable)
+    above = sum(s.contains(0.0) is False and s.mean > 0 for s in usable)
+    if usable:
+        answers.append(
+            f"{below} of {len(usable)} intervals lie below zero, {above} above. The claim is "
+            f"{'supported' if not below else 'supported in part' if below < len(usable) / 2 else 'not supported'}."
+        )
     ran = {c for c in task.compressions if c}
     paper = task.paper.metric if task.paper else {}
     lost = [f"c = {c:g}" for (p, c) in paper if p == "random" and c and c not in ran]
@@ -200,7 +217,13 @@ def marginal(task: TaskMaterial | None) -> list[str]:
     if not differences:
         return ["Not answered: no seed has both."]
     answers = [f"grasp − random in BLEU at c = {c:g}: {test(s)}." for c, s in differences.items()]
-    return [*answers, holds(list(differences.values()))]
+    answers.append(holds(list(differences.values())))
+    if any(s.contains(0.0) is False and s.mean < -10 for s in differences.values()):
+        answers.append(
+            "Where GraSP is far behind, its mask leaves a network in which every position has the same vector: "
+            "see [translation](translation.md#what-the-reference-runs-show)."
+        )
+    return answers
 
 
 def weights(task: TaskMaterial | None) -> list[str]:
@@ -237,8 +260,8 @@ def sensitive(news: TaskMaterial | None, translation: TaskMaterial | None) -> li
                 -100 * losses[c].mean / whole for losses, whole in zip((left, right), dense, strict=True)
             ]
             answers.append(
-                f"{pruner} at c = {c:g}: the metric loses {shares[0]:.1f} % of the dense network's in classification, "
-                f"{shares[1]:.1f} % in translation (n={left[c].n} and {right[c].n})."
+                f"{pruner} at c = {c:g}: the metric loses {share(shares[0])} of the dense network's in classification, "
+                f"{share(shares[1])} in translation (n={left[c].n} and {right[c].n})."
             )
             compared.setdefault(c, []).append(shares[1] > shares[0])
     for c, more in compared.items():
@@ -256,6 +279,10 @@ def sensitive(news: TaskMaterial | None, translation: TaskMaterial | None) -> li
         f"{translation.rows[0]['prunable']:,}."
     )
     return answers
+
+
+def share(percent: float) -> str:
+    return f"{round(percent, 1) + 0.0:.1f} %".replace("-", "−")
 
 
 IMAGES = {1.0: {"random": (80.03, 10.00), "grasp": (31.21, 10.55)}}

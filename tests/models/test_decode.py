@@ -49,9 +49,13 @@ def naive(model: Seq2SeqTransformer, sentence: list[int], max_len: int) -> list[
     return tokens
 
 
-@cache
 def trained() -> Seq2SeqTransformer:
     """A model that has learned to say a sentence backwards: it ends where the sentence ends."""
+    return _trained(torch.get_default_device())
+
+
+@cache
+def _trained(device: torch.device) -> Seq2SeqTransformer:
     torch.manual_seed(0)
     model = Seq2SeqTransformer(
         30, 30, d_model=32, heads=2, encoder_layers=1, decoder_layers=1, ffn=32, dropout=0.0, max_len=24
