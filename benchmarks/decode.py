@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--max-len", type=int, default=15, help="tokens generated per sentence at most")
     parser.add_argument("--sample", type=int, default=40, help="sentences for the naive decoder; 0: all")
     parser.add_argument("--repeats", type=int, default=3, help="timings of translate; the median counts")
-    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--batch-size", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()

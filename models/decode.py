@@ -16,7 +16,7 @@ def translate(
     max_len: int,
     beam: int = 1,
     length_penalty: float = 0.6,
-    batch_size: int = 256,
+    batch_size: int = 1024,
 ) -> list[list[int]]:
     """Return the translation of each sentence as token ids, without <bos> and cut before <eos>.
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from sweep.spec import DENSE
 
@@ -47,6 +46,8 @@ def summarise(values: Sequence[float]) -> Summary:
         return Summary(mean, None, tuple(values))
     # by hand, since `statistics.stdev` takes no NaN, which a run that diverged may have
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    from scipy.special import stdtrit  # SciPy takes longer to import than `sweep status` to look
+
     half = float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n)
     return Summary(mean, half, tuple(values))
 
