@@ -20,7 +20,9 @@ from typing import Any
 
 import yaml
 
+from sweep.paths import SweepPaths
 from sweep.provenance import machine
+from sweep.slurm.manifest import arrays, read_answer
 
 
 def launch(folder: Path, name: str, seeds: range, pack: int, data: list[str]) -> None:
@@ -45,9 +47,10 @@ def core_seconds(jobs: set[str]) -> float:
     return sum(float(elapsed) * float(cores) for elapsed, cores, _ in rows)
 
 
-def jobs_of(sweep: Path) -> set[str]:
+def jobs_of(sweep: SweepPaths) -> set[str]:
     """The arrays that were submitted for a sweep."""
-    return {json.loads(answer.read_text())["job_id"] for answer in sweep.glob("arrays/*/answer.json")}
+    answers = (read_answer(array) for array, _ in arrays(sweep.arrays))
+    return {answer["job_id"] for answer in answers if answer}
 
 
 def main() -> None:
@@ -82,9 +85,10 @@ def main() -> None:
             seeds = range(number * share, (number + 1) * share)
             found = {}
             for kind, pack in (("alone", 1), ("packed", arguments.cores)):
-                before = jobs_of(folder / kind)
+                sweep = SweepPaths(folder / kind)
+                before = jobs_of(sweep)
                 launch(folder, kind, seeds, pack, data)
-                found[kind] = core_seconds(jobs_of(folder / kind) - before)
+                found[kind] = core_seconds(jobs_of(sweep) - before)
             rounds.append(found)
             print(
                 f"{share} runs: alone {found['alone']:.0f} core seconds, packed {found['packed']:.0f}, "
