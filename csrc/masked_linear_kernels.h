@@ -24,9 +24,17 @@ struct Kernels {
   // rows[n * stride + c] = block[c * width + n] for n < count
   void (*from_block)(const float* block, int width, float* rows, int64_t stride, int64_t count, int64_t columns);
 
+  // The same past the caches where the instruction set has such stores: for rows that would not stay there anyway
+  void (*stream_block)(const float* block, int width, float* rows, int64_t stride, int64_t count, int64_t columns);
+
   // out[run.row] += sum over the entries of the run of value * in[column], each a row of `width` numbers
   void (*multiply)(
       const Run* runs, int64_t size, const uint16_t* columns, const float* values, const float* in, float* out, int width);
+
+  // The same with = instead of +=, and start[run.row] added where start is not null
+  void (*multiply_first)(
+      const Run* runs, int64_t size, const uint16_t* columns, const float* values, const float* in, const float* start,
+      float* out, int width);
 
   // out[entry] += <a[run.row], b[column]>, products of rows of `width` numbers
   void (*sample)(

@@ -38,21 +38,22 @@ void scan(const uint8_t* mask, int64_t outer, int64_t inner, int64_t stride, con
   }
 }
 
-// Appends the entries of one block to its tile.
-void append(const std::vector<Place>& places, Pattern::Tile& tile) {
+// Appends the entries of one block of `rows` rows to its tile, and runs of the rows that have any, or of all rows.
+void append(const std::vector<Place>& places, int64_t rows, bool all, Pattern::Tile& tile) {
   int64_t count[kTileRows] = {};
   for (const auto place : places) {
     ++count[place.row];
   }
   uint16_t order[kTileRows];
-  std::iota(order, order + kTileRows, 0);
-  std::stable_sort(order, order + kTileRows, [&](uint16_t a, uint16_t b) { return count[a] > count[b]; });
+  std::iota(order, order + rows, 0);
+  std::stable_sort(order, order + rows, [&](uint16_t a, uint16_t b) { return count[a] > count[b]; });
   int64_t next[kTileRows];
   int64_t end = tile.columns.size();
-  for (const auto row : order) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto row = order[r];
     next[row] = end;
     end += count[row];
-    if (count[row]) {
+    if (all || count[row]) {
       tile.runs.push_back({row, static_cast<uint16_t>(count[row])});
     }
   }
@@ -86,7 +87,7 @@ Pattern::Pattern(
         } else {
           scan(window, width, rows_of(t), column_stride, [&](int64_t column, int64_t row) { add(row, column); });
         }
-        append(places, tile);
+        append(places, rows_of(t), c == 0, tile);
       }
       tile.runs.shrink_to_fit();
       tile.columns.shrink_to_fit();

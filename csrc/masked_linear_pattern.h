@@ -13,7 +13,8 @@ namespace prunesweep {
 constexpr int64_t kTileRows = 256;
 
 // Compressed rows in blocks: a tile of kTileRows rows by a chunk of columns, whose part of the other operand fits a cache.
-// Within a block the rows are sorted by their number of entries, which makes the inner loop's length predictable.
+// Within a block the rows are sorted by their number of entries, which makes the inner loop's length predictable. The first chunk
+// has a run for every row, if only an empty one, so that what is computed from it can be written and need not be added.
 struct Pattern {
   struct Tile {
     std::vector<Run> runs;

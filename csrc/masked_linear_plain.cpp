@@ -12,6 +12,6 @@ namespace {
 } // namespace
 
 extern const Kernels plain_kernels;
-const Kernels plain_kernels{"plain", to_block, from_block, multiply, sample, sum};
+const Kernels plain_kernels{"plain", to_block, from_block, stream_block, multiply, multiply_first, sample, sum};
 
 } // namespace prunesweep

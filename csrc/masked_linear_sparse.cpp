@@ -27,6 +27,11 @@ int64_t group_for(int64_t features, int width) {
   return std::clamp<int64_t>((int64_t{768} << 10) / (features * width * 4), 1, 4);
 }
 
+// How the rows of a result of `numbers` floats are written: one that is larger than a second-level cache does not stay there.
+auto writer_for(int64_t numbers) {
+  return numbers > int64_t{1} << 19 ? kernels().stream_block : kernels().from_block;
+}
+
 // Chunks whose sums are added up by themselves before they join the total: in one long sum rounding errors pile up.
 int64_t period_for(int64_t chunks) {
   return chunks <= 16 ? chunks : static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(chunks))));
@@ -72,15 +77,22 @@ Tensor gather(const Pattern& pattern, const Tensor& weight, int64_t row_stride, 
   return values;
 }
 
-// out block += values * in block, over one block of the pattern
+// One block of the pattern times an in block: of the first chunk `total` = start + the product, of the others `part` += it
 void multiply(
-    const Pattern& pattern, int64_t tile_index, int64_t chunk, const float* values, const float* in, float* out, int width) {
+    const Pattern& pattern, int64_t tile_index, int64_t chunk, const float* values, const float* in, const float* start,
+    float* total, float* part, int width) {
   const auto& tile = pattern.tiles[tile_index];
   const auto run = tile.first_run[chunk];
   const auto entry = tile.first_column[chunk];
-  kernels().multiply(
-      tile.runs.data() + run, tile.first_run[chunk + 1] - run, tile.columns.data() + entry,
-      values + tile.first_entry + entry, in, out, width);
+  const auto* const runs = tile.runs.data() + run;
+  const auto* const columns = tile.columns.data() + entry;
+  const auto size = tile.first_run[chunk + 1] - run;
+  values += tile.first_entry + entry;
+  if (chunk == 0) {
+    kernels().multiply_first(runs, size, columns, values, in, start, total, width);
+  } else {
+    kernels().multiply(runs, size, columns, values, in, part, width);
+  }
 }
 
 // sums += <a, b> at the entries of one block of the pattern
@@ -101,9 +113,12 @@ void to_blocks(const float* rows, int64_t stride, int64_t count, int64_t columns
   }
 }
 
-void from_blocks(const float* blocks, int64_t step, int width, float* rows, int64_t stride, int64_t count, int64_t columns) {
+template <typename Write>
+void from_blocks(
+    Write write, const float* blocks, int64_t step, int width, float* rows, int64_t stride, int64_t count,
+    int64_t columns) {
   for (int64_t n = 0; n < count; n += width, blocks += step) {
-    kernels().from_block(blocks, width, rows + n * stride, stride, std::min<int64_t>(width, count - n), columns);
+    write(blocks, width, rows + n * stride, stride, std::min<int64_t>(width, count - n), columns);
   }
 }
 
@@ -112,25 +127,20 @@ void from_blocks(const float* blocks, int64_t step, int width, float* rows, int6
 void multiply_tile(
     const Pattern& pattern, int64_t tile, const float* values, const float* in, int64_t blocks, int width,
     const float* start, float* out) {
-  const int64_t rows = pattern.rows_of(tile), chunks = pattern.chunks(), period = period_for(chunks);
-  const int64_t size = blocks * kTileRows * width;
-  float* const sum = period == chunks ? out : out + size;
-  for (int64_t b = 0; b < blocks; ++b) {
-    for (int64_t r = 0; r < rows; ++r) {
-      std::fill_n(out + (b * kTileRows + r) * width, width, start ? start[tile * kTileRows + r] : 0.0f);
-    }
-  }
-  if (sum != out) {
-    std::fill_n(sum, size, 0.0f);
+  const int64_t chunks = pattern.chunks(), period = period_for(chunks);
+  const int64_t step = kTileRows * width, size = pattern.rows_of(tile) * width;
+  float* const part = period == chunks ? out : out + blocks * step;
+  if (part != out) {
+    std::fill_n(part, blocks * step, 0.0f);
   }
   for (int64_t c = 0; c < chunks; ++c) {
     for (int64_t b = 0; b < blocks; ++b) {
       multiply(
-          pattern, tile, c, values, in + (b * pattern.columns + c * pattern.chunk) * width, sum + b * kTileRows * width,
-          width);
-    }
-    if (sum != out && ((c + 1) % period == 0 || c + 1 == chunks)) {
-      add_and_clear(out, sum, size);
+          pattern, tile, c, values, in + (b * pattern.columns + c * pattern.chunk) * width,
+          start ? start + tile * kTileRows : nullptr, out + b * step, part + b * step, width);
+      if (part != out && ((c + 1) % period == 0 || c + 1 == chunks)) {
+        add_and_clear(out + b * step, part + b * step, size);
+      }
     }
   }
 }
@@ -184,21 +194,26 @@ void Backward::with_slices(int64_t slices) {
   const int64_t blocks = divide_up(rows, width);
   const int64_t per_slice = divide_up(blocks, slices);
   const int64_t panel = std::max(kTileRows, by_input ? by_input->chunk : 0); // of outputs
-  const int64_t group = group_for(in + panel, width);
+  const int64_t padded = by_input ? int64_t(by_input->tiles.size()) * kTileRows : 0; // inputs
+  const int64_t period = by_input ? std::max<int64_t>(1, period_for(by_input->chunks()) * by_input->chunk / panel) : 1;
+  const bool parts = period * panel < out; // then they are summed up by themselves
+  const int64_t group = group_for(in + panel + (parts ? 2 : 1) * padded, width);
   const int64_t entries = by_output ? by_output->entries : 0;
   const auto sums = pooled_empty({slices, entries}, at::kFloat);
   const auto bias_sums = pooled_empty({slices, bias ? out : 0}, at::kFloat);
   const int64_t in_step = in * width, panel_step = panel * width;
-  const int64_t padded_step = (by_input ? int64_t(by_input->tiles.size()) * kTileRows : 0) * width;
+  const int64_t padded_step = padded * width;
   const Scratch scratch(group * (in_step + panel_step + 2 * padded_step));
-  const int64_t period = by_input ? std::max<int64_t>(1, period_for(by_input->chunks()) * by_input->chunk / panel) : 1;
+  const auto write = writer_for(rows * in);
 
   at::parallel_for(0, slices, 1, [&](int64_t begin, int64_t end) {
     float* const x_blocks = scratch.mine();
     float* const grad_blocks = x_blocks + group * in_step;
     float* const result = grad_blocks + group * panel_step;
-    float* const part = result + group * padded_step;
-    std::fill_n(part, group * padded_step, 0.0f);
+    float* const part = parts ? result + group * padded_step : result;
+    if (parts) {
+      std::fill_n(part, group * padded_step, 0.0f);
+    }
     for (int64_t s = begin; s < end; ++s) {
       float* const slice_sums = data(sums) + s * entries;
       float* const slice_bias = data(bias_sums) + s * (bias ? out : 0);
@@ -211,7 +226,6 @@ void Backward::with_slices(int64_t slices) {
         if (by_output) {
           to_blocks(x.const_data_ptr<float>() + n * in, in, count, in, width, in_step, x_blocks);
         }
-        std::fill_n(result, groups * padded_step, 0.0f);
         for (int64_t o = 0; o < out; o += panel) {
           const int64_t columns = std::min(panel, out - o);
           to_blocks(grad.const_data_ptr<float>() + n * out + o, out, count, columns, width, panel_step, grad_blocks);
@@ -230,18 +244,21 @@ void Backward::with_slices(int64_t slices) {
           for (int64_t c = by_input ? o / by_input->chunk : 0; by_input && c * by_input->chunk < o + columns; ++c) {
             for (int64_t t = 0; t < int64_t(by_input->tiles.size()); ++t) {
               for (int64_t b = 0; b < groups; ++b) {
+                const int64_t at = b * padded_step + t * kTileRows * width;
                 multiply(
-                    *by_input, t, c, data(values), grad_blocks + b * panel_step + (c * by_input->chunk - o) * width,
-                    part + b * padded_step + t * kTileRows * width, width);
+                    *by_input, t, c, data(values), grad_blocks + b * panel_step + (c * by_input->chunk - o) * width, nullptr,
+                    result + at, part + at, width);
               }
             }
           }
-          if (by_input && ((o / panel + 1) % period == 0 || o + panel >= out)) {
-            add_and_clear(result, part, groups * padded_step);
+          if (by_input && parts && ((o / panel + 1) % period == 0 || o + panel >= out)) {
+            for (int64_t b = 0; b < groups; ++b) {
+              add_and_clear(result + b * padded_step, part + b * padded_step, in_step);
+            }
           }
         }
         if (by_input) {
-          from_blocks(result, padded_step, width, data(gradients.x) + n * in, in, count, in);
+          from_blocks(write, result, padded_step, width, data(gradients.x) + n * in, in, count, in);
         }
       }
     }
@@ -303,11 +320,12 @@ void Backward::with_tiles() {
   });
   if (by_input) {
     const Scratch scratch(2 * blocks * kTileRows * width);
+    const auto write = writer_for(rows * in);
     at::parallel_for(0, by_input->tiles.size(), 1, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         multiply_tile(*by_input, t, data(values), data(grad_blocks), blocks, width, nullptr, scratch.mine());
         from_blocks(
-            scratch.mine(), kTileRows * width, width, data(gradients.x) + t * kTileRows, in, rows, by_input->rows_of(t));
+            write, scratch.mine(), kTileRows * width, width, data(gradients.x) + t * kTileRows, in, rows, by_input->rows_of(t));
       }
     });
   }
@@ -328,6 +346,7 @@ Tensor sparse_output(const Pattern& pattern, const Tensor& x, const Tensor& weig
   const int64_t parts = std::min(tiles, divide_up(2 * at::get_num_threads(), groups));
   const int64_t step = in * width;
   const Scratch scratch(group * (step + 2 * kTileRows * width));
+  const auto write = writer_for(rows * out);
   at::parallel_for(0, groups * parts, 1, [&](int64_t begin, int64_t end) {
     float* const blocks = scratch.mine();
     float* const result = blocks + group * step;
@@ -341,7 +360,7 @@ Tensor sparse_output(const Pattern& pattern, const Tensor& x, const Tensor& weig
       for (int64_t t = part * tiles / parts; t < (part + 1) * tiles / parts; ++t) {
         multiply_tile(pattern, t, data(values), blocks, divide_up(count, width), width, start, result);
         from_blocks(
-            result, kTileRows * width, width, data(y) + n * out + t * kTileRows, out, count, pattern.rows_of(t));
+            write, result, kTileRows * width, width, data(y) + n * out + t * kTileRows, out, count, pattern.rows_of(t));
       }
     }
   });
