@@ -188,11 +188,21 @@ struct Backward {
   void with_tiles();
 };
 
+// Slices of the rows: the more, the more threads can share the work, and the more sums of `entries` weights have to be kept and
+// added up. A power of two, which divides evenly among threads.
+int64_t slices_for(int64_t rows, int64_t entries) {
+  constexpr int64_t kMost = 16, kSliceRows = 256, kSumBytes = 16 << 20;
+  int64_t slices = 2;
+  while (slices < kMost && 2 * slices * kSliceRows <= rows && 2 * slices * entries * 4 <= kSumBytes) {
+    slices *= 2;
+  }
+  return slices;
+}
+
 // For many rows: each task takes a slice of them through everything, so that a panel of the gradient, transposed once, serves
 // all three results out of the cache. The slices' sums are added up at the end.
 void Backward::with_slices(int64_t slices) {
   const int64_t blocks = divide_up(rows, width);
-  const int64_t per_slice = divide_up(blocks, slices);
   const int64_t panel = std::max(kTileRows, by_input ? by_input->chunk : 0); // of outputs
   const int64_t padded = by_input ? int64_t(by_input->tiles.size()) * kTileRows : 0; // inputs
   const int64_t period = by_input ? std::max<int64_t>(1, period_for(by_input->chunks()) * by_input->chunk / panel) : 1;
@@ -219,8 +229,8 @@ void Backward::with_slices(int64_t slices) {
       float* const slice_bias = data(bias_sums) + s * (bias ? out : 0);
       std::fill_n(slice_sums, entries, 0.0f);
       std::fill_n(slice_bias, bias ? out : 0, 0.0f);
-      const int64_t last = std::min(rows, (s + 1) * per_slice * width);
-      for (int64_t n = s * per_slice * width; n < last; n += group * width) {
+      const int64_t last = std::min(rows, (s + 1) * blocks / slices * width);
+      for (int64_t n = s * blocks / slices * width; n < last; n += group * width) {
         const int64_t count = std::min(group * width, last - n);
         const int64_t groups = divide_up(count, width);
         if (by_output) {
@@ -370,10 +380,10 @@ Tensor sparse_output(const Pattern& pattern, const Tensor& x, const Tensor& weig
 SparseGradients sparse_gradients(
     const Tensor& grad, const Pattern* by_input, const Tensor& weight, const Pattern* by_output, const Tensor& x,
     bool bias) {
-  constexpr int64_t kManyRows = 2048, kSliceRows = 1024, kMostSlices = 16;
+  constexpr int64_t kManyRows = 256;
   Backward backward(grad, by_input, weight, by_output, x, bias);
   if (grad.size(0) >= kManyRows) {
-    backward.with_slices(std::clamp<int64_t>(grad.size(0) / kSliceRows, 2, kMostSlices));
+    backward.with_slices(slices_for(grad.size(0), by_output ? by_output->entries : 0));
   } else {
     backward.with_tiles();
   }
