@@ -3,12 +3,13 @@
 The files come first. Slurm is only evidence of waiting and of death, and its silence is evidence of nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sweep.attempt import Claim, latest
-from sweep.paths import ArrayPaths, RunPaths, SweepPaths
+from sweep.paths import ArrayPaths, SweepPaths
 from sweep.slurm.manifest import Manifest, arrays, read_answer
 from sweep.slurm.queue import Job, Queue, look
 from sweep.status import RunStatus, State
@@ -37,21 +38,35 @@ _CAUSES: dict[str, tuple[State, str]] = {
 
 @dataclass(frozen=True)
 class Place:
-    """The latest array that a run was submitted in."""
+    """The latest array that a run was submitted in. `answer` is Slurm's, None while it is not known."""
 
     array: ArrayPaths
     manifest: Manifest
     index: int
+    answer: Mapping[str, Any] | None
+
+    @property
+    def refused(self) -> bool:
+        """Slurm has not taken the array, and never will."""
+        return self.answer is not None and self.answer["job_id"] is None
+
+    @property
+    def job_id(self) -> str:
+        """`123_4`, or `123` for a single one; empty without an answer."""
+        if not self.answer:
+            return ""
+        single = len(self.manifest.tasks) == 1
+        return self.answer["job_id"] if single else f"{self.answer['job_id']}_{self.index}"
 
 
 def places(sweep: SweepPaths) -> dict[str, Place]:
     """For each run that was ever in an array, the latest."""
-    return {
-        run_id: Place(array, manifest, index)
-        for array, manifest in arrays(sweep.arrays)
-        for index, ids in enumerate(manifest.tasks)
-        for run_id in ids
-    }
+    found = {}
+    for array, manifest in arrays(sweep.arrays):
+        answer = read_answer(array)
+        for index, ids in enumerate(manifest.tasks):
+            found |= {run_id: Place(array, manifest, index, answer) for run_id in ids}
+    return found
 
 
 def with_slurm(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> tuple[list[RunStatus], str]:
@@ -61,7 +76,7 @@ def with_slurm(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> tuple[list[R
     open_ones = [
         status
         for status in statuses
-        if (place := at.get(status.run_id)) and not _is_complete(status, sweep, place) and not _refused(place)
+        if (place := at.get(status.run_id)) and not _is_complete(status, sweep, place) and not place.refused
     ]
     wanted: dict[str, set[int]] = {}
     for status in open_ones:
@@ -70,7 +85,12 @@ def with_slurm(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> tuple[list[R
     since = min((at[status.run_id].manifest.created_at for status in open_ones), default="")
     queue = look(wanted, since)
     refined = {
-        status.run_id: refine(status, sweep.run(status.run_id), at[status.run_id], queue)
+        status.run_id: refine(
+            status,
+            latest(sweep.run(status.run_id)) if status.attempts else None,
+            at[status.run_id],
+            queue,
+        )
         for status in open_ones
     }
     return [refined.get(status.run_id, status) for status in statuses], queue.problem
@@ -84,18 +104,12 @@ def _is_complete(status: RunStatus, sweep: SweepPaths, place: Place) -> bool:
     return claim is not None and _is_of(claim, place, None)
 
 
-def _refused(place: Place) -> bool:
-    answer = read_answer(place.array)
-    return answer is not None and answer["job_id"] is None
-
-
-def refine(status: RunStatus, run: RunPaths, place: Place, queue: Queue) -> RunStatus:
-    """The state of a run that is not complete by its files, or is to be made anew, given Slurm's answer."""
+def refine(status: RunStatus, claim: Claim | None, place: Place, queue: Queue) -> RunStatus:
+    """The state of a run that is not complete by its files, or is to be made anew, given its latest attempt and Slurm's answer."""
     if queue.problem:
         sure = status.state in ("running", "failed", "done")
         return status if sure else replace(status, state="unknown", detail="Slurm does not answer")
     job = queue.job(place.manifest.token, place.index)
-    claim = latest(run) if status.attempts else None
     mine = claim is not None and _is_of(claim, place, job)
     if job and not job.ended:
         if job.waiting:
@@ -129,12 +143,12 @@ def _is_of(claim: Claim, place: Place, job: Job | None) -> bool:
     """Whether the attempt was made by the task of the array."""
     if job:
         return claim.content.get("slurm_job") == job.job_id
-    return bool(_job_id(place)) and claim.content.get("slurm_job") == _job_id(place)
+    return bool(place.job_id) and claim.content.get("slurm_job") == place.job_id
 
 
 def _cause(status: RunStatus, place: Place, job: Job | None) -> tuple[State, str]:
     """State and detail of a run whose job is over and that did not say how it ended itself."""
-    job_id = job.job_id if job else _job_id(place)
+    job_id = job.job_id if job else place.job_id
     if status.attempts == 0 and (said := _smoke_failure(place)):
         return "interrupted", f"not begun, the smoke test failed: {said}"
     words = log_end(place.array.log(job_id)) if job_id else []
@@ -161,14 +175,6 @@ def _smoke_failure(place: Place) -> str:
     return errors[-1].removeprefix("error: ") if errors else ""
 
 
-def _job_id(place: Place) -> str:
-    answer = read_answer(place.array)
-    if not answer:
-        return ""
-    single = len(place.manifest.tasks) == 1
-    return answer["job_id"] if single else f"{answer['job_id']}_{place.index}"
-
-
 def log_end(log: Path, lines: int = 20) -> list[str]:
     """The last lines of a job's own log that are not blank; none if it has not been written."""
     try:
@@ -183,5 +189,5 @@ def log_end(log: Path, lines: int = 20) -> list[str]:
 def job_log(sweep: SweepPaths, run_id: str) -> Path | None:
     """The log of the job that last had the run; None if there is none."""
     place = places(sweep).get(run_id)
-    log = place.array.log(_job_id(place)) if place and _job_id(place) else None
+    log = place.array.log(place.job_id) if place and place.job_id else None
     return log if log and log.is_file() else None

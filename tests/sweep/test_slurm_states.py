@@ -2,10 +2,11 @@
 
 import pytest
 
+from sweep.attempt import latest
 from sweep.paths import SweepPaths
 from sweep.slurm import queue as queues
 from sweep.slurm.commands import NoAnswer
-from sweep.slurm.manifest import Manifest, write_answer
+from sweep.slurm.manifest import Manifest, read_answer, write_answer
 from sweep.slurm.queue import Job, Queue, look, parse_sacct, parse_squeue
 from sweep.slurm.states import Place, reason, refine
 from sweep.status import RunStatus
@@ -67,7 +68,7 @@ def place(tmp_path):
     manifest = Manifest(TOKEN, 1, [["a"], ["b"]], code="/code")
     manifest.save(array)
     write_answer(array, "7")
-    return Place(array, manifest, 1)
+    return Place(array, manifest, 1, read_answer(array))
 
 
 def refined(place, tmp_path, base, job=None, claim=None, problem=""):
@@ -79,7 +80,7 @@ def refined(place, tmp_path, base, job=None, claim=None, problem=""):
         run.attempt(1).write_text(json.dumps({"slurm_job": "7_1"} | claim))
     status = RunStatus("b", {"id": "b"}, base, attempts=int(claim is not None))
     jobs = {(TOKEN, 1): job} if job else {}
-    found = refine(status, run, place, Queue(jobs, problem))
+    found = refine(status, latest(run), place, Queue(jobs, problem))
     return found.state, found.detail, found.job
 
 
