@@ -5,7 +5,8 @@
     python benchmarks/masked_linear.py --device cuda [--dtypes float32 tf32 bfloat16 float16] ...
 
 A shape is out x in x N: N rows of x. The rivals take turns in one process, so that a change of the machine's speed meets all of
-them; ratios are medians over the rounds of A's time divided by theirs. The weight is written before every call, as an
+them, in another order in each round, since what came before leaves caches and memory to the next; ratios are medians over the
+rounds of A's time divided by theirs. The weight is written before every call, as an
 optimiser would, outside the timing.
 
     ours   prune.ops.masked_linear
@@ -24,6 +25,7 @@ Python one by one, where small layers wait for the processor. B's multiplication
 
 import argparse
 import json
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -144,9 +146,11 @@ def measure(mask: Tensor, rows: int, seconds: float, with_csr: bool) -> dict[str
         rivals["CSR"] = case.csr_products
     errors = {name: case.errors(call()) for name, call in rivals.items()}  # warms up, too
     times: dict[str, list[float]] = {name: [] for name in rivals}
+    order, shuffled = list(rivals.items()), random.Random(0)
     deadline = time.perf_counter() + seconds
     while len(times["A"]) < 3 or (time.perf_counter() < deadline and len(times["A"]) < 2000):
-        for name, call in rivals.items():
+        shuffled.shuffle(order)
+        for name, call in order:
             if name == "CSR" and times[name] and time.perf_counter() + times[name][0] > deadline:
                 continue
             case.touch()

@@ -3,7 +3,7 @@
     PRUNE_MASKED_LINEAR=sparse python benchmarks/masked_linear_thresholds.py [--shapes 512x512x64 ...] [--autocast]
 
 The table in csrc/masked_linear_dispatch.cpp comes from this. A shape is out x in x N. The dense way masks the weight or its
-gradient and calls PyTorch's product. Times are of the thread's processor time, best of several, on one thread.
+gradient, as bits, and calls PyTorch's product. Times are of the thread's processor time, best of several, on one thread.
 
 With --autocast: a forward and backward pass under autocast to bfloat16, where the sparse way computes in float32.
 """
@@ -44,11 +44,15 @@ def measure(out: int, n_in: int, rows: int) -> str:
     """A line of ratios."""
     generator = torch.Generator().manual_seed(0)
     x, weight, grad = torch.randn(rows, n_in), torch.randn(out, n_in), torch.randn(rows, out)
-    some = torch.rand(out, n_in) < 0.5
+    bits = -(torch.rand(out, n_in) < 0.5).int()
+
+    def masked(values: Tensor) -> Tensor:
+        return values.view(torch.int32).bitwise_and(bits).view(torch.float32)
+
     dense = (
-        best(lambda: x @ torch.where(some, weight, 0).t()),
-        best(lambda: grad @ torch.where(some, weight, 0)),
-        best(lambda: (grad.t() @ x).masked_fill_(some, 0)),
+        best(lambda: x @ masked(weight).t()),
+        best(lambda: grad @ masked(weight)),
+        best(lambda: masked(grad.t() @ x)),
     )
     columns = []
     for density in DENSITIES:

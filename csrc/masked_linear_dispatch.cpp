@@ -8,7 +8,7 @@ namespace prunesweep {
 namespace {
 
 // Densities below which the sparse way is taken. From PRUNE_MASKED_LINEAR=sparse python benchmarks/masked_linear_thresholds.py
-// on two cores of an Intel Sapphire Rapids server (AVX-512) that were busy with other work, so kept on the safe side.
+// on an Intel Sapphire Rapids server (AVX-512); behind each row where the two ways meet.
 struct Row {
   int64_t most_inputs;
   int64_t most_rows;
@@ -18,9 +18,9 @@ struct Row {
 constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
 
 constexpr Row kThresholds[] = {
-    {2048, 1023, 0.45, 0.45, 0.45}, // break-even above 0.5 for all: masking the dense weight costs most here
-    {2048, kAny, 0.45, 0.45, 0.35}, // 512 inputs: 0.5, above 0.5, 0.5; with 10837 outputs 0.6, 0.5, 0.38
-    {kAny, kAny, 0.40, 0.35, 0.30}, // 4096 x 4096: above 0.4, 0.42, 0.33
+    {2048, 255, 0.45, 0.35, 0.28}, // break-even with 64 rows: 0.5, 0.35, 0.3
+    {2048, kAny, 0.50, 0.45, 0.40}, // 0.5 or above; 0.5, with 2048 inputs 0.45; 0.45
+    {kAny, kAny, 0.45, 0.40, 0.32}, // 4096 x 4096: 0.5; 0.45; 0.45, with 1024 rows 0.32 to 0.45
 };
 
 // Below this density autocast keeps the layer in float32. From the same command with --autocast.
