@@ -61,7 +61,7 @@ class Place:
 
 def places(sweep: SweepPaths) -> dict[str, Place]:
     """For each run that was ever in an array, the latest."""
-    found = {}
+    found: dict[str, Place] = {}
     for array, manifest in arrays(sweep.arrays):
         answer = read_answer(array)
         for index, ids in enumerate(manifest.tasks):
@@ -105,7 +105,7 @@ def _is_complete(status: RunStatus, sweep: SweepPaths, place: Place) -> bool:
 
 
 def refine(status: RunStatus, claim: Claim | None, place: Place, queue: Queue) -> RunStatus:
-    """The state of a run that is not complete by its files, or is to be made anew, given its latest attempt and Slurm's answer."""
+    """The state of a run that is not complete by its files, or is to be made anew, by its latest attempt and Slurm's answer."""
     if queue.problem:
         sure = status.state in ("running", "failed", "done")
         return status if sure else replace(status, state="unknown", detail="Slurm does not answer")
