@@ -1,6 +1,6 @@
 """Speed of the masked linear layer against density, with the physical limit: a figure of what masked_linear.py has measured.
 
-    python benchmarks/masked_linear_plot.py benchmarks/results/masked_linear.json FIGURE.svg
+    python benchmarks/masked_linear_plot.py benchmarks/results/masked_linear.json FIGURE.svg [--threads 1]
 
 Speed is A's time divided by a rival's, as in masked_linear.py. The limit is that of a layer which does only the work that the
 mask leaves: three products of 2 * N * (kept weights) operations at the rate of this machine's dense product, or, if that
@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from sweep.report.style import blank, look, stand_alone, styled, to_svg
 
 RIVALS = {"ours": "masked_linear", "B": "B: masked after each step", "CSR": "CSR (MKL)"}
 BYTES = 4
+COLUMNS = 4
 
 
 def least_seconds(name: str, density: float, limits: dict[str, float]) -> float:
@@ -47,8 +48,8 @@ def draw(axes: Axes, name: str, cells: list[dict[str, Any]], limits: dict[str, f
     axes.set_yscale("log")
     axes.invert_xaxis()
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.set_title(f"{name}, {cells[0]['threads']} thread{'s' * (cells[0]['threads'] > 1)}", fontsize=10)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.set_title(name, fontsize=10)
 
 
 def main() -> None:
@@ -57,21 +58,22 @@ def main() -> None:
     )
     parser.add_argument("measurements", type=Path)
     parser.add_argument("figure", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     found = json.loads(arguments.measurements.read_text())
-    panels: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    panels: dict[str, list[dict[str, Any]]] = {}
     for cell in found["cells"]:
-        panels.setdefault((cell["threads"], cell["name"]), []).append(cell)
-    threads = sorted({threads for threads, _ in panels})
-    columns = max(sum(t == some for t, _ in panels) for some in threads)
+        if cell["threads"] == arguments.threads:
+            panels.setdefault(cell["name"], []).append(cell)
+    rows = -(-len(panels) // COLUMNS)
     with styled():
-        figure, axes = blank(3.1 * columns, 3.0 * len(threads), len(threads), columns)
-        for panel, (key, cells) in zip(axes, sorted(panels.items(), key=lambda p: p[0][0]), strict=False):
-            draw(panel, key[1], cells, found["limits"][str(key[0])])
+        figure, axes = blank(2.6 * COLUMNS, 2.5 * rows + 0.6, rows, COLUMNS)
+        for panel, (name, cells) in zip(axes, panels.items(), strict=False):
+            draw(panel, name, cells, found["limits"][str(arguments.threads)])
         figure.supxlabel("weights kept")
         figure.supylabel("speed, F.linear(x, W * M) = 1")
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9)
         arguments.figure.write_text(stand_alone(to_svg(figure)))
 
 
