@@ -6,6 +6,7 @@ collection sees which files have changed since, and reads those again.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweep.errors import SweepError
+from sweep.errors import StorageError, SweepError
 from sweep.files import replacing
 from sweep.paths import SweepPaths, is_folder_name
 from sweep.store import EPOCHS, LAYERS, RESULT, SCHEMA_VERSION, NewerSchema, read_table
@@ -25,7 +26,7 @@ SOURCE = "source"
 """Column of the collection: run folder, size in bytes and modification time in ns of the file that the row is from."""
 
 AUTOMATIC = 1000
-"""Runs from which on a report collects first."""
+"""Runs from which on a report collects first; and results not collected from which on a look at them all keeps their rows."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,12 @@ def collect(sweep: SweepPaths) -> Collected:
     for path in sweep.collected.glob("*/*.parquet"):
         _version(path)
     results = read_rows(sweep, "result")
-    tasks = dict(zip(_folders(results.table), results.table["task"].to_pylist(), strict=True))
+    tasks = _tasks(results)
     problems = list(results.problems)
     for name in TABLES:
         reading = results if name == "result" else read_rows(sweep, name, tasks)
         problems += reading.problems if name != "result" else []
-        of_task = pa.array([tasks[folder] for folder in _folders(reading.table)], pa.string())
-        for task in sorted(set(tasks.values())):
-            _write(sweep.collection(task, name), reading.table.filter(pc.equal(of_task, task)))
+        _keep(sweep, name, reading, tasks)
     return Collected(len(tasks), results.read, problems)
 
 
@@ -109,10 +108,17 @@ def read_rows(sweep: SweepPaths, name: str, only: Iterable[str] | None = None) -
 
 
 class RowReader:
-    """Reads `result.parquet` of a run like `read_result`, out of what has been read already where that is current."""
+    """Reads `result.parquet` of a run like `read_result`, out of what has been read already where that is current.
+
+    Where that means to open many files, their rows are added to the collection: the next reader has them at once.
+    """
 
     def __init__(self, sweep: SweepPaths) -> None:
-        table = read_rows(sweep, "result").table
+        reading = read_rows(sweep, "result")
+        if reading.read >= AUTOMATIC:
+            with suppress(StorageError):  # a full disk or somebody else's folder: what was asked for is read
+                _keep(sweep, "result", reading, _tasks(reading))
+        table = reading.table
         self._rows: dict[Path, dict[str, Any]] = {}
         for folder, row in zip(_folders(table), table.drop_columns([SOURCE]).to_pylist(), strict=True):
             self._rows[sweep.run(folder).result] = row
@@ -122,6 +128,18 @@ class RowReader:
 
         row = self._rows.get(path)
         return read_result(path) if row is None else row
+
+
+def _tasks(results: Reading) -> dict[str, str]:
+    """By run folder."""
+    return dict(zip(_folders(results.table), results.table["task"].to_pylist(), strict=True))
+
+
+def _keep(sweep: SweepPaths, name: str, reading: Reading, tasks: Mapping[str, str]) -> None:
+    """Write what was read as the collections of its tasks."""
+    of_task = pa.array([tasks[folder] for folder in _folders(reading.table)], pa.string())
+    for task in sorted(set(tasks.values())):
+        _write(sweep.collection(task, name), reading.table.filter(pc.equal(of_task, task)))
 
 
 def _scan(sweep: SweepPaths, name: str) -> tuple[dict[str, str], list[str]]:

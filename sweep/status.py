@@ -28,6 +28,10 @@ STATES: dict[State, str] = {
 }
 
 
+_MANY = 1000
+"""Begun runs from which on all results are read together."""
+
+
 @dataclass(frozen=True)
 class RunStatus:
     """The state of one run. `job` is the Slurm job that has it, waiting or running; empty if none has."""
@@ -57,14 +61,14 @@ def survey(
     Args:
         sweep: where.
         data: per task the current data; by default that of the latest submissions.
-        read: reads a run's result file; by default out of the sweep's collection where it has one (`sweep collect`), since a
-            file for each run takes some milliseconds.
+        read: reads a run's result file; by default out of the sweep's collection where it has one (`sweep collect`) or many
+            runs have begun, since a file for each run takes some milliseconds.
         specs: the runs by id; by default all of the sweep, in the grid's order.
     """
     data = current_data(sweep) if data is None else data
     specs = read_runs(sweep) if specs is None else specs
     begun = set(os.listdir(sweep.runs)) if sweep.runs.is_dir() else set()
-    read = read or _reader(sweep)
+    read = read or _reader(sweep, len(begun))
     return [
         examine(sweep.run(run_id), spec, data.get(spec["task"]), read)
         if run_id in begun
@@ -73,10 +77,10 @@ def survey(
     ]
 
 
-def _reader(sweep: SweepPaths) -> ReadResult:
-    if not sweep.collected.is_dir():
+def _reader(sweep: SweepPaths, begun: int) -> ReadResult:
+    if begun < _MANY and not sweep.collected.is_dir():
         return read_result
-    from sweep.collect import RowReader  # on demand: most sweeps have no collection
+    from sweep.collect import RowReader  # on demand: most sweeps are small and have no collection
 
     return RowReader(sweep)
 

@@ -18,7 +18,8 @@ from prune.ops import masked_linear
 
 OPS = torch.ops.prune
 
-# out, in, rows, density: tiles and blocks with rests, several chunks, slices of rows, one row, nothing kept
+# out, in, rows, density: tiles and blocks with rests, several chunks, more than 16 of them (of outputs and inputs, by slices and
+# by tiles), slices of rows, results that are written past the caches, one row, nothing kept
 SHAPES = [
     (3, 4, 5, 0.5),
     (300, 260, 130, 0.3),
@@ -27,6 +28,8 @@ SHAPES = [
     (1000, 77, 64, 0.01),
     (40, 2100, 257, 0.05),
     (2500, 33, 2048, 0.02),
+    (2500, 33, 300, 0.1),
+    (1300, 40, 70, 0.3),
     (17, 16, 1, 0.9),
     (9, 9, 3, 0.0),
 ]

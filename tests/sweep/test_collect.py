@@ -11,9 +11,10 @@ from rows import change, row_of, write_sweep
 import sweep
 from sweep import store
 from sweep.cli import app
-from sweep.collect import collect
+from sweep.collect import collect, read_rows
 from sweep.look import look
 from sweep.report.material import gather
+from sweep.status import survey
 
 TABLES = ("result", "epochs", "layers")
 
@@ -139,6 +140,20 @@ def test_a_report_of_a_large_sweep_collects_first(toy, monkeypatch):
     assert many.rows == few.rows
     change(toy, "toy-grasp-c1-s1", test_metric=12.0)
     assert {row["test_metric"] for row in gather(toy).rows if row["run_id"] == "toy-grasp-c1-s1"} == {12.0}
+
+
+def test_a_look_at_many_results_keeps_their_rows(toy, monkeypatch):
+    one_by_one = survey(toy)
+    assert not toy.collected.exists()
+    monkeypatch.setattr("sweep.status._MANY", 15)
+    monkeypatch.setattr("sweep.collect.AUTOMATIC", 15)
+    toy.collected.write_text("in the way")  # what cannot be kept is read all the same
+    assert survey(toy) == one_by_one
+    toy.collected.unlink()
+    assert survey(toy) == one_by_one
+    assert read_rows(toy, "result").reused == 15
+    assert collect(toy).read == 0
+    assert len(sweep.load(toy.folder, "epochs")) == len(one_by_one) * 2
 
 
 def test_a_folder_that_is_no_run_is_named(toy, caplog):
