@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from sweep.errors import StorageError, SweepError
 from sweep.files import replacing
 from sweep.paths import SweepPaths, is_folder_name
-from sweep.store import EPOCHS, LAYERS, RESULT, SCHEMA_VERSION, NewerSchema, read_table
+from sweep.store import EPOCHS, LAYERS, RESULT, SCHEMA_VERSION, NewerSchema, read_table, rows_of
 
 TABLES: Mapping[str, pa.Schema] = {"result": RESULT, "epochs": EPOCHS, "layers": LAYERS}
 
@@ -27,6 +27,10 @@ SOURCE = "source"
 
 AUTOMATIC = 1000
 """Runs from which on a report collects first; and results not collected from which on a look at them all keeps their rows."""
+
+
+_AT_ONCE = 200
+"""Tables of one file that are held before they are joined: each takes 100 KB, which its rows do not."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ def read_rows(sweep: SweepPaths, name: str, only: Iterable[str] | None = None) -
             found |= set(pc.unique(current[SOURCE]).to_pylist())
             tables.append(current)
     read = 0
+    single: list[pa.Table] = []
     for stamp, folder in sorted(stamps.items()):
         if stamp not in found:
             try:
@@ -100,9 +105,12 @@ def read_rows(sweep: SweepPaths, name: str, only: Iterable[str] | None = None) -
                 problems.append(str(error))
                 continue
             read += 1
-            tables.append(table.append_column(SOURCE, pa.array([stamp] * len(table), pa.string())))
+            single.append(table.append_column(SOURCE, pa.array([stamp] * len(table), pa.string())))
+            if len(single) == _AT_ONCE:
+                tables.append(pa.concat_tables(single).combine_chunks())
+                single.clear()
     empty = schema.empty_table().append_column(SOURCE, pa.array([], pa.string()))
-    whole = pa.concat_tables([empty, *tables]).combine_chunks()
+    whole = pa.concat_tables([empty, *tables, *single]).combine_chunks()
     order = pc.sort_indices(whole, [(SOURCE, "ascending")])  # stable: epochs and layers stay in order
     return Reading(whole.take(order), problems, len(found), read)
 
@@ -120,7 +128,7 @@ class RowReader:
                 _keep(sweep, "result", reading, _tasks(reading))
         table = reading.table
         self._rows: dict[Path, dict[str, Any]] = {}
-        for folder, row in zip(_folders(table), table.drop_columns([SOURCE]).to_pylist(), strict=True):
+        for folder, row in zip(_folders(table), rows_of(table.drop_columns([SOURCE])), strict=True):
             self._rows[sweep.run(folder).result] = row
 
     def __call__(self, path: Path) -> dict[str, Any] | None:
@@ -172,7 +180,8 @@ def _read_collection(path: Path, schema: pa.Schema) -> tuple[pa.Table | None, Se
         version = _version(path)
         if 0 < version < SCHEMA_VERSION:
             return None, []
-        table = pq.read_table(pa.BufferReader(path.read_bytes()))
+        # not `read_table`, which imports pyarrow.dataset
+        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read()
         return table.select([*schema.names, SOURCE]), []
     except (pa.ArrowException, OSError, KeyError) as error:
         reason = str(error).splitlines()[0]

@@ -34,6 +34,8 @@ def test_a_row_is_read_back_as_written(tmp_path):
     path = tmp_path / "result.parquet"
     store.write_rows(path, store.RESULT, [row])
     assert store.read_result(path) == row
+    table = store.read_table(path, store.RESULT)
+    assert store.rows_of(table) == table.to_pylist()
     assert store.read_result(tmp_path / "none.parquet") is None
 
 
