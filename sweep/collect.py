@@ -18,16 +18,12 @@ import pyarrow.parquet as pq
 from sweep.errors import StorageError, SweepError
 from sweep.files import replacing
 from sweep.paths import SweepPaths, is_folder_name
-from sweep.store import EPOCHS, LAYERS, RESULT, SCHEMA_VERSION, NewerSchema, read_table, rows_of
+from sweep.store import EPOCHS, LAYERS, MANY_RESULTS, RESULT, SCHEMA_VERSION, NewerSchema, read_table, rows_of
 
 TABLES: Mapping[str, pa.Schema] = {"result": RESULT, "epochs": EPOCHS, "layers": LAYERS}
 
 SOURCE = "source"
 """Column of the collection: run folder, size in bytes and modification time in ns of the file that the row is from."""
-
-AUTOMATIC = 1000
-"""Runs from which on a report collects first; and results not collected from which on a look at them all keeps their rows."""
-
 
 _AT_ONCE = 200
 """Tables of one file that are held before they are joined: each takes 100 KB, which its rows do not."""
@@ -123,7 +119,7 @@ class RowReader:
 
     def __init__(self, sweep: SweepPaths) -> None:
         reading = read_rows(sweep, "result")
-        if reading.read >= AUTOMATIC:
+        if reading.read >= MANY_RESULTS:
             with suppress(StorageError):  # a full disk or somebody else's folder: what was asked for is read
                 _keep(sweep, "result", reading, _tasks(reading))
         table = reading.table

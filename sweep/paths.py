@@ -10,7 +10,7 @@ results/<sweep>/grid.yaml             the grid, as resolved
                 runs/<id>/            spec.json log.txt attempts/ checkpoint.pt mask.pt samples.json
                                       {result,layers,epochs}.parquet
                 collected/<task>/     {result,epochs,layers}.parquet of all runs (`sweep collect`)
-                report/               report.md report.html plots/ tables/
+                report/               report.md report.html plots/ tables/ files.json
 """
 
 import os
@@ -170,6 +170,10 @@ class SweepPaths:
     @property
     def report_html(self) -> Path:
         return self.report / "report.html"
+
+    @property
+    def report_files(self) -> Path:
+        return self.report / "files.json"
 
     def plot(self, name: str) -> Path:
         return self.report / "plots" / name

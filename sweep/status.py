@@ -13,7 +13,7 @@ from sweep.errors import SweepError
 from sweep.exit_codes import ExitCode
 from sweep.paths import RunPaths, SweepPaths
 from sweep.spec import DENSE
-from sweep.store import NewerSchema, read_result
+from sweep.store import MANY_RESULTS, NewerSchema, read_result
 
 State = Literal["done", "running", "pending", "interrupted", "failed", "stale", "unknown"]
 
@@ -26,10 +26,6 @@ STATES: dict[State, str] = {
     "stale": "its result is of other data or another pipeline version, or damaged; the launch command runs it again",
     "unknown": "silent on another machine for too short a time to be lost; or Slurm does not answer; or a newer prunesweep's",
 }
-
-
-_MANY = 1000
-"""Begun runs from which on all results are read together."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ def survey(
 
 
 def _reader(sweep: SweepPaths, begun: int) -> ReadResult:
-    if begun < _MANY and not sweep.collected.is_dir():
+    if begun < MANY_RESULTS and not sweep.collected.is_dir():
         return read_result
     from sweep.collect import RowReader  # on demand: most sweeps are small and have no collection
 

@@ -14,6 +14,9 @@ from sweep.files import replacing
 SCHEMA_VERSION = 4
 """Raised when a column is added or changes its meaning; `read_table` brings older files forward."""
 
+MANY_RESULTS = 1000
+"""From so many on, results are collected rather than opened one by one again and again."""
+
 
 class NewerSchema(UsageError):
     """A file written by a newer prunesweep: not to be read, and not to be overwritten."""

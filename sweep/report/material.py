@@ -6,13 +6,14 @@ from functools import cached_property
 from typing import Any
 
 from sweep.catalog import read_runs
-from sweep.collect import AUTOMATIC, RowReader, collect
+from sweep.collect import RowReader, collect
 from sweep.loading import load_sweep
 from sweep.paper import PAPER, PaperTask
 from sweep.paths import SweepPaths
 from sweep.spec import DENSE
 from sweep.stats import Cells, cells
 from sweep.status import RunStatus, pruners_of, survey
+from sweep.store import MANY_RESULTS
 
 Row = Mapping[str, Any]
 
@@ -74,8 +75,8 @@ class Material:
 
 
 def gather(sweep: SweepPaths) -> Material:
-    """Read a sweep; one of `AUTOMATIC` runs and more is collected first."""
-    if len(read_runs(sweep)) >= AUTOMATIC:
+    """Read a sweep; one of `MANY_RESULTS` runs and more is collected first."""
+    if len(read_runs(sweep)) >= MANY_RESULTS:
         collect(sweep)
         statuses = survey(sweep, read=RowReader(sweep))
     else:

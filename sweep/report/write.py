@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from matplotlib.figure import Figure as Drawing
+
 from sweep.files import replacing, write_text
 from sweep.paths import SweepPaths
 from sweep.report.as_csv import to_csv
@@ -13,6 +15,7 @@ from sweep.report.as_markdown import table as markdown_table
 from sweep.report.as_markdown import to_markdown
 from sweep.report.blocks import Document, Figure, Table
 from sweep.report.content import document
+from sweep.report.listing import instead_of_the_last
 from sweep.report.material import gather
 from sweep.report.style import stand_alone, styled, to_svg
 
@@ -26,35 +29,42 @@ def write_report(sweep: SweepPaths) -> Path:
 
 
 def _write(sweep: SweepPaths, content: Document) -> None:
-    svgs = {}
-    for block in (block for section in content.sections for block in section.blocks):
-        if isinstance(block, Table):
-            _write_table(sweep, block)
-        elif isinstance(block, Figure):
-            svgs[block.name] = to_svg(block.drawing)
-            write_text(sweep.plot(f"{block.name}.svg"), stand_alone(svgs[block.name]))
-            write_text(sweep.table(f"{block.data.name}.csv"), to_csv(block.data))
-    _write_pictures(sweep, content)
-    write_text(sweep.report_html, to_html(content, svgs))
-    write_text(sweep.report_markdown, to_markdown(content))
-
-
-def _write_table(sweep: SweepPaths, table: Table) -> None:
-    write_text(sweep.table(f"{table.name}.csv"), to_csv(table))
-    if not table.long:
-        write_text(sweep.table(f"{table.name}.md"), f"{table.caption}\n\n{markdown_table(table)}\n")
-        write_text(sweep.table(f"{table.name}.tex"), to_latex(table))
-
-
-def _write_pictures(sweep: SweepPaths, content: Document) -> None:
-    """The first figure of each task also as PNG, for pages that take no SVG."""
-    for section in content.sections:
-        block = section.blocks[0] if section.blocks else None
-        if section.level == 2 and isinstance(block, Figure):
-            with replacing(sweep.plot(f"{block.name}.png")) as temporary, styled():
-                block.drawing.savefig(
+    texts = _texts(sweep, content)
+    pictures = _pictures(sweep, content)
+    with instead_of_the_last(sweep, [*texts, *pictures]):
+        for path, drawing in pictures.items():
+            with replacing(path) as temporary, styled():
+                drawing.savefig(
                     temporary, format="png", dpi=150, facecolor="white", metadata={"Software": None}
                 )
+        for path, text in texts.items():
+            write_text(path, text)
+
+
+def _texts(sweep: SweepPaths, content: Document) -> dict[Path, str]:
+    """What is in each file, the pages last: they point to the others."""
+    texts: dict[Path, str] = {}
+    svgs: dict[str, str] = {}
+    for block in (block for section in content.sections for block in section.blocks):
+        if isinstance(block, Table):
+            texts[sweep.table(f"{block.name}.csv")] = to_csv(block)
+            if not block.long:
+                text = f"{block.caption}\n\n{markdown_table(block)}\n"
+                texts[sweep.table(f"{block.name}.md")] = text
+                texts[sweep.table(f"{block.name}.tex")] = to_latex(block)
+        elif isinstance(block, Figure):
+            svgs[block.name] = to_svg(block.drawing)
+            texts[sweep.plot(f"{block.name}.svg")] = stand_alone(svgs[block.name])
+            texts[sweep.table(f"{block.data.name}.csv")] = to_csv(block.data)
+    texts[sweep.report_html] = to_html(content, svgs)
+    texts[sweep.report_markdown] = to_markdown(content)
+    return texts
+
+
+def _pictures(sweep: SweepPaths, content: Document) -> dict[Path, Drawing]:
+    """The first figure of each task, to be a PNG too, for pages that take no SVG."""
+    firsts = (section.blocks[0] for section in content.sections if section.level == 2 and section.blocks)
+    return {sweep.plot(f"{block.name}.png"): block.drawing for block in firsts if isinstance(block, Figure)}
 
 
 def watch(sweep: SweepPaths, say: Callable[[str], None]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.attempt import Claim, latest
-from sweep.paths import ArrayPaths, SweepPaths
+from sweep.paths import ArrayPaths, RunPaths, SweepPaths
 from sweep.slurm.manifest import Manifest, arrays, read_answer
 from sweep.slurm.queue import Job, Queue, look
 from sweep.status import RunStatus, State
@@ -85,12 +85,7 @@ def with_slurm(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> tuple[list[R
     since = min((at[status.run_id].manifest.created_at for status in open_ones), default="")
     queue = look(wanted, since)
     refined = {
-        status.run_id: refine(
-            status,
-            latest(sweep.run(status.run_id)) if status.attempts else None,
-            at[status.run_id],
-            queue,
-        )
+        status.run_id: refine(status, sweep.run(status.run_id), at[status.run_id], queue)
         for status in open_ones
     }
     return [refined.get(status.run_id, status) for status in statuses], queue.problem
@@ -104,11 +99,12 @@ def _is_complete(status: RunStatus, sweep: SweepPaths, place: Place) -> bool:
     return claim is not None and _is_of(claim, place, None)
 
 
-def refine(status: RunStatus, claim: Claim | None, place: Place, queue: Queue) -> RunStatus:
+def refine(status: RunStatus, run: RunPaths, place: Place, queue: Queue) -> RunStatus:
     """The state of a run that is not complete by its files, or is to be made anew, by its latest attempt and Slurm's answer."""
     if queue.problem:
         sure = status.state in ("running", "failed", "done")
         return status if sure else replace(status, state="unknown", detail="Slurm does not answer")
+    claim = latest(run) if status.attempts else None
     job = queue.job(place.manifest.token, place.index)
     mine = claim is not None and _is_of(claim, place, job)
     if job and not job.ended:

@@ -134,7 +134,7 @@ def test_a_collection_of_an_older_schema_is_read_anew(toy):
 def test_a_report_of_a_large_sweep_collects_first(toy, monkeypatch):
     few = gather(toy)
     assert not toy.collected.exists()
-    monkeypatch.setattr("sweep.report.material.AUTOMATIC", 15)
+    monkeypatch.setattr("sweep.report.material.MANY_RESULTS", 15)
     many = gather(toy)
     assert toy.collected.exists()
     assert many.rows == few.rows
@@ -145,8 +145,8 @@ def test_a_report_of_a_large_sweep_collects_first(toy, monkeypatch):
 def test_a_look_at_many_results_keeps_their_rows(toy, monkeypatch):
     one_by_one = survey(toy)
     assert not toy.collected.exists()
-    monkeypatch.setattr("sweep.status._MANY", 15)
-    monkeypatch.setattr("sweep.collect.AUTOMATIC", 15)
+    monkeypatch.setattr("sweep.status.MANY_RESULTS", 15)
+    monkeypatch.setattr("sweep.collect.MANY_RESULTS", 15)
     toy.collected.write_text("in the way")  # what cannot be kept is read all the same
     assert survey(toy) == one_by_one
     toy.collected.unlink()

@@ -1,6 +1,7 @@
 """What a report says, and that it says it in files that stand alone."""
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -199,6 +200,36 @@ def test_a_report_is_the_same_every_time(written, tmp_path):
     assert names == {path.relative_to(again.report) for path in again.report.rglob("*.*")}
     for name in names:
         assert (written.report / name).read_bytes() == (again.report / name).read_bytes(), name
+
+
+def test_what_only_the_last_report_had_is_gone_and_nothing_else(tmp_path):
+    sweep = write_sweep(tmp_path / "s")
+    result = sweep.run("toy-random-c1-s1").result
+    result.rename(tmp_path / "kept")
+    write_report(sweep)
+    (sweep.report / "tables" / "my.csv").write_text("mine")
+    assert [line["run"] for line in records(sweep, "missing")] == ["toy-random-c1-s1"]
+    (tmp_path / "kept").rename(result)
+    write_report(sweep)
+    left = {path.relative_to(sweep.report).as_posix() for path in sweep.report.rglob("*") if path.is_file()}
+    assert not any("missing" in name for name in left)
+    assert left == {*json.loads(sweep.report_files.read_text()), "files.json", "tables/my.csv"}
+
+
+@pytest.mark.parametrize(
+    "listed", ["", "7", "[7]", '["../grid.yaml", "{outside}", "gone.csv", "tables", ""]']
+)
+def test_a_damaged_list_of_files_deletes_nothing(listed, tmp_path):
+    sweep = write_sweep(tmp_path / "s")
+    outside = tmp_path / "outside"
+    outside.write_text("theirs")
+    before = {path for path in sweep.folder.rglob("*") if path.is_file()}
+    sweep.report.mkdir()
+    sweep.report_files.write_text(listed.replace("{outside}", str(outside)))
+    write_report(sweep)
+    assert outside.is_file()
+    assert all(path.is_file() for path in before)
+    assert "report.md" in json.loads(sweep.report_files.read_text())
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import pytest
 
-from sweep.attempt import latest
 from sweep.paths import SweepPaths
 from sweep.slurm import queue as queues
 from sweep.slurm.commands import NoAnswer
@@ -80,7 +79,7 @@ def refined(place, tmp_path, base, job=None, claim=None, problem=""):
         run.attempt(1).write_text(json.dumps({"slurm_job": "7_1"} | claim))
     status = RunStatus("b", {"id": "b"}, base, attempts=int(claim is not None))
     jobs = {(TOKEN, 1): job} if job else {}
-    found = refine(status, latest(run), place, Queue(jobs, problem))
+    found = refine(status, run, place, Queue(jobs, problem))
     return found.state, found.detail, found.job
 
 

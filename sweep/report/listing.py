@@ -1,0 +1,33 @@
+"""`report/files.json`: the files that the report consists of."""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sweep.files import write_json
+from sweep.paths import SweepPaths
+
+
+@contextmanager
+def instead_of_the_last(sweep: SweepPaths, files: Iterable[Path]) -> Iterator[None]:
+    """While the block writes `files`, they are the report's beside those of the last report; what only that one had is then
+    deleted: the table of missing runs, once none is missing. Files of other origin stay."""
+    new = {path.relative_to(sweep.report).as_posix() for path in files}
+    old = _read(sweep)
+    write_json(
+        sweep.report_files, sorted(old | new)
+    )  # a report that is cut off is forgotten by the next one too
+    yield
+    for name in old - new:
+        (sweep.report / name).unlink(missing_ok=True)
+    write_json(sweep.report_files, sorted(new))
+
+
+def _read(sweep: SweepPaths) -> set[str]:
+    try:
+        names = [Path(name) for name in json.loads(sweep.report_files.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):  # none yet, or damaged: then nothing is known to be the report's
+        return set()
+    inside = (name for name in names if not name.is_absolute() and ".." not in name.parts)
+    return {name.as_posix() for name in inside if (sweep.report / name).is_file()}
