@@ -18,8 +18,11 @@ struct Row {
 constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
 
 constexpr Row kThresholds[] = {
-    {2048, 255, 0.45, 0.35, 0.28}, // break-even with 64 rows: 0.5, 0.35, 0.3
+    {2048, 47, 0.45, 0.35, 0.20}, // break-even with 16 rows: 0.45, 0.35, 0.2; with 32: 0.55, 0.4, 0.22
+    {2048, 128, 0.60, 0.45, 0.32}, // with 64: 0.65 to 0.8, 0.5, 0.35; with 128: 0.7, 0.55, 0.5
+    {2048, 255, 0.45, 0.35, 0.28}, // with 200: 0.45, 0.4, 0.32
     {2048, kAny, 0.50, 0.45, 0.40}, // 0.5 or above; 0.5, with 2048 inputs 0.45; 0.45
+    {kAny, 64, 0.70, 0.70, 0.70}, // 4096 x 4096: above 0.8
     {kAny, kAny, 0.45, 0.40, 0.32}, // 4096 x 4096: 0.5; 0.45; 0.45, with 1024 rows 0.32 to 0.45
 };
 

@@ -15,6 +15,23 @@ struct Run {
   uint16_t count;
 };
 
+// The weights of the entries: at [run.row * row_stride + column * column_stride], or one after the other if both strides are 0.
+template <typename T>
+struct Entries {
+  T* first;
+  int64_t row_stride = 0;
+  int64_t column_stride = 0;
+};
+
+// Memory that `multiply` asks for meanwhile: with each run the next `lines_a_run` cache lines, of pieces of `lines` that start
+// `stride` floats apart, from `first` on.
+struct Ahead {
+  const float* first = nullptr;
+  int64_t stride = 0;
+  int lines = 0;
+  int lines_a_run = 0;
+};
+
 struct Kernels {
   const char* name;
 
@@ -27,18 +44,20 @@ struct Kernels {
   // The same past the caches where the instruction set has such stores: for rows that would not stay there anyway
   void (*stream_block)(const float* block, int width, float* rows, int64_t stride, int64_t count, int64_t columns);
 
-  // out[run.row] += sum over the entries of the run of value * in[column], each a row of `width` numbers
+  // out[run.row] += sum over the entries of the run of weight * in[column], each a row of `width` numbers. `ahead` is for weights
+  // with strides, whose runs come in an order that no processor foresees.
   void (*multiply)(
-      const Run* runs, int64_t size, const uint16_t* columns, const float* values, const float* in, float* out, int width);
+      const Run* runs, int64_t size, const uint16_t* columns, Entries<const float> weights, const float* in, float* out,
+      int width, Ahead ahead);
 
   // The same with = instead of +=, and start[run.row] added where start is not null
   void (*multiply_first)(
-      const Run* runs, int64_t size, const uint16_t* columns, const float* values, const float* in, const float* start,
-      float* out, int width);
+      const Run* runs, int64_t size, const uint16_t* columns, Entries<const float> weights, const float* in,
+      const float* start, float* out, int width, Ahead ahead);
 
-  // out[entry] += <a[run.row], b[column]>, products of rows of `width` numbers
+  // out += <a[run.row], b[column]> at the entries, products of rows of `width` numbers; with strides = instead of +=
   void (*sample)(
-      const Run* runs, int64_t size, const uint16_t* columns, const float* a, const float* b, float* out, int width);
+      const Run* runs, int64_t size, const uint16_t* columns, const float* a, const float* b, Entries<float> out, int width);
 
   // out[c] += sum over n of block[c * width + n]
   void (*sum)(const float* block, int64_t columns, float* out, int width);

@@ -36,6 +36,9 @@ struct Pattern {
   int64_t rows_of(int64_t tile) const {
     return std::min(kTileRows, rows - tile * kTileRows);
   }
+  int64_t columns_of(int64_t chunk_index) const {
+    return std::min(chunk, columns - chunk_index * chunk);
+  }
   int64_t bytes() const;
 
   // Calls visit(entry, row, column) for the entries of a tile, in order.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 namespace prunesweep {
 namespace {
@@ -62,48 +63,94 @@ class Scratch {
   Tensor memory_;
 };
 
-// The kept weights in the pattern's order
-Tensor gather(const Pattern& pattern, const Tensor& weight, int64_t row_stride, int64_t column_stride) {
-  auto values = pooled_empty({pattern.entries}, at::kFloat);
-  const auto* const from = weight.const_data_ptr<float>();
-  auto* const to = data(values);
-  at::parallel_for(0, pattern.tiles.size(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      pattern.visit(t, [&](int64_t entry, int64_t row, int64_t column) {
-        to[entry] = from[row * row_stride + column * column_stride];
-      });
-    }
-  });
-  return values;
+// Whether the kernels read and write weights where they are: each is needed once, and most lines of memory hold some. Else a copy
+// of the kept ones, in the pattern's order, is made before, or spread out afterwards.
+bool in_place(const Pattern& pattern, int64_t blocks) {
+  constexpr double kDense = 0.08;
+  return blocks == 1 && pattern.entries >= kDense * pattern.rows * pattern.columns;
 }
+
+// The kept weights of a pattern for products with so many blocks
+class KeptWeights {
+ public:
+  // The weight of the entry at (row, column) is at [row * row_stride + column * column_stride]; one of them is 1.
+  KeptWeights(const Pattern& pattern, const Tensor& weight, int64_t row_stride, int64_t column_stride, int64_t blocks)
+      : pattern_(pattern), at_{weight.const_data_ptr<float>(), row_stride, column_stride} {
+    if (!in_place(pattern, blocks)) {
+      gather();
+    }
+  }
+
+  // Those of a block of the pattern
+  Entries<const float> of(int64_t tile, int64_t chunk) const {
+    if (gathered_.defined()) {
+      return {data(gathered_) + pattern_.tiles[tile].first_entry + pattern_.tiles[tile].first_column[chunk]};
+    }
+    return {place(tile, chunk), at_.row_stride, at_.column_stride};
+  }
+
+  // Those of the block after it, to be read during a product with this one
+  Ahead after(int64_t tile, int64_t chunk) const {
+    constexpr int kLine = 64 / sizeof(float);
+    const bool last = chunk + 1 == pattern_.chunks();
+    if (gathered_.defined() || (last && tile + 1 == int64_t(pattern_.tiles.size()))) {
+      return {};
+    }
+    const int64_t length = at_.column_stride == 1 ? pattern_.chunk : kTileRows;
+    return {
+        last ? place(tile + 1, 0) : place(tile, chunk + 1), std::max(at_.row_stride, at_.column_stride),
+        static_cast<int>(length / kLine), static_cast<int>(pattern_.chunk / kLine)};
+  }
+
+ private:
+  void gather() {
+    gathered_ = pooled_empty({pattern_.entries}, at::kFloat);
+    auto* const to = data(gathered_);
+    at::parallel_for(0, pattern_.tiles.size(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        pattern_.visit(t, [&](int64_t entry, int64_t row, int64_t column) {
+          to[entry] = at_.first[row * at_.row_stride + column * at_.column_stride];
+        });
+      }
+    });
+  }
+
+  const float* place(int64_t tile, int64_t chunk) const {
+    return at_.first + tile * kTileRows * at_.row_stride + chunk * pattern_.chunk * at_.column_stride;
+  }
+
+  const Pattern& pattern_;
+  Entries<const float> at_;
+  Tensor gathered_;
+};
 
 // One block of the pattern times an in block: of the first chunk `total` = start + the product, of the others `part` += it
 void multiply(
-    const Pattern& pattern, int64_t tile_index, int64_t chunk, const float* values, const float* in, const float* start,
-    float* total, float* part, int width) {
+    const Pattern& pattern, int64_t tile_index, int64_t chunk, const KeptWeights& weights, const float* in,
+    const float* start, float* total, float* part, int width) {
   const auto& tile = pattern.tiles[tile_index];
   const auto run = tile.first_run[chunk];
-  const auto entry = tile.first_column[chunk];
   const auto* const runs = tile.runs.data() + run;
-  const auto* const columns = tile.columns.data() + entry;
+  const auto* const columns = tile.columns.data() + tile.first_column[chunk];
   const auto size = tile.first_run[chunk + 1] - run;
-  values += tile.first_entry + entry;
+  const auto here = weights.of(tile_index, chunk);
+  const auto ahead = weights.after(tile_index, chunk);
   if (chunk == 0) {
-    kernels().multiply_first(runs, size, columns, values, in, start, total, width);
+    kernels().multiply_first(runs, size, columns, here, in, start, total, width, ahead);
   } else {
-    kernels().multiply(runs, size, columns, values, in, part, width);
+    kernels().multiply(runs, size, columns, here, in, part, width, ahead);
   }
 }
 
 // sums += <a, b> at the entries of one block of the pattern
 void sample(
-    const Pattern& pattern, int64_t tile_index, int64_t chunk, const float* a, const float* b, float* sums, int width) {
+    const Pattern& pattern, int64_t tile_index, int64_t chunk, const float* a, const float* b, Entries<float> sums,
+    int width) {
   const auto& tile = pattern.tiles[tile_index];
   const auto run = tile.first_run[chunk];
-  const auto entry = tile.first_column[chunk];
   kernels().sample(
-      tile.runs.data() + run, tile.first_run[chunk + 1] - run, tile.columns.data() + entry, a, b,
-      sums + tile.first_entry + entry, width);
+      tile.runs.data() + run, tile.first_run[chunk + 1] - run, tile.columns.data() + tile.first_column[chunk], a, b, sums,
+      width);
 }
 
 // The rows [count, features] of a tensor as blocks: [blocks, features, width]
@@ -125,7 +172,7 @@ void from_blocks(
 // out tile [blocks, kTileRows, width] = start + pattern's tile * in blocks [blocks, columns, width]; the room after the out
 // tile, as much again, is used too.
 void multiply_tile(
-    const Pattern& pattern, int64_t tile, const float* values, const float* in, int64_t blocks, int width,
+    const Pattern& pattern, int64_t tile, const KeptWeights& weights, const float* in, int64_t blocks, int width,
     const float* start, float* out) {
   const int64_t chunks = pattern.chunks(), period = period_for(chunks);
   const int64_t step = kTileRows * width, size = pattern.rows_of(tile) * width;
@@ -136,7 +183,7 @@ void multiply_tile(
   for (int64_t c = 0; c < chunks; ++c) {
     for (int64_t b = 0; b < blocks; ++b) {
       multiply(
-          pattern, tile, c, values, in + (b * pattern.columns + c * pattern.chunk) * width,
+          pattern, tile, c, weights, in + (b * pattern.columns + c * pattern.chunk) * width,
           start ? start + tile * kTileRows : nullptr, out + b * step, part + b * step, width);
       if (part != out && ((c + 1) % period == 0 || c + 1 == chunks)) {
         add_and_clear(out + b * step, part + b * step, size);
@@ -145,9 +192,14 @@ void multiply_tile(
   }
 }
 
+// Zeros in a tile's part of the gradient of the weight
+void clear(const Pattern& pattern, int64_t tile, float* weight) {
+  std::memset(weight + tile * kTileRows * pattern.columns, 0, pattern.rows_of(tile) * pattern.columns * sizeof(float));
+}
+
 // Writes the gradient of the weight: the sums at the entries, in fixed order over the slices, and zeros elsewhere.
 void scatter(const Pattern& pattern, const float* sums, int64_t slices, int64_t tile, float* weight) {
-  std::memset(weight + tile * kTileRows * pattern.columns, 0, pattern.rows_of(tile) * pattern.columns * sizeof(float));
+  clear(pattern, tile, weight);
   pattern.visit(tile, [&](int64_t entry, int64_t row, int64_t column) {
     float total = sums[entry];
     for (int64_t s = 1; s < slices; ++s) {
@@ -155,6 +207,16 @@ void scatter(const Pattern& pattern, const float* sums, int64_t slices, int64_t 
     }
     weight[row * pattern.columns + column] = total;
   });
+}
+
+// The same of a single block, whose products are the sums
+void sample_in_place(const Pattern& pattern, int64_t tile, const float* a, const float* b, float* weight, int width) {
+  clear(pattern, tile, weight);
+  for (int64_t c = 0; c < pattern.chunks(); ++c) {
+    const int64_t first = c * pattern.chunk;
+    float* const to = weight + tile * kTileRows * pattern.columns + first;
+    sample(pattern, tile, c, a, b + first * width, {to, pattern.columns, 1}, width);
+  }
 }
 
 // What both ways of computing gradients need
@@ -165,7 +227,7 @@ struct Backward {
   const int64_t rows, out, in;
   const int width;
   SparseGradients gradients;
-  Tensor values; // of by_input
+  std::optional<KeptWeights> weights; // of by_input
 
   Backward(
       const Tensor& grad, const Pattern* by_input, const Tensor& weight, const Pattern* by_output, const Tensor& x,
@@ -174,7 +236,7 @@ struct Backward {
         out(grad.size(1)), in(by_input ? by_input->rows : by_output->columns), width(width_for(rows, in)) {
     if (by_input) {
       gradients.x = pooled_empty({rows, in}, at::kFloat);
-      values = gather(*by_input, weight, 1, in);
+      weights.emplace(*by_input, weight, 1, in, divide_up(rows, width));
     }
     if (by_output) {
       gradients.weight = pooled_empty({out, in}, at::kFloat);
@@ -247,7 +309,8 @@ void Backward::with_slices(int64_t slices) {
               for (int64_t b = 0; b < groups; ++b) {
                 sample(
                     *by_output, t, c, grad_blocks + b * panel_step + (t * kTileRows - o) * width,
-                    x_blocks + b * in_step + c * by_output->chunk * width, slice_sums, width);
+                    x_blocks + b * in_step + c * by_output->chunk * width,
+                    {slice_sums + by_output->tiles[t].first_entry + by_output->tiles[t].first_column[c]}, width);
               }
             }
           }
@@ -256,7 +319,7 @@ void Backward::with_slices(int64_t slices) {
               for (int64_t b = 0; b < groups; ++b) {
                 const int64_t at = b * padded_step + t * kTileRows * width;
                 multiply(
-                    *by_input, t, c, data(values), grad_blocks + b * panel_step + (c * by_input->chunk - o) * width, nullptr,
+                    *by_input, t, c, *weights, grad_blocks + b * panel_step + (c * by_input->chunk - o) * width, nullptr,
                     result + at, part + at, width);
               }
             }
@@ -295,7 +358,7 @@ void Backward::with_tiles() {
   const int64_t in_step = in * width, out_step = out * width;
   const auto x_blocks = pooled_empty({by_output ? blocks * in_step : 0}, at::kFloat);
   const auto grad_blocks = pooled_empty({blocks * out_step}, at::kFloat);
-  const auto sums = pooled_empty({by_output ? by_output->entries : 0}, at::kFloat);
+  const auto sums = pooled_empty({by_output && !in_place(*by_output, blocks) ? by_output->entries : 0}, at::kFloat);
   if (by_output) {
     at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
       to_blocks(
@@ -315,13 +378,17 @@ void Backward::with_tiles() {
           kernels().sum(tile + b * out_step, columns, data(gradients.bias) + o, width);
         }
       }
-      if (by_output) {
-        std::fill_n(data(sums) + by_output->tiles[t].first_entry, by_output->tiles[t].columns.size(), 0.0f);
+      if (by_output && in_place(*by_output, blocks)) {
+        sample_in_place(*by_output, t, tile, data(x_blocks), data(gradients.weight), width);
+      } else if (by_output) {
+        const auto& there = by_output->tiles[t];
+        float* const tile_sums = data(sums) + there.first_entry;
+        std::fill_n(tile_sums, there.columns.size(), 0.0f);
         for (int64_t c = 0; c < by_output->chunks(); ++c) {
           for (int64_t b = 0; b < blocks; ++b) {
             sample(
                 *by_output, t, c, tile + b * out_step, data(x_blocks) + b * in_step + c * by_output->chunk * width,
-                data(sums), width);
+                {tile_sums + there.first_column[c]}, width);
           }
         }
         scatter(*by_output, data(sums), 1, t, data(gradients.weight));
@@ -333,7 +400,7 @@ void Backward::with_tiles() {
     const auto write = writer_for(rows * in);
     at::parallel_for(0, by_input->tiles.size(), 1, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
-        multiply_tile(*by_input, t, data(values), data(grad_blocks), blocks, width, nullptr, scratch.mine());
+        multiply_tile(*by_input, t, *weights, data(grad_blocks), blocks, width, nullptr, scratch.mine());
         from_blocks(
             write, scratch.mine(), kTileRows * width, width, data(gradients.x) + t * kTileRows, in, rows, by_input->rows_of(t));
       }
@@ -347,7 +414,7 @@ Tensor sparse_output(const Pattern& pattern, const Tensor& x, const Tensor& weig
   const int64_t rows = x.size(0), in = pattern.columns, out = pattern.rows, tiles = pattern.tiles.size();
   const int width = width_for(rows, in);
   const int64_t group = group_for(in + kTileRows, width);
-  const auto values = gather(pattern, weight, in, 1);
+  const KeptWeights weights(pattern, weight, in, 1, divide_up(rows, width));
   auto y = pooled_empty({rows, out}, at::kFloat);
   const auto* const start = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
 
@@ -368,7 +435,7 @@ Tensor sparse_output(const Pattern& pattern, const Tensor& x, const Tensor& weig
       }
       const int64_t part = task % parts;
       for (int64_t t = part * tiles / parts; t < (part + 1) * tiles / parts; ++t) {
-        multiply_tile(pattern, t, data(values), blocks, divide_up(count, width), width, start, result);
+        multiply_tile(pattern, t, weights, blocks, divide_up(count, width), width, start, result);
         from_blocks(
             write, result, kTileRows * width, width, data(y) + n * out + t * kTileRows, out, count, pattern.rows_of(t));
       }
