@@ -15,9 +15,8 @@ def instead_of_the_last(sweep: SweepPaths, files: Iterable[Path]) -> Iterator[No
     deleted: the table of missing runs, once none is missing. Files of other origin stay."""
     new = {path.relative_to(sweep.report).as_posix() for path in files}
     old = _read(sweep)
-    write_json(
-        sweep.report_files, sorted(old | new)
-    )  # a report that is cut off is forgotten by the next one too
+    # both, so that what a report leaves that is cut off goes with the next one
+    write_json(sweep.report_files, sorted(old | new))
     yield
     for name in old - new:
         (sweep.report / name).unlink(missing_ok=True)
