@@ -22,8 +22,16 @@ import prune.ops  # noqa: F401  (registers the operators)
 OPS = torch.ops.prune
 SHAPES = [
     f"{out}x{n_in}x{rows}"
-    for rows in (16, 64, 128, 256, 1024, 4096)
-    for out, n_in in ((512, 512), (10837, 512), (2048, 512), (512, 2048), (4096, 4096))
+    for rows in (1, 8, 16, 32, 64, 128, 200, 256, 1024, 4096)
+    for out, n_in in (
+        (512, 512),
+        (10837, 512),
+        (2048, 512),
+        (512, 2048),
+        (4096, 2048),
+        (512, 4096),
+        (4096, 4096),
+    )
     if out * n_in * rows < 2e10
 ]
 DENSITIES = (0.8, 0.7, 0.6, 0.5, 0.4, 0.32, 0.25, 0.18)

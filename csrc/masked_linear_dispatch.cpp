@@ -10,20 +10,22 @@ namespace {
 // Densities below which the sparse way is taken. From PRUNE_MASKED_LINEAR=sparse python benchmarks/masked_linear_thresholds.py
 // on an Intel Sapphire Rapids server (AVX-512); behind each row where the two ways meet.
 struct Row {
-  int64_t most_inputs;
-  int64_t most_rows;
+  int64_t least_weights, most_inputs, most_rows;
   double output, grad_input, grad_weight;
 };
 
 constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
+constexpr int64_t kLarge = int64_t{1} << 23; // weights whose masked copy takes longer than the product of few rows
 
 constexpr Row kThresholds[] = {
-    {2048, 47, 0.45, 0.35, 0.20}, // break-even with 16 rows: 0.45, 0.35, 0.2; with 32: 0.55, 0.4, 0.22
-    {2048, 128, 0.60, 0.45, 0.32}, // with 64: 0.65 to 0.8, 0.5, 0.35; with 128: 0.7, 0.55, 0.5
-    {2048, 255, 0.45, 0.35, 0.28}, // with 200: 0.45, 0.4, 0.32
-    {2048, kAny, 0.50, 0.45, 0.40}, // 0.5 or above; 0.5, with 2048 inputs 0.45; 0.45
-    {kAny, 64, 0.70, 0.70, 0.70}, // 4096 x 4096: above 0.8
-    {kAny, kAny, 0.45, 0.40, 0.32}, // 4096 x 4096: 0.5; 0.45; 0.45, with 1024 rows 0.32 to 0.45
+    {kLarge, kAny, 64, 0.70, 0.70, 0.70}, // break-even above 0.7 with 1 to 64 rows
+    {0, kAny, 8, 0.32, 0.20, 0.15}, // with one row: 0.3 to 0.35, 0.2 to 0.25, 0.15; with 8: 0.35 to 0.5, 0.25 to 0.35, 0.18
+    {0, kAny, 47, 0.45, 0.35, 0.20}, // with 16: 0.45 to 0.65, 0.35 to 0.5, 0.2 or above; with 32: 0.55, 0.4, 0.22
+    {0, kAny, 64, 0.60, 0.45, 0.32}, // with 64: 0.65 or above, 0.5, 0.35
+    {0, 2048, 128, 0.60, 0.45, 0.32}, // with 128: 0.7, 0.55, 0.5
+    {0, 2048, 255, 0.45, 0.35, 0.28}, // with 200: 0.45, 0.4, 0.32
+    {0, 2048, kAny, 0.50, 0.45, 0.40}, // 0.5 or above; 0.5, with 2048 inputs 0.45; 0.45
+    {0, kAny, kAny, 0.45, 0.40, 0.32}, // 4096 x 4096: 0.5; 0.45; 0.45, with 1024 rows 0.32 to 0.45
 };
 
 // Below this density autocast keeps the layer in float32. From the same command with --autocast.
@@ -45,7 +47,8 @@ Ways choose_ways(const Plan* plan, const at::Tensor& rows) {
     return {Way::kSparse, Way::kSparse, Way::kSparse};
   }
   const Row* row = kThresholds;
-  while (plan->columns > row->most_inputs || rows.size(0) > row->most_rows) {
+  while (plan->rows * plan->columns < row->least_weights || plan->columns > row->most_inputs ||
+         rows.size(0) > row->most_rows) {
     ++row;
   }
   const auto way_below = [density = plan->density()](double threshold) {

@@ -23,13 +23,14 @@ struct Entries {
   int64_t column_stride = 0;
 };
 
-// Memory that `multiply` asks for meanwhile: with each run the next `lines_a_run` cache lines, of pieces of `lines` that start
-// `stride` floats apart, from `first` on.
+// Memory that `multiply` asks for meanwhile, `lines_a_run` cache lines with each run: pieces of `lines` that start `stride` floats
+// apart, `left` lines in all.
 struct Ahead {
   const float* first = nullptr;
   int64_t stride = 0;
-  int lines = 0;
-  int lines_a_run = 0;
+  int64_t lines = 0;
+  int64_t left = 0;
+  int64_t lines_a_run = 0;
 };
 
 struct Kernels {

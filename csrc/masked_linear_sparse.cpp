@@ -89,17 +89,23 @@ class KeptWeights {
     return {place(tile, chunk), at_.row_stride, at_.column_stride};
   }
 
-  // Those of the block after it, to be read during a product with this one
-  Ahead after(int64_t tile, int64_t chunk) const {
-    constexpr int kLine = 64 / sizeof(float);
-    const bool last = chunk + 1 == pattern_.chunks();
-    if (gathered_.defined() || (last && tile + 1 == int64_t(pattern_.tiles.size()))) {
+  // Those of the block after it, to be asked for during a product of so many runs
+  Ahead after(int64_t tile, int64_t chunk, int64_t runs) const {
+    if (++chunk == pattern_.chunks()) {
+      chunk = 0;
+      ++tile;
+    }
+    if (gathered_.defined() || tile == int64_t(pattern_.tiles.size())) {
       return {};
     }
-    const int64_t length = at_.column_stride == 1 ? pattern_.chunk : kTileRows;
+    constexpr int64_t kLine = 64 / sizeof(float);
+    const bool by_rows = at_.column_stride == 1;
+    const int64_t rows = pattern_.rows_of(tile), columns = pattern_.columns_of(chunk);
+    const int64_t lines = divide_up(by_rows ? columns : rows, kLine);
+    const int64_t all = (by_rows ? rows : columns) * lines;
     return {
-        last ? place(tile + 1, 0) : place(tile, chunk + 1), std::max(at_.row_stride, at_.column_stride),
-        static_cast<int>(length / kLine), static_cast<int>(pattern_.chunk / kLine)};
+        place(tile, chunk), by_rows ? at_.row_stride : at_.column_stride, lines, all,
+        divide_up(all, std::max<int64_t>(1, runs))};
   }
 
  private:
@@ -134,7 +140,7 @@ void multiply(
   const auto* const columns = tile.columns.data() + tile.first_column[chunk];
   const auto size = tile.first_run[chunk + 1] - run;
   const auto here = weights.of(tile_index, chunk);
-  const auto ahead = weights.after(tile_index, chunk);
+  const auto ahead = weights.after(tile_index, chunk, size);
   if (chunk == 0) {
     kernels().multiply_first(runs, size, columns, here, in, start, total, width, ahead);
   } else {
@@ -221,7 +227,7 @@ void sample_in_place(const Pattern& pattern, int64_t tile, const float* a, const
 
 // What both ways of computing gradients need
 struct Backward {
-  const Tensor &grad, &weight, &x;
+  const Tensor &grad, &x;
   const Pattern *by_input, *by_output;
   const bool bias;
   const int64_t rows, out, in;
@@ -232,7 +238,7 @@ struct Backward {
   Backward(
       const Tensor& grad, const Pattern* by_input, const Tensor& weight, const Pattern* by_output, const Tensor& x,
       bool bias)
-      : grad(grad), weight(weight), x(x), by_input(by_input), by_output(by_output), bias(bias), rows(grad.size(0)),
+      : grad(grad), x(x), by_input(by_input), by_output(by_output), bias(bias), rows(grad.size(0)),
         out(grad.size(1)), in(by_input ? by_input->rows : by_output->columns), width(width_for(rows, in)) {
     if (by_input) {
       gradients.x = pooled_empty({rows, in}, at::kFloat);

@@ -12,15 +12,27 @@ from sweep.paths import SweepPaths
 @contextmanager
 def instead_of_the_last(sweep: SweepPaths, files: Iterable[Path]) -> Iterator[None]:
     """While the block writes `files`, they are the report's beside those of the last report; what only that one had is then
-    deleted: the table of missing runs, once none is missing. Files of other origin stay."""
+    deleted: the table of missing runs, once none is missing. Files of other origin stay, and those of a report that another
+    process writes meanwhile."""
     new = {path.relative_to(sweep.report).as_posix() for path in files}
     old = _read(sweep)
     # both, so that what a report leaves that is cut off goes with the next one
     write_json(sweep.report_files, sorted(old | new))
+    begun = sweep.report_files.stat().st_mtime_ns
     yield
-    for name in old - new:
-        (sweep.report / name).unlink(missing_ok=True)
-    write_json(sweep.report_files, sorted(new))
+    gone = {name for name in old - new if _delete(sweep.report / name, begun)}
+    write_json(sweep.report_files, sorted(_read(sweep) - gone | new))
+
+
+def _delete(path: Path, begun: int) -> bool:
+    """Delete a file that is older than the time `begun`, in ns; whether it is gone."""
+    try:
+        if path.stat().st_mtime_ns >= begun:
+            return False
+        path.unlink()
+    except FileNotFoundError:
+        pass
+    return True
 
 
 def _read(sweep: SweepPaths) -> set[str]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from rows import change, score, write_sweep
 
 from sweep.cli import app
+from sweep.files import write_text
 from sweep.paths import SweepPaths
 from sweep.report import figures, watch, write_report
 from sweep.report.as_html import rich
@@ -19,6 +21,7 @@ from sweep.report.as_latex import escape
 from sweep.report.as_markdown import to_markdown
 from sweep.report.blocks import Figure, Notice
 from sweep.report.content import document
+from sweep.report.listing import instead_of_the_last
 from sweep.report.material import gather
 from sweep.stats import summarise
 
@@ -216,6 +219,44 @@ def test_what_only_the_last_report_had_is_gone_and_nothing_else(tmp_path):
     assert left == {*json.loads(sweep.report_files.read_text()), "files.json", "tables/my.csv"}
 
 
+def test_what_a_cut_off_report_left_goes_with_the_next(tmp_path, monkeypatch):
+    sweep = write_sweep(tmp_path / "s")
+    result = sweep.run("toy-random-c1-s1").result
+    result.rename(tmp_path / "kept")
+
+    def cut(path, text):
+        if path == sweep.report_html:
+            raise KeyboardInterrupt
+        write_text(path, text)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("sweep.report.write.write_text", cut)
+        write_report(sweep)
+    assert sweep.table("missing.csv").is_file()
+    (tmp_path / "kept").rename(result)
+    write_report(sweep)
+    assert not sweep.table("missing.csv").exists()
+
+
+def test_a_report_deletes_nothing_that_another_writes_meanwhile(tmp_path):
+    sweep = SweepPaths(tmp_path / "s")
+    page, table = sweep.report_markdown, sweep.table("missing.csv")
+
+    def write(*files):
+        with instead_of_the_last(sweep, files):
+            for file in files:
+                write_text(file, "")
+
+    write(page, table)
+    with instead_of_the_last(sweep, [page]):
+        write(page, table)
+    assert table.is_file()
+    assert set(json.loads(sweep.report_files.read_text())) == {"report.md", "tables/missing.csv"}
+    os.utime(table, (0, 0))
+    write(page)
+    assert not table.exists()
+
+
 @pytest.mark.parametrize(
     "listed", ["", "7", "[7]", '["../grid.yaml", "{outside}", "gone.csv", "tables", ""]']
 )
@@ -244,7 +285,7 @@ def test_the_committed_reports_are_of_the_committed_rows(folder, tmp_path):
         path.relative_to(tmp_path / folder.name) for path in (tmp_path / folder.name / "report").rglob("*.*")
     }
     for name in committed:
-        if name.suffix in (".md", ".csv", ".tex"):
+        if name.suffix in (".md", ".csv", ".tex", ".json"):
             assert (folder / name).read_text() == (tmp_path / folder.name / name).read_text(), name
 
 
