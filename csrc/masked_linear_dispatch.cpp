@@ -18,12 +18,12 @@ constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
 constexpr int64_t kLarge = int64_t{1} << 23; // weights whose masked copy takes longer than the product of few rows
 
 constexpr Row kThresholds[] = {
-    {kLarge, kAny, 64, 0.70, 0.70, 0.70}, // break-even above 0.7 with 1 to 64 rows
-    {0, kAny, 8, 0.32, 0.20, 0.15}, // with one row: 0.3 to 0.35, 0.2 to 0.25, 0.15; with 8: 0.35 to 0.5, 0.25 to 0.35, 0.18
-    {0, kAny, 47, 0.45, 0.35, 0.20}, // with 16: 0.45 to 0.65, 0.35 to 0.5, 0.2 or above; with 32: 0.55, 0.4, 0.22
+    {kLarge, kAny, 64, 0.70, 0.70, 0.70}, // with 1 to 64 rows above 0.7
+    {0, kAny, 8, 0.32, 0.20, 0.15}, // break-even with 1 to 8: 0.25 to 0.6, 0.22 to 0.3, 0.12 to 0.3
+    {0, kAny, 47, 0.45, 0.35, 0.20}, // with 16: 0.5 to 0.6, 0.32 to 0.45, 0.18 to 0.35; with 32: 0.6, 0.42, 0.3
     {0, kAny, 64, 0.60, 0.45, 0.32}, // with 64: 0.65 or above, 0.5, 0.35
     {0, 2048, 128, 0.60, 0.45, 0.32}, // with 128: 0.7, 0.55, 0.5
-    {0, 2048, 255, 0.45, 0.35, 0.28}, // with 200: 0.45, 0.4, 0.32
+    {0, 2048, 255, 0.45, 0.35, 0.28}, // with 200: 0.5, 0.4 or above, 0.37
     {0, 2048, kAny, 0.50, 0.45, 0.40}, // 0.5 or above; 0.5, with 2048 inputs 0.45; 0.45
     {0, kAny, kAny, 0.45, 0.40, 0.32}, // 4096 x 4096: 0.5; 0.45; 0.45, with 1024 rows 0.32 to 0.45
 };

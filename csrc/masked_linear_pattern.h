@@ -39,6 +39,10 @@ struct Pattern {
   int64_t columns_of(int64_t chunk_index) const {
     return std::min(chunk, columns - chunk_index * chunk);
   }
+  // The first entry of a block
+  int64_t entry_of(int64_t tile, int64_t chunk_index) const {
+    return tiles[tile].first_entry + tiles[tile].first_column[chunk_index];
+  }
   int64_t bytes() const;
 
   // Calls visit(entry, row, column) for the entries of a tile, in order.

@@ -84,7 +84,7 @@ class KeptWeights {
   // Those of a block of the pattern
   Entries<const float> of(int64_t tile, int64_t chunk) const {
     if (gathered_.defined()) {
-      return {data(gathered_) + pattern_.tiles[tile].first_entry + pattern_.tiles[tile].first_column[chunk]};
+      return {data(gathered_) + pattern_.entry_of(tile, chunk)};
     }
     return {place(tile, chunk), at_.row_stride, at_.column_stride};
   }
@@ -316,7 +316,7 @@ void Backward::with_slices(int64_t slices) {
                 sample(
                     *by_output, t, c, grad_blocks + b * panel_step + (t * kTileRows - o) * width,
                     x_blocks + b * in_step + c * by_output->chunk * width,
-                    {slice_sums + by_output->tiles[t].first_entry + by_output->tiles[t].first_column[c]}, width);
+                    {slice_sums + by_output->entry_of(t, c)}, width);
               }
             }
           }
@@ -364,7 +364,8 @@ void Backward::with_tiles() {
   const int64_t in_step = in * width, out_step = out * width;
   const auto x_blocks = pooled_empty({by_output ? blocks * in_step : 0}, at::kFloat);
   const auto grad_blocks = pooled_empty({blocks * out_step}, at::kFloat);
-  const auto sums = pooled_empty({by_output && !in_place(*by_output, blocks) ? by_output->entries : 0}, at::kFloat);
+  const bool at_once = by_output && in_place(*by_output, blocks);
+  const auto sums = pooled_empty({by_output && !at_once ? by_output->entries : 0}, at::kFloat);
   if (by_output) {
     at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
       to_blocks(
@@ -384,17 +385,15 @@ void Backward::with_tiles() {
           kernels().sum(tile + b * out_step, columns, data(gradients.bias) + o, width);
         }
       }
-      if (by_output && in_place(*by_output, blocks)) {
+      if (at_once) {
         sample_in_place(*by_output, t, tile, data(x_blocks), data(gradients.weight), width);
       } else if (by_output) {
-        const auto& there = by_output->tiles[t];
-        float* const tile_sums = data(sums) + there.first_entry;
-        std::fill_n(tile_sums, there.columns.size(), 0.0f);
+        std::fill_n(data(sums) + by_output->tiles[t].first_entry, by_output->tiles[t].columns.size(), 0.0f);
         for (int64_t c = 0; c < by_output->chunks(); ++c) {
           for (int64_t b = 0; b < blocks; ++b) {
             sample(
                 *by_output, t, c, tile + b * out_step, data(x_blocks) + b * in_step + c * by_output->chunk * width,
-                {tile_sums + there.first_column[c]}, width);
+                {data(sums) + by_output->entry_of(t, c)}, width);
           }
         }
         scatter(*by_output, data(sums), 1, t, data(gradients.weight));
