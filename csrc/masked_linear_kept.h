@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/TensorImpl.h>
 
+#include <cstring>
 #include <memory>
 #include <mutex>
 
@@ -22,19 +23,25 @@ class KeptWithMask {
     if (mask.is_inference()) {
       return nullptr;
     }
-    if (auto plan = peek(mask); plan && is_current(*plan, mask)) {
+    if (auto plan = current(mask)) {
       return plan;
     }
     std::shared_ptr<const Plan> plan = make(version_of(mask));
     const std::lock_guard lock(attachments());
-    mask.unsafeGetTensorImpl()->set_backend_meta(c10::make_intrusive<Held>(plan));
+    mask.unsafeGetTensorImpl()->set_backend_meta(c10::make_intrusive<Held>(plan, counter_of(mask)));
     return plan;
   }
 
-  static bool is_current(const Plan& plan, const at::Tensor& mask) {
-    // the sizes too: `set_` and `resize_` change what a tensor is
-    return !mask.is_inference() && plan.version == version_of(mask) && plan.rows == mask.size(0) &&
-        plan.columns == mask.size(1);
+  // The plan of the mask as it is now, null if there is none.
+  static std::shared_ptr<const Plan> current(const at::Tensor& mask) {
+    const std::lock_guard lock(attachments());
+    const auto* const held = mask.is_inference() ? nullptr : held_by(mask);
+    // `.data`, and assigning to it, copy what is kept to a tensor that counts for itself
+    if (!held || !is_same(held->counter, counter_of(mask)) || held->plan->version != version_of(mask)) {
+      return nullptr;
+    }
+    // `set_` and `resize_` change what a tensor is
+    return held->plan->rows == mask.size(0) && held->plan->columns == mask.size(1) ? held->plan : nullptr;
   }
 
   // What is kept, of whatever version; null if nothing is.
@@ -52,13 +59,25 @@ class KeptWithMask {
   }
 
  private:
+  static const c10::VariableVersion& counter_of(const at::Tensor& mask) {
+    return mask.unsafeGetTensorImpl()->version_counter();
+  }
+
   static uint32_t version_of(const at::Tensor& mask) {
-    return mask.unsafeGetTensorImpl()->version_counter().current_version();
+    return counter_of(mask).current_version();
+  }
+
+  // Whether both are one counter: each is a pointer to it, which cannot be asked for.
+  static bool is_same(const c10::VariableVersion& a, const c10::VariableVersion& b) {
+    static_assert(sizeof(c10::VariableVersion) == sizeof(void*));
+    return std::memcmp(&a, &b, sizeof(void*)) == 0;
   }
 
   struct Held final : c10::BackendMeta {
-    explicit Held(std::shared_ptr<const Plan> plan) : plan(std::move(plan)) {}
+    Held(std::shared_ptr<const Plan> plan, const c10::VariableVersion& counter)
+        : plan(std::move(plan)), counter(counter) {}
     const std::shared_ptr<const Plan> plan;
+    const c10::VariableVersion counter; // held, so that no other comes to lie where it is
   };
 
   static const Held* held_by(const at::Tensor& mask) {

@@ -22,6 +22,10 @@ class OnDevice {
   }
 
   // PyTorch's current stream on the device
+  c10::Stream torch_stream() const {
+    return stream_;
+  }
+
   cudaStream_t stream() const {
     return static_cast<cudaStream_t>(stream_.native_handle());
   }
@@ -56,6 +60,13 @@ class Memory {
 
   int64_t bytes() const {
     return bytes_;
+  }
+
+  // Blocks that are given back while this stream still has work to do are not used again before it is done.
+  void record_stream(c10::Stream stream) const {
+    for (const auto& block : blocks_) {
+      block.record_stream(stream);
+    }
   }
 
  private:

@@ -26,9 +26,8 @@ std::pair<Tensor, Tensor> bits_and_kept(const Tensor& mask, cudaStream_t stream)
 
 } // namespace
 
-Plan::Plan(const Tensor& mask, uint32_t version)
-    : version(version), rows(mask.size(0)), columns(mask.size(1)), memory_(mask.device()) {
-  const OnDevice device(mask);
+Plan::Plan(const Tensor& mask, uint32_t version, const OnDevice& device)
+    : version(version), rows(mask.size(0)), columns(mask.size(1)), memory_(mask.device()), home_(device.torch_stream()) {
   Tensor count;
   const auto m = mask.contiguous();
   std::tie(bits, count) = bits_and_kept(m, device.stream());
@@ -39,6 +38,13 @@ Plan::Plan(const Tensor& mask, uint32_t version)
         static_cast<const uint8_t*>(m.const_data_ptr()), rows, columns, kept, memory_.allocate(), scratch.allocate(),
         device.stream());
     device.synchronize(); // other streams may use it at once
+  }
+}
+
+void Plan::used_on(const OnDevice& device) const {
+  if (const auto stream = device.torch_stream(); stream != home_) {
+    bits.record_stream(stream);
+    memory_.record_stream(stream);
   }
 }
 
@@ -60,14 +66,17 @@ std::shared_ptr<const Plan> plan_of(const Tensor& mask, const OnDevice& device) 
     return nullptr;
   }
   if (device.is_capturing()) {
-    auto plan = Kept::peek(mask);
-    if (plan && Kept::is_current(*plan, mask)) {
+    auto plan = Kept::current(mask);
+    if (plan) {
       keep_for_good(plan);
-      return plan;
     }
-    return nullptr;
+    return plan;
   }
-  return Kept::get(mask, [&](uint32_t version) { return std::make_shared<const Plan>(mask, version); });
+  auto plan = Kept::get(mask, [&](uint32_t version) { return std::make_shared<const Plan>(mask, version, device); });
+  if (plan) {
+    plan->used_on(device);
+  }
+  return plan;
 }
 
 Tensor packed(const Tensor& mask, const OnDevice& device) {

@@ -15,7 +15,7 @@ namespace prunesweep::cuda {
 // Immutable, and complete on every stream when it is made.
 struct Plan {
   // Reads the count back once, so it synchronises.
-  Plan(const at::Tensor& mask, uint32_t version);
+  Plan(const at::Tensor& mask, uint32_t version, const OnDevice& device);
 
   const uint32_t version;
   const int64_t rows, columns;
@@ -33,11 +33,15 @@ struct Plan {
     return kept == rows * columns;
   }
 
+  // Said before its memory is read on the device's current stream: should the plan go meanwhile, the memory waits for that.
+  void used_on(const OnDevice& device) const;
+
   // Density up to which a pattern is made
   static constexpr double kMostSparse = 0.15;
 
  private:
   Memory memory_; // of the pattern
+  const c10::Stream home_; // the one that the memory belongs to
 };
 
 // Kept with the mask, see masked_linear_kept.h. Null where nothing can be read back (under graph capture) or kept (a mask made in

@@ -83,3 +83,22 @@ def test_a_sample_that_misleads_costs_only_time(dtype: torch.dtype, sign: int) -
         got = global_mask([s.cuda() for s in scores], keep)
         assert got[1:] == want[1:]
         assert all(torch.equal(g.cpu(), w) for g, w in zip(got.masks, want.masks, strict=True))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one GPU here, and this needs two")
+def test_scores_of_another_device_than_the_current_one() -> None:
+    scores = torch.randn(1_000_000)
+    want = global_mask([scores], 1000)
+    for device in ("cuda:0", "cuda:1"):
+        got = global_mask([scores.to(device)], 1000)
+        assert got.masks[0].device == torch.device(device)
+        assert torch.cuda.current_device() == 0
+        assert torch.equal(got.masks[0].cpu(), want.masks[0])
+
+
+def test_under_capture_it_is_an_error() -> None:
+    scores = torch.randn(1_000_000, device="cuda")
+    with pytest.raises(RuntimeError, match="captur"), torch.cuda.graph(torch.cuda.CUDAGraph()):
+        scores.neg()  # an empty graph would be warned of
+        global_mask([scores], 1000)
+    assert global_mask([scores], 1000).masks[0].sum() == 1000

@@ -226,3 +226,46 @@ def test_a_graph_outlives_the_plan_it_was_captured_with() -> None:
         torch.cuda.empty_cache()
         graph.replay()
     assert torch.equal(y, want)
+
+
+def test_a_plan_lives_as_long_as_another_stream_reads_it() -> None:
+    x, late = torch.randn(1024, 512, device="cuda"), torch.randn(1024, 512, device="cuda")
+    side = torch.cuda.Stream()
+    for density in (0.02, 0.5):
+        module = layer(density)
+        with torch.no_grad():
+            want = module(x)  # makes the plan, in the memory of this stream
+            torch.cuda.synchronize()
+            with torch.cuda.stream(side):
+                torch.cuda._sleep(50_000_000)
+                late.copy_(x)
+                got = module(late)
+            module.refresh()
+            junk = [torch.full((1 << size,), 255, dtype=torch.uint8, device="cuda") for size in range(9, 21)]
+            side.synchronize()
+        assert torch.equal(got, want)
+        del junk
+
+
+def test_refresh_after_a_change_that_is_not_counted() -> None:
+    module, x = layer(), torch.randn(1024, 512, device="cuda")
+    module(x)
+    module.weight_mask.data.zero_()
+    module.refresh()
+    assert torch.equal(module(x), module.bias.expand(1024, 600))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one GPU here, and this needs two")
+@pytest.mark.parametrize("density", [0.02, 0.5])
+@pytest.mark.parametrize("rows", [16, 1024])
+def test_work_goes_to_the_device_of_the_tensors(density: float, rows: int) -> None:
+    x = torch.randn(rows, 512)
+    results = []
+    for device in ("cuda:0", "cuda:1"):
+        module, there = layer(density).to(device), x.to(device).requires_grad_()
+        y = module(there)
+        y.square().sum().backward()
+        results.append([t.cpu() for t in (y.detach(), there.grad, module.weight.grad, module.bias.grad)])
+        assert torch.cuda.current_device() == 0
+    for first, second in zip(*results, strict=True):
+        assert torch.equal(first, second)

@@ -177,6 +177,19 @@ def test_threads_share_weights_and_within_alike() -> None:
 
 
 @pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("start", [1, 2, 3, 7])
+def test_scores_that_begin_anywhere(start: int, dtype: torch.dtype) -> None:
+    scores, weights = (torch.randn(N + start).to(dtype) for _ in range(2))
+    within = torch.rand(N + start) < 0.9
+    got = global_mask([scores[start:]], N // 10, weights=[weights[start:]], within=[within[start:]])
+    copies = ([t[start:].clone()] for t in (scores, weights, within))
+    want = global_mask(next(copies), N // 10, weights=next(copies), within=next(copies))
+    assert torch.equal(got.masks[0], want.masks[0])
+    assert got[1:] == want[1:]
+
+
+@pytest.mark.usefixtures("device")
 def test_opcheck() -> None:
     scores, weights = (
         [torch.randn(4, 5), torch.randn(0), torch.randn(6)],
