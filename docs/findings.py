@@ -89,20 +89,33 @@ def falls(task: TaskMaterial | None) -> list[str]:
     if task is None:
         return ["Not answered: no runs."]
     answers = [f"Dense: {phrase(task.cells('test_metric')[task.pruners[0], 0.0])}."]
-    for pruner in task.pruners:
-        losses = losses_to_dense(task.rows, "test_metric", pruner)
-        answers.append(f"{pruner} against dense: {verdicts(losses)}.")
-        down = [c for c, s in losses.items() if s.contains(0.0) is False and s.mean < 0]
-        others = [c for c in losses if c not in down]
-        if down and others:
-            answers.append(
-                f"So for {pruner} a fall is seen at c = {listed([f'{c:g}' for c in down])} and not at "
-                f"{listed([f'{c:g}' for c in others])}."
+    losses = {p: losses_to_dense(task.rows, "test_metric", p) for p in task.pruners}
+    usable = [(p, c) for p in losses for c, s in losses[p].items() if s.half_width is not None]
+    adjusted = dict(zip(usable, holm([sign_flip_p(losses[p][c].values) for p, c in usable]), strict=True))
+    for pruner, found in losses.items():
+        answers.append(f"{pruner} against dense: {verdicts(found)}.")
+        down = [c for c, s in found.items() if s.contains(0.0) is False and s.mean < 0]
+        sure = [c for c in down if adjusted[pruner, c] <= LEVEL]
+        seen = [
+            f"at c = {listed([f'{c:g}' for c in some])}{how}"
+            for some, how in (
+                (sure, ""),
+                ([c for c in down if c not in sure], " by the interval of that one comparison alone"),
             )
-        elif down:
-            answers.append(f"So for {pruner} the claim holds at every compression.")
+            if some
+        ]
+        unseen = [f"{c:g}" for c in found if c not in down]
+        if seen:
+            answers.append(
+                f"So for {pruner} a fall is seen {', and '.join(seen)}"
+                + (f"; not at {listed(unseen)}." if unseen else ".")
+            )
         else:
             answers.append(f"So for {pruner} no fall is seen that the seeds could not make.")
+    answers.append(
+        f"Where nothing is added, the exact sign-flip test holds at {LEVEL:g} with Holm's correction over the {len(usable)} "
+        "comparisons."
+    )
     return answers
 
 
@@ -251,7 +264,7 @@ def sensitive(news: TaskMaterial | None, translation: TaskMaterial | None) -> li
     if news is None or translation is None:
         return ["Not answered: the reference has no pruned translation runs beside those of AG News."]
     answers = []
-    compared: dict[float, list[bool]] = {}
+    compared: dict[float, dict[str, list[str]]] = {}
     for pruner in news.pruners:
         left, right = (losses_to_dense(task.rows, "test_metric", pruner) for task in (news, translation))
         dense = [task.cells("test_metric")[pruner, 0.0].mean for task in (news, translation)]
@@ -263,14 +276,21 @@ def sensitive(news: TaskMaterial | None, translation: TaskMaterial | None) -> li
                 f"{pruner} at c = {c:g}: the metric loses {share(shares[0])} of the dense network's in classification, "
                 f"{share(shares[1])} in translation (n={left[c].n} and {right[c].n})."
             )
-            compared.setdefault(c, []).append(shares[1] > shares[0])
-    for c, more in compared.items():
-        verdict = (
-            "more" if all(more) else "less" if not any(more) else "more for some methods, less for others"
-        )
-        answers.append(
-            f"At c = {c:g} translation loses {verdict}, as a share of an accuracy and of a BLEU, which are not one scale."
-        )
+            told = any(losses[c].contains(0.0) is False for losses in (left, right))
+            verdict = ("more" if shares[1] > shares[0] else "less") if told else "untold"
+            compared.setdefault(c, {}).setdefault(verdict, []).append(pruner)
+    for c, verdicts_of in compared.items():
+        found = [
+            f"for {listed(verdicts_of[verdict])} {text}"
+            for verdict, text in (
+                ("more", "translation loses more"),
+                ("less", "translation loses less"),
+                ("untold", "neither loss can be told from none"),
+            )
+            if verdict in verdicts_of
+        ]
+        answers.append(f"At c = {c:g} {listed(found)}.")
+    answers.append("These are shares of an accuracy and of a BLEU, which are not one scale.")
     answers.append(
         f"The networks differ in more than the task: {news.rows[0]['prunable']:,} prunable weights against "
         f"{translation.rows[0]['prunable']:,}, so the same compression leaves {10**-2:.0%} of 256 or of millions."

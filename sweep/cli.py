@@ -18,6 +18,7 @@ app = typer.Typer(
     help="Sweeps of pruning-at-initialisation experiments on NLP models.",
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # to which `[cores / threads]` is a style
 )
 
 Results = Annotated[
@@ -27,13 +28,16 @@ DataDir = Annotated[
     Path | None, typer.Option(help="local copy of the data [SWEEP_DATA, else download]", metavar="DIR")
 ]
 Unverified = Annotated[
-    bool, typer.Option(help="take local data whose hash is not the published one; rows say so")
+    bool,
+    typer.Option(
+        "--allow-unverified-data", help="take local data whose hash is not the published one; rows say so"
+    ),
 ]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="file with tasks or pruners of one's own", metavar="FILE.py"),
 ]
-Name = Annotated[str, typer.Argument(help="name of the sweep")]
+Name = Annotated[str, typer.Argument(help="name of the sweep", metavar="NAME")]
 
 
 @app.command()
@@ -72,14 +76,19 @@ def launch(
         bool, typer.Option("--wait", help="stay until the Slurm jobs have ended, showing their progress")
     ] = False,
     ask_above: Annotated[
-        float, typer.Option(help="core-hours expected above which a terminal is asked", metavar="HOURS")
+        float,
+        typer.Option(
+            help="on a terminal: ask before a launch of more core-hours expected than this", metavar="HOURS"
+        ),
     ] = 24.0,
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="never ask")] = False,
     only: Annotated[
-        list[str] | None, typer.Option(help="just the runs with these values", metavar="K=V,..")
+        list[str] | None,
+        typer.Option(help="just the runs with these values, see `sweep list`", metavar="K=V,.."),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="set a key for every run", metavar="[TASK.]K=V")
+        list[str] | None,
+        typer.Option("--set", help="set a key for every run, see `sweep list`", metavar="[TASK.]K=V"),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="other seeds: 0-4 or 0,2", metavar="RANGE")] = None,
     name: Annotated[str | None, typer.Option(help="name of the sweep [the grid's]", metavar="NAME")] = None,
@@ -160,7 +169,10 @@ def status(
     ] = False,
     results: Results = None,
 ) -> None:
-    """Show what is done, running, failed or unknown."""
+    """Show how the runs of a sweep are.
+
+    They are done, running, pending, interrupted, failed, stale or unknown.
+    """
     from sweep.show_status import show_status
 
     raise typer.Exit(show_status(name, results, as_json=json, watch=watch))
@@ -176,7 +188,7 @@ def logs(
     ] = False,
     results: Results = None,
 ) -> None:
-    """Print the end of the log of a run, or of all failed runs of a sweep."""
+    """Print the end of the logs of runs."""
     from sweep.logs import print_logs
 
     try:
@@ -193,7 +205,10 @@ def cancel(
     ] = None,
     results: Results = None,
 ) -> None:
-    """Cancel the Slurm jobs of a sweep, and wait until Slurm has let go of them."""
+    """Cancel the Slurm jobs of a sweep.
+
+    The command returns when Slurm has let go of them.
+    """
     from sweep.launch import chosen_runs
     from sweep.paths import existing_sweep
     from sweep.slurm.cancel import cancel as take_back
@@ -211,7 +226,7 @@ def report(
     ] = False,
     results: Results = None,
 ) -> None:
-    """Write the report of a sweep from its result files."""
+    """Write the report of a sweep."""
     from sweep.paths import existing_sweep
     from sweep.report import watch as write_again
     from sweep.report import write_report
@@ -225,7 +240,10 @@ def report(
 
 @app.command()
 def collect(name: Name, results: Results = None) -> None:
-    """Gather the rows of a sweep's runs in one Parquet file for each task, which loads in a moment."""
+    """Gather the rows of a sweep in few files.
+
+    One Parquet file for each task and kind, instead of some for each run: they load in a moment.
+    """
     from sweep.collect import collect as gather
     from sweep.paths import existing_sweep
 
@@ -243,7 +261,10 @@ def prepare(
     allow_unverified_data: Unverified = False,
     plugin: Plugins = None,
 ) -> None:
-    """Download, verify and tokenise the data of tasks ahead, where there is a network."""
+    """Download, verify and tokenise data ahead.
+
+    Once, where there is a network: runs then map what is in the cache.
+    """
     from sweep.data import DataSource
     from sweep.plugins import load_plugins
     from sweep.tasks import prepared
@@ -260,7 +281,7 @@ def prepare(
 
 @app.command("list")
 def list_all(plugin: Plugins = None) -> None:
-    """List the grids, tasks and pruners there are."""
+    """List grids, tasks, pruners and keys of runs."""
     from sweep.show_status import show_lists
 
     show_lists(plugin or [])
@@ -268,7 +289,7 @@ def list_all(plugin: Plugins = None) -> None:
 
 def launch_main() -> None:
     """`python -m sweep.launch`: the launch command alone."""
-    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     alone.command()(launch)
     _run(alone, "python -m sweep.launch")
 

@@ -164,7 +164,8 @@ def finish(sweep: SweepPaths, run_ids: set[str]) -> ExitCode:
             raise
         print(f"error: {error}", file=sys.stderr)
     else:
-        show.console.print(Text.assemble("report: ", (str(report), "bold")), soft_wrap=True)
+        line = Text.assemble("report: ", (str(report), "bold"), f" and {sweep.report_html.name}")
+        show.console.print(line, soft_wrap=True)
     return code
 
 

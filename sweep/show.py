@@ -1,12 +1,14 @@
 """What the terminal shows: progress while runs go on, tables afterwards."""
 
+import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.measure import Measurement
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -25,8 +27,13 @@ STYLES: dict[State, str] = {
     "unknown": "yellow",
 }
 
+_WIDE = 100
+"""Columns from which on there is room for bars."""
+
 # no markup: a name such as `[bold]` is a name
 console = Console(highlight=False, markup=False)
+if not console.is_terminal and "COLUMNS" not in os.environ:
+    console.width = 160  # a table in a file or a pipe has no reason to wrap its cells
 
 
 def make_display(total: int, slots: int) -> "LiveDisplay | PlainDisplay":
@@ -88,36 +95,43 @@ class LiveDisplay(Display):
         console.print(Text(line, style="yellow"))
 
     def tick(self, running: Sequence[RunStatus], waiting: int) -> None:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("run", "phase", "", "loss", "metric", "left"):
-            table.add_column(
-                name, justify="right" if name in ("loss", "metric", "left") else "left", no_wrap=True
-            )
-        for status in running:
-            table.add_row(*progress_cells(status.progress, status.run_id))
         partial = sum(status.progress.get("fraction", 0.0) for status in running)
         done = self.finished + partial
-        left = (time.monotonic() - self.began) / done * (self.total - done) if done > 0.5 else None
+        counted = f"{self.finished}/{self.total} done · {len(running)} running · {waiting} waiting"
+        if done > 0.5:
+            left = (time.monotonic() - self.began) / done * (self.total - done)
+            counted += f" · {duration(left)} left"
         overall = Table.grid(padding=(0, 1))
-        overall.add_row(
-            ProgressBar(total=self.total, completed=done, width=30),
-            Text(
-                f"{self.finished}/{self.total} done · {len(running)} running · {waiting} waiting · {duration(left)} left"
-            ),
-        )
-        self._live.update(Group(table, overall))
+        bar = ProgressBar(total=self.total, completed=done, width=30)
+        overall.add_row(*([bar] if console.width >= _WIDE else []), Text(counted))
+        self._live.update(Group(progress_table(running), overall))
 
 
-def progress_cells(progress: Mapping[str, Any], run_id: str) -> list[str | Text | ProgressBar]:
-    """One line of the progress table: run, phase, bar, loss, metric, time left."""
+def progress_table(running: Sequence[RunStatus]) -> Table:
+    """A line for each run; where there is little room the bars go first, then the ends of the ids."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("run")  # the only one that may be made narrower
+    table.add_column("phase", no_wrap=True)
+    if console.width >= _WIDE:
+        table.add_column("", no_wrap=True)
+    for name in ("loss", "metric", "left"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for status in running:
+        bar = ProgressBar(total=1.0, completed=status.progress.get("fraction", 0.0), width=16)
+        phase, *numbers = progress_cells(status.progress)
+        run = Text(status.run_id, style=STYLES["running"], no_wrap=True, overflow="ellipsis")
+        table.add_row(run, phase, *([bar] if console.width >= _WIDE else []), *numbers)
+    return table
+
+
+def progress_cells(progress: Mapping[str, Any]) -> list[str]:
+    """How far a run is: phase, loss, metric, time left."""
     phase = str(progress.get("phase", "start"))
     if phase == "train":
         phase = f"epoch {progress['epoch']}/{progress['epochs']}"
     loss, metric = progress.get("loss"), progress.get("metric")
     return [
-        Text(run_id, style=STYLES["running"]),
         phase,
-        ProgressBar(total=1.0, completed=progress.get("fraction", 0.0), width=16),
         "" if loss is None else f"{loss:.4f}",
         "" if metric is None else f"{metric:.2f}",
         duration(progress.get("eta")),
@@ -172,26 +186,45 @@ def explain(statuses: Sequence[RunStatus]) -> None:
 def _detail(status: RunStatus) -> str:
     if status.state != "running":
         return status.detail
-    cells = progress_cells(status.progress, status.run_id)
-    job = f"job {status.job}" if status.job else ""
-    return "  ".join(str(cell) for cell in (cells[1], *cells[3:], job) if cell)
+    phase, *numbers = progress_cells(status.progress)
+    told = [
+        form.format(value)
+        for form, value in zip(("loss {}", "metric {}", "{} left"), numbers, strict=True)
+        if value
+    ]
+    return ", ".join([phase, *told, *([f"job {status.job}"] if status.job else [])])
 
 
-def result_table(task: str, metric: str, found: Cells, pruners: Sequence[str]) -> Table:
-    """The metric of one task: compression down, pruners across, mean and 95 % interval over seeds."""
+def result_tables(task: str, metric: str, found: Cells, pruners: Sequence[str]) -> Iterator[Table]:
+    """The metric of one task: compression down, pruners across; as many tables as the console is too narrow for one."""
+    shown = len(pruners)
+    while shown > 1 and _width(_result_table(task, metric, found, pruners[:shown])) > console.width:
+        shown -= 1
+    for start in range(0, len(pruners), shown):
+        yield _result_table(task, metric, found, pruners[start : start + shown])
+
+
+def _result_table(task: str, metric: str, found: Cells, pruners: Sequence[str]) -> Table:
+    """Mean and 95 % interval over seeds; how many these are is in the title, and in the cells that have another number."""
+    usual = Counter(summary.n for summary in found.values()).most_common(1)[0][0]
+    over = f", mean ± 95 % interval, n = {usual}" if usual > 1 else ""
     table = Table(
-        title=f"{task}: test {metric}", title_justify="left", title_style="bold", header_style="dim"
+        title=f"{task}: test {metric}{over}", title_justify="left", title_style="bold", header_style="dim"
     )
-    table.add_column("compression", justify="right")
-    table.add_column("density", justify="right")
+    table.add_column("compression", justify="right", no_wrap=True)
+    table.add_column("density", justify="right", no_wrap=True)
     for pruner in pruners:
         table.add_column(pruner, justify="right")
     for compression in sorted({compression for _, compression in found}):
         summaries = [found.get((pruner, compression)) for pruner in pruners]
-        table.add_row(
-            f"{compression:g}", f"{10**-compression:.3g}", *(interval(summary) for summary in summaries)
-        )
+        shown = (interval(s, counted=s is not None and s.n != usual) for s in summaries)
+        table.add_row(f"{compression:g}", f"{10**-compression:.3g}", *shown)
     return table
+
+
+def _width(table: Table) -> int:
+    """Characters that the table takes where there is room."""
+    return Measurement.get(console, console.options.update(width=10_000), table).maximum
 
 
 def results(statuses: Sequence[RunStatus]) -> None:
@@ -200,15 +233,16 @@ def results(statuses: Sequence[RunStatus]) -> None:
     for task in dict.fromkeys(row["task"] for row in rows):
         mine = [row for row in rows if row["task"] == task]
         pruners = pruners_of(statuses, task)
-        console.print(result_table(task, mine[0]["metric"], cells(mine, "test_metric", pruners), pruners))
+        for table in result_tables(task, mine[0]["metric"], cells(mine, "test_metric", pruners), pruners):
+            console.print(table)
 
 
-def interval(summary: Summary | None, digits: int = 2) -> str:
-    """`mean ± half-width (n)`; without an interval where one seed gives none."""
+def interval(summary: Summary | None, digits: int = 2, counted: bool = True) -> str:
+    """`mean ± half-width (n)`; without an interval where one seed gives none, without n where that is said elsewhere."""
     if summary is None:
         return "–"
     half = "" if summary.half_width is None else f" ± {summary.half_width:.{digits}f}"
-    return f"{summary.mean:.{digits}f}{half} (n={summary.n})"
+    return f"{summary.mean:.{digits}f}{half}" + (f" (n={summary.n})" if counted else "")
 
 
 def duration(seconds: float | None) -> str:

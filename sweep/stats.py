@@ -1,6 +1,7 @@
 """Statistics over seeds.
 
 - Mean and interval: Student (1908), "The probable error of a mean".
+- Where one more run would lie: Hahn and Meeker (1991), "Statistical Intervals", section 4.7.
 - Paired differences and the sign-flip test: Fisher (1935), "The Design of Experiments", section 21.
 - Several tests at once: Holm (1979), "A simple sequentially rejective multiple test procedure".
 """
@@ -32,6 +33,15 @@ class Summary:
     def contains(self, value: float) -> bool | None:
         """Whether `value` lies in the interval; None where there is none."""
         return None if self.half_width is None else abs(value - self.mean) <= self.half_width
+
+    def foresees(self, value: float) -> bool | None:
+        """Whether one more run might well give `value`: it lies in the 95 % prediction interval; None where there is none.
+
+        mean ± t(0.975, n - 1) * s * sqrt(1 + 1 / n), which is the mean's half-width times sqrt(n + 1).
+        """
+        if self.half_width is None:
+            return None
+        return abs(value - self.mean) <= self.half_width * math.sqrt(self.n + 1)
 
 
 Cells = Mapping[tuple[str, float], Summary]

@@ -1,4 +1,4 @@
-"""The paper's tables beside ours: paper, ours, difference, and whether the paper's number lies within our interval."""
+"""The paper's tables beside ours: paper, ours, difference, and whether the paper's number is one that our runs could give."""
 
 from collections.abc import Sequence
 
@@ -26,16 +26,17 @@ def beside_the_paper(task: TaskMaterial) -> list[Section]:
     for column, name in sources.items():
         table = _against(task, task.paper.metric, task.cells(column), column, name, task.paper.metric_table)
         tables.append(table)
-        verdicts.append(_verdict(table, task.paper.metric_table, name))
+        subject = f"{task.paper.metric_table} against our {name}"
+        within = sum(line.cells[-2].text == "yes" for line in table.lines)
+        more = f"in the interval of our mean: {within}"
+        verdicts.append(_verdict(table, subject, "lying where 95 % of single runs would", more))
     flops = _flops(task, task.paper.flops_remaining, task.paper.flops_table)
-    apart = [_cell_name(line) for line in flops.lines if line.cells[-1].text == "no"]
-    verdicts.append(
-        f"FLOPs remaining ({task.paper.flops_table}): {len(flops.lines) - len(apart)} of {len(flops.lines)} cells reproduced "
-        f"within {FLOPS_TOLERANCE}{_listed(apart)}."
-    )
+    how = f"within {FLOPS_TOLERANCE}"
+    verdicts.append(_verdict(flops, f"FLOPs remaining ({task.paper.flops_table})", how))
     caution = (
-        "The paper ran each cell once and gives no spread: a difference inside our interval is no evidence of one, and an "
-        "interval can be so wide that it holds anything."
+        "The paper ran each cell once and gives no spread. So a number of it counts as reproduced where one more run of ours "
+        "could have given it: in mean ± t·s·√(1 + 1/n), with s the deviation of our n runs. The interval of our mean narrows "
+        "with every seed, and a single run need not lie in it. With few seeds either can be so wide that it holds anything."
     )
     title = f"{task.name} beside {paper.TITLE}"
     return [Section(title, [Points(verdicts), *tables, flops, Text(caution)], task.name, 3)]
@@ -59,8 +60,8 @@ def _against(
     lines = []
     for pruner, compression, value in cells_of_paper(task, published):
         summary = ours.get((task.pruners[0] if pruner == DENSE else pruner, compression))
-        within = summary.contains(value) if summary else None
-        answer = "not run" if summary is None else {True: "yes", False: "no", None: "no interval"}[within]
+        held = [summary.contains(value), summary.foresees(value)] if summary else []
+        answers = [{True: "yes", False: "no", None: "no interval"}[each] for each in held] or ["not run"] * 2
         difference = Cell("–") if summary is None else _signed(summary.mean - value, 2)
         cells = [
             compact(compression),
@@ -69,10 +70,13 @@ def _against(
             estimate(summary),
             difference,
         ]
-        lines.append(Line([*cells, word(answer)], pruner))
+        lines.append(Line([*cells, *map(word, answers)], pruner))
     caption = f"{table_name} of the paper beside our {name} (mean ± half-width of the 95 % t-interval)."
     return Table(
-        f"{task.name}_paper_{column}", caption, _columns(f"our {name}", "within our interval"), lines
+        f"{task.name}_paper_{column}",
+        caption,
+        _columns(f"our {name}", "within our interval", "within our single runs"),
+        lines,
     )
 
 
@@ -97,30 +101,36 @@ def _flops(task: TaskMaterial, published: Figures, table_name: str) -> Table:
     return Table(f"{task.name}_paper_flops", caption, columns, lines)
 
 
-def _columns(ours: str, within: str) -> list[Column]:
+def _columns(ours: str, *within: str) -> list[Column]:
     return [
         Column("compression"),
         Column("pruner", number=False),
         Column("paper"),
         Column(ours),
         Column("ours − paper"),
-        Column(within, number=False),
+        *(Column(each, number=False) for each in within),
     ]
 
 
-def _verdict(table: Table, table_name: str, name: str) -> str:
+def _verdict(table: Table, subject: str, how: str, more: str = "") -> str:
+    """How many cells of the table are reproduced, and which; what cannot be said of is counted apart."""
     answers = {"yes": [], "no": [], "no interval": [], "not run": []}  # type: dict[str, list[str]]
     for line in table.lines:
         answers[line.cells[-1].text].append(_cell_name(line))
     inside, outside = answers["yes"], answers["no"]
-    text = (
-        f"{table_name} against our {name}: {len(inside)} of {len(inside) + len(outside)} cells reproduced, lying inside our 95 % "
-        f"interval{_listed(inside)}; not reproduced: {len(outside)}{_listed(outside)}"
-    )
+    parts = []
+    if inside or outside:
+        parts.append(
+            f"{len(inside)} of {len(inside) + len(outside)} cells reproduced, {how}{_listed(inside)}"
+        )
+    if outside:
+        parts.append(f"not reproduced: {len(outside)}{_listed(outside)}")
+    if parts and more:
+        parts.append(more)
     for answer, meaning in (("no interval", "one seed, no interval"), ("not run", "not run")):
         if answers[answer]:
-            text += f"; {meaning}: {len(answers[answer])}"
-    return text + "."
+            parts.append(f"{meaning}: {len(answers[answer])}")
+    return f"{subject}: {'; '.join(parts)}."
 
 
 def _cell_name(line: Line) -> str:

@@ -114,7 +114,9 @@ def plain(value: float | None, digits: int) -> Cell:
 
 def compact(value: float | None) -> Cell:
     """A number in as few digits as it has."""
-    return Cell(MISSING) if value is None else Cell(f"{value:g}", value)
+    if value is None:
+        return Cell(MISSING)
+    return Cell(str(value) if isinstance(value, int) else f"{value:g}", value)
 
 
 def word(text: str) -> Cell:

@@ -39,8 +39,8 @@ def _task(task: TaskMaterial) -> list[Section]:
         first.append(tables.over_compressions(task, "train_accuracy", "train_accuracy", words))
     first.append(figures_training.curves(task))
     flops = (
-        "FLOPs remaining: the fraction of the linear layers' operations that is left, with the positions that each layer really "
-        "sees, over the whole forward pass."
+        "FLOPs remaining: the fraction of the matrix products' operations in a forward pass that is left, those of attention and "
+        "of unpruned layers included, with the positions that each really sees."
     )
     cost: list[Block | None] = [
         figures.pareto(task),

@@ -49,7 +49,10 @@ def metric(task: TaskMaterial) -> Figure:
     columns = [Column("compression"), Column("pruner", number=False), Column("ours"), Column("the paper")]
     name = f"{task.name}_{task.metric}"
     paper = " Hollow points on dotted lines are the paper's single runs." if published else ""
-    caption = f"Test {task.metric} against compression: dots are seeds, lines means, bands and bars 95 % intervals.{paper}"
+    caption = (
+        f"Test {task.metric} against compression: dots are seeds, lines means, bands and bars 95 % intervals, which may go "
+        f"beyond the axis.{paper}"
+    )
     table = Table(f"{name}_data", caption, columns, lines)
     return Figure(name, caption, f"{task.name}: test {task.metric} against compression", figure, table)
 
@@ -197,7 +200,7 @@ def pareto(task: TaskMaterial) -> Figure:
         Column("on the front", number=False),
     ]  # fmt: skip
     caption = (
-        "FLOPs remaining (of the linear layers, with the positions that each really sees) against the metric, means over the "
+        "FLOPs remaining (of all matrix products, with the positions that each really sees) against the metric, means over the "
         "seeds. The front joins the cells that no other beats in both; means that lie within each other's interval change places."
     )
     name = f"{task.name}_pareto"

@@ -12,7 +12,12 @@ def provenance(material: Material) -> list[Block]:
     rows = material.rows
     lines = [_data(task.rows) for task in material.tasks]
     effective = sum(bool(row["mask_effective"]) for row in rows)
-    code = f"uncommitted changes: {_distinct(rows, 'git_dirty')}"
+    dirty = {row["git_dirty"] for row in rows}
+    code = (
+        "no uncommitted changes"
+        if dirty == {False}
+        else f"uncommitted changes: {_distinct(rows, 'git_dirty')}"
+    )
     lines += [
         f"masks effective (outputs unchanged when pruned weights are scrambled): {effective} of {len(rows)} runs",
         f"code {_distinct(rows, 'git_sha')} ({code}); prunesweep {_distinct(rows, 'prunesweep_version')}, torch "

@@ -76,7 +76,7 @@ def _masks(task: TaskMaterial) -> list[Notice]:
     say(
         "note",
         [row for row in pruned if row["ties"] > 1],
-        "with several scores equal to the threshold: which of those weights stay was decided by their index.",
+        "with several scores equal to the threshold: which of those weights stay may have been decided by their index.",
     )
     cut = [row for row in pruned if row["effective_density"] is not None]
     say(
@@ -142,10 +142,11 @@ def _pairing(task: TaskMaterial) -> list[Notice]:
 def _code(material: Material) -> list[Notice]:
     notices = []
     rows = material.rows
-    shas = {row["git_sha"] for row in rows}
+    # a run that went on under other code has both
+    shas = {sha for row in rows for sha in str(row["git_sha"]).split(",")}
     if len(shas) > 1:
         text = f"the runs are of {len(shas)} versions of the code."
-        notices.append(Notice("note", text, sorted(str(sha) for sha in shas)))
+        notices.append(Notice("note", text, sorted(shas)))
     if any(row["git_dirty"] for row in rows):
         notices.append(Notice("note", "some runs are of code with uncommitted changes."))
     machines = {(row["cpu"], row["gpu"]) for row in rows}

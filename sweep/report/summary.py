@@ -79,7 +79,7 @@ def comparison(task: TaskMaterial) -> list[str]:
     if not found:
         return []
     if not usable:
-        return ["One seed a cell: no comparison with random has an interval, so none is drawn."]
+        return ["One seed a cell: no comparison with random has an interval, so nothing is concluded."]
     clear = [s for s in usable if not s.contains(0.0)]
     text = (
         f"{len(clear)} of {len(usable)} paired differences to random have a 95 % interval that excludes zero"

@@ -6,6 +6,7 @@ import textwrap
 from sweep.bleu import N_GRAM, WEIGHTINGS, weighted
 from sweep.report.blocks import Cell, Column, Line, Section, Table, Text, compact, plain, word
 from sweep.report.material import Row, TaskMaterial
+from sweep.spec import DENSE
 from sweep.stats import Cells, cells
 
 _SAMPLES = 3
@@ -54,17 +55,19 @@ def _definitions(task: TaskMaterial) -> Table:
         Line(
             [
                 compact(compression),
-                word(pruner),
+                word(pruner if compression else DENSE),
                 *(plain(found[pruner, compression].mean, 2) for found in columns.values()),
             ],
             pruner,
         )
         for compression in task.compressions
-        for pruner in task.pruners
+        for pruner in (task.pruners if compression else task.pruners[:1])
         if (pruner, compression) in first
     ]
     header = [Column("compression"), Column("pruner", number=False), *(Column(name) for name in columns)]
-    return Table(f"{task.name}_bleu", "BLEU by other definitions, mean over the runs.", header, lines)
+    return Table(
+        f"{task.name}_bleu_definitions", "BLEU by other definitions, mean over the runs.", header, lines
+    )
 
 
 def _reweighted(row: Row) -> dict[str, object]:

@@ -9,6 +9,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import sweep
+
 ROOT = Path(__file__).resolve().parents[2]
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/results.md").read_text(), re.S)
@@ -25,6 +27,20 @@ def test_the_examples_about_results_run(code):
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"grasp|\d: [+-]\d", done.stdout)
+
+
+def test_the_task_example_runs_as_written(work, tmp_path):
+    text = (ROOT / "docs/tasks.md").read_text()
+    for name in ("majority.py", "majority.yaml"):
+        (code,) = re.findall(rf"```(?:python|yaml)\n(# {re.escape(name)}.*?)```", text, re.S)
+        (tmp_path / name).write_text(code)
+    (command,) = re.findall(r"python -m sweep.launch (--grid majority.yaml.*)", text)
+    done = work(*command.replace("majority.", f"{tmp_path}/majority.").split())
+    assert done.returncode == 0, done.stderr
+    rows = sweep.load(work.results / "majority").to_pylist()
+    assert len(rows) == 3 * (1 + 3)
+    assert {row["prunable"] for row in rows} == {31 * 64 + 64 * 2}
+    assert all(row["test_accuracy"] > 80 for row in rows if row["pruner"] == "dense")
 
 
 def test_the_tour_runs(tmp_path, token_cache, monkeypatch):

@@ -78,7 +78,7 @@ def test_odd_names_everywhere(tmp_path):
     (row,) = complete(here / "results", name)
     assert (row["pruner"], row["sweep"]) == ("mine [red]", name)
     folder = here / "results" / name
-    assert f"report: {folder}/report/report.md" in done.stdout.splitlines()
+    assert f"report: {folder}/report/report.md and report.html" in done.stdout.splitlines()
     assert f"{name}: 1 runs in " in done.stdout
     assert re.search(r"^\d\d:\d\d:\d\d  start  toy-mine \[red\]-c1-s0-\w{8}$", done.stdout, re.M)
     assert "\x1b" not in done.stdout

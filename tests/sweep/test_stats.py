@@ -1,5 +1,7 @@
 """Statistics over seeds, against SciPy and by hand."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
@@ -107,3 +109,23 @@ def test_an_interval_contains_or_does_not_or_is_none():
     # 2 and 4: 3 ± 12.7
     assert [summarise([2.0, 4.0]).contains(value) for value in (-9.0, -10.0)] == [True, False]
     assert summarise([3.0]).contains(3.0) is None
+
+
+def test_where_one_more_run_would_lie_by_hand():
+    # 2 and 4: s = sqrt(2), t(0.975, 1) = 12.706: 3 ± 12.706 * 1.4142 * sqrt(1.5) = 3 ± 22.007
+    assert [summarise([2.0, 4.0]).foresees(value) for value in (25.0, -19.0, 25.01, -19.01)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert summarise([3.0]).foresees(3.0) is None
+
+
+def test_where_one_more_run_would_lie_holds_so_often():
+    draw = np.random.default_rng(0)
+    runs = draw.normal(size=(4000, 5))
+    # 95 % of 4000, give or take three deviations of a count
+    assert abs(sum(summarise(list(seen)).foresees(last) for *seen, last in runs) - 3800) < 3 * math.sqrt(
+        4000 * 0.05 * 0.95
+    )
