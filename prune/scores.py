@@ -101,7 +101,7 @@ def grasp(scoring: Scoring) -> Products:
 
 @method("synflow", iterations=100, data=False)
 def synflow(scoring: Scoring) -> Products:
-    """|w| * dR/d|w|, R the synaptic flow of `synflow_form.synaptic_flow` (Tanaka et al. 2020); in float64."""
+    """|w| * dR/d|w|, R the outputs' sum for an input of ones (Tanaka et al. 2020); in float64."""
     weights = [w.detach().abs().double().requires_grad_() for w in scoring.weights]
     flow = synaptic_flow(scoring.model, scoring.batches, dict(zip(scoring.names, weights, strict=True)))
     return Products(list(torch.autograd.grad(flow, weights, materialize_grads=True)), weights)

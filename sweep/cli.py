@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,22 @@ Plugins = Annotated[
     typer.Option("--plugin", help="file with tasks or pruners of one's own", metavar="FILE.py"),
 ]
 Name = Annotated[str, typer.Argument(help="name of the sweep", metavar="NAME")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"prunesweep {version('prunesweep')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _general(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="show the version and exit", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -282,7 +299,7 @@ def prepare(
 @app.command("list")
 def list_all(plugin: Plugins = None) -> None:
     """List grids, tasks, pruners and keys of runs."""
-    from sweep.show_status import show_lists
+    from sweep.show_lists import show_lists
 
     show_lists(plugin or [])
 

@@ -1,4 +1,4 @@
-"""`sweep status` and `sweep list`."""
+"""`sweep status`."""
 
 import json
 import sys
@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
 from rich.text import Text
 
 from sweep import show
@@ -56,23 +55,3 @@ def _print_tables(sweep: SweepPaths, statuses: Sequence[show.RunStatus]) -> None
     show.explain(statuses)
     if left := time_left(sweep, statuses):
         show.console.print(Text(f"\n{left}", style="dim"), soft_wrap=True)
-
-
-def show_lists(plugins: Sequence[Path]) -> None:
-    """Print the shipped grids, the tasks and the pruners, with a line on each."""
-    from prune import METHODS
-    from sweep.grid import Grid, shipped_grids
-    from sweep.plugins import load_plugins
-    from sweep.tasks import TASKS, get_task
-
-    load_plugins(plugins)
-    grids = {name: Grid.load(name).summary for name in shipped_grids()}
-    tasks = {name: get_task(name).summary for name in TASKS}
-    pruners = {name: (method.function.__doc__ or "").partition("\n")[0] for name, method in METHODS.items()}
-    for title, entries in (("grids", grids), ("tasks", tasks), ("pruners", pruners)):
-        table = Table(
-            title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False
-        )
-        for name, summary in entries.items():
-            table.add_row(name, summary)
-        show.console.print(table)

@@ -95,6 +95,6 @@ def _samples(task: TaskMaterial) -> list[Table]:
         for (pruner, compression), samples in found.items():
             output = textwrap.shorten(samples[index]["output"], _LETTERS, placeholder=" …")
             lines.append(Line([word(f"{pruner} at {compression:g}"), Cell(output)], pruner))
-        columns = [Column("", number=False), Column("text", number=False)]
+        columns = [Column("from", number=False), Column("text", number=False)]
         tables.append(Table(f"{task.name}_sentence_{index + 1}", f"Sentence {index + 1}.", columns, lines))
     return tables

@@ -50,7 +50,9 @@ class Translation(Task):
     class Options(Task.Options, frozen=True, extra="forbid"):
         prunable: Annotated[
             Literal["paper", "all"],
-            Field(description="all linear layers, or all but the projections to queries, keys and values"),
+            Field(
+                description="paper: all linear layers but projections to queries, keys and values; all: those, too"
+            ),
         ] = "paper"
         batching: Annotated[
             Literal["sentences", "tokens"],

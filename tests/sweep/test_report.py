@@ -383,7 +383,8 @@ def test_what_is_reproduced_is_counted_among_what_was_run():
     assert section.blocks[0].items == [
         "Table 4 against our test BLEU: one seed, no interval: 3; not run: 6.",
         "Table 4 against our BLEU against raw references: one seed, no interval: 3; not run: 6.",
-        "FLOPs remaining (Table 5): 1 of 2 cells reproduced, within 0.01 (random at 2); not reproduced: 1 (grasp at 2); not run: 6.",
+        "FLOPs remaining (Table 5): 1 of 2 cells reproduced, within 0.01 (random at 2); not reproduced: 1 (grasp at 2); "
+        "not run: 6.",
     ]
 
 

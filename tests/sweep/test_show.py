@@ -1,11 +1,14 @@
 """What the terminal shows, for the room that there is."""
 
 import io
+import re
+from importlib import metadata
 
 import pytest
 from rich.console import Console
 
 from sweep import show
+from sweep.spec import settable_fields
 from sweep.stats import cells
 from sweep.status import RunStatus
 
@@ -67,3 +70,20 @@ def test_numbers_of_running_runs_stay_whole_in_a_narrow_window(printed):
         assert line.split()[-6:] == ["epoch", "12/15", "2.1235", "10.25", "12.3", "s"] or width == 120
         assert ("━" in line) == (width == 120)
         assert len(line) <= width
+
+
+def test_the_lists_have_every_key_with_its_values(work):
+    done = work.sweep("list")
+    assert done.returncode == 0, done.stderr
+    lines = [re.split(r"\s{2,}", line.strip()) for line in done.stdout.splitlines()]
+    assert ["schedule", "exponential | linear", "densities of the iterations"] in lines
+    assert ["beam", "1", "hypotheses of the beam search; 1: greedy", "multi30k, toy_translation"] in lines
+    named = {line[0] for line in lines}
+    assert named >= set(settable_fields()) | {"demo", "ag_news", "toy_translation", "grasp"}
+    # the same key of two tasks that differ in it: a line each
+    assert [line[1] for line in lines if line[0] == "max_len"] == ["60", "30"]
+    assert all(len(line) > 1 for line in lines if line[0] in named and line[0] in settable_fields())
+
+
+def test_the_version(work):
+    assert work.sweep("--version").stdout == f"prunesweep {metadata.version('prunesweep')}\n"
