@@ -26,6 +26,7 @@ from sweep.paths import SweepPaths, sweep_paths
 from sweep.plugins import load_plugins
 from sweep.spec import Run
 from sweep.status import RunStatus, State, counts, exit_code, survey
+from sweep.stop import nohup
 from sweep.tasks import get_task, prepared
 
 if TYPE_CHECKING:
@@ -181,8 +182,10 @@ def _execute(
     complete = total - len(todo)
     already = f", {complete} already complete or left alone" if complete else ""
     show.console.print(f"{sweep.name}: {len(todo)} runs in {slots} slots{already}")
-    # `kill` stops a launch as Ctrl-C does; in the background of a script Ctrl-C does not even arrive
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # `kill` and a lost terminal stop a launch as Ctrl-C does; in the background of a script Ctrl-C does not even arrive
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if not nohup(number):
+            signal.signal(number, signal.default_int_handler)
     again = {status.run_id for status in todo} if request.retry == "all" else set()
     with show.make_display(len(todo), slots) as display:
         engine = LocalEngine(sweep, number, stamps, slots, display, again=again)

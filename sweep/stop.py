@@ -40,9 +40,9 @@ class BetweenSteps:
 
 
 class Stop:
-    """Turns SIGTERM, SIGUSR2 (Slurm's warnings) and SIGINT into `Stopped`, at once or, inside `deferred`, when asked."""
+    """Turns SIGTERM, SIGUSR2 (Slurm's warnings), SIGINT and SIGHUP into `Stopped`, at once or, inside `deferred`, when asked."""
 
-    SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.requested: str | None = None
@@ -51,7 +51,8 @@ class Stop:
     def install(self) -> None:
         """Handle the signals from now on (main thread only)."""
         for number in self.SIGNALS:
-            signal.signal(number, self._handle)
+            if not nohup(number):
+                signal.signal(number, self._handle)
 
     def ignore(self) -> None:
         """Heed no further signal: how the run ended is decided and has only to be written down."""
@@ -78,6 +79,11 @@ class Stop:
         """Raise `Stopped` if a signal has come."""
         if self.requested:
             raise Stopped(self.requested)
+
+
+def nohup(number: int) -> bool:
+    """Whether that is the signal of a lost terminal, and this process was started to outlive it."""
+    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
 
 
 def stop_with_parent() -> None:

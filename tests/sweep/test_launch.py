@@ -5,6 +5,7 @@ import re
 import signal
 import time
 
+import pytest
 import torch
 from workplace import science
 
@@ -79,14 +80,15 @@ def test_a_dry_run_starts_nothing(work, grid):
     assert re.search(r"pending\s+toy-random-c1-s0-", shown.stdout)
 
 
-def test_ctrl_c_stops_cleanly_and_the_next_launch_goes_on(work, grid):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_or_a_lost_terminal_stops_cleanly(work, grid, number):
     path = grid(tasks={"toy": {"epochs": STEPS}}, pruners=["random"])
     process = work.start("--grid", path, "--local", "--name", "long")
     deadline = time.monotonic() + 60
     while '"epoch"' not in "".join(p.read_text() for p in work.results.glob("long/runs/*/attempts/*.live")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on from here" in err
@@ -94,6 +96,21 @@ def test_ctrl_c_stops_cleanly_and_the_next_launch_goes_on(work, grid):
     assert work.states("long") == {run_id: "interrupted"}
     assert work.paths("long").run(run_id).checkpoint.is_file()
     assert "stopped by SIGTERM" in work.sweep("status", "long").stdout
+
+
+def test_under_nohup_a_launch_outlives_its_terminal(work, grid):
+    path = grid(tasks={"toy": {"epochs": 1}}, pruners=["random"])
+    process = work.start(
+        *("--grid", path, "--local", "--name", "alone"),
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    while not list(work.results.glob("alone/runs/*/attempts/*.live")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert set(work.states("alone").values()) == {"done"}
 
 
 def test_a_sweep_may_grow_but_not_change_its_mind(work, grid):
