@@ -27,7 +27,7 @@ class Manifest:
         again: make the runs anew although they are complete.
         smoke: only try the runs out, a batch of each.
         follow: only submit those runs again that another job may finish.
-        after: id of the smoke job that the array waits for; empty if it does not.
+        after: log of the smoke job that the array waits for, seen from the sweep's folder; empty if it does not.
         code: folder of the code's snapshot.
         user: who submits; only they can be sure to see the job in the queue.
         created_at: ISO 8601, local time as Slurm's.

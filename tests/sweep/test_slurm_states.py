@@ -131,6 +131,23 @@ def test_the_jobs_own_log_tells_what_slurm_does_not(place, tmp_path):
     assert (state, detail) == ("failed", "its job 7_1 failed before the run began: module: command not found")
 
 
+def test_of_several_smoke_tests_the_one_that_its_array_waited_for_tells(tmp_path):
+    sweep = SweepPaths(tmp_path)
+    logs = [sweep.smoke(1, number).log(str(5 + number)) for number in (1, 2)]
+    for log, words in zip(logs, ("loss 0.7", "error: no GPU here"), strict=True):
+        log.parent.mkdir(parents=True)
+        log.write_text(f"{words}\nsubmitit's last words\n")
+    details = []
+    for number, log in enumerate(logs, 1):
+        array = sweep.array(1, number)
+        manifest = Manifest(TOKEN, 1, [["a"], ["b"]], code="/code", after=str(log.relative_to(sweep.folder)))
+        manifest.save(array)
+        write_answer(array, "7")
+        place = Place(array, manifest, 1, read_answer(array))
+        details.append(refined(place, tmp_path, "pending", job("CANCELLED"))[1])
+    assert details == ["cancelled (job 7_1)", "not begun, the smoke test failed: no GPU here"]
+
+
 @pytest.mark.parametrize(
     ("why", "told"),
     [
