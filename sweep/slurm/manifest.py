@@ -85,7 +85,12 @@ def arrays(folder: Path) -> Iterator[tuple[ArrayPaths, Manifest]]:
     """The arrays in `SweepPaths.arrays` or `.follows`, in the order of their submission."""
     if not folder.is_dir():
         return
-    for name in sorted(os.listdir(folder)):
+    for name in sorted(os.listdir(folder), key=_numbers):
         array = ArrayPaths(folder / name)
         if array.manifest.exists():
             yield array, Manifest.read(array.manifest)
+
+
+def _numbers(name: str) -> list[int]:
+    """Those in an array's name. By their letters `10000-001` is before `9999-001`."""
+    return [int(digits) for digits in re.findall(r"\d+", name)]
