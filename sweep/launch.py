@@ -361,15 +361,18 @@ def _only(texts: Sequence[str]) -> dict[str, list[str]]:
 
 def chosen_runs(sweep: SweepPaths, only: Sequence[str]) -> set[str]:
     """Ids of the sweep's runs with the values of `--only`; all without any."""
-    wanted, specs = _only(only), read_runs(sweep)
-    chosen = set()
-    for run_id, spec in specs.items():
-        fields = spec["options"] | spec
-        for key in wanted:
-            if key not in fields:
-                raise UsageError(f"--only: unknown field {key!r}{nearest(key, fields)}")
-        if all(as_text([str(fields[key])]) <= as_text(values) for key, values in wanted.items()):
-            chosen.add(run_id)
+    wanted = _only(only)
+    runs = {run_id: spec["options"] | spec for run_id, spec in read_runs(sweep).items()}
+    # as for a launch: an option that one task has is known, and the runs of others have none
+    known = {key for fields in runs.values() for key in fields}
+    for key in wanted:
+        if key not in known:
+            raise UsageError(f"--only: unknown field {key!r}{nearest(key, known)}")
+    chosen = {
+        run_id
+        for run_id, fields in runs.items()
+        if all(as_text([str(fields.get(key))]) <= as_text(values) for key, values in wanted.items())
+    }
     if not chosen:
         raise UsageError(f"--only {','.join(only)}: no run of sweep {sweep.name!r} fits; see `sweep status`")
     return chosen

@@ -4,7 +4,7 @@ results/<sweep>/grid.yaml             the grid, as resolved
                 runs.jsonl            its runs, one JSON object a line
                 submissions/<n>.json  what was launched, when, how, on which data
                 arrays/<n>-<k>/       a Slurm job array: manifest.json answer.json, submitit's files, logs
-                smoke/<n>/            the job that tries a launch out, as an array of one
+                smoke/<n>-<k>/        a job that tries a launch's runs of one profile out, as an array of one
                 follow/<n>/           the job that comes after a launch's and tries runs again, too
                 code/<hash>/          the code as it was when an array was submitted
                 runs/<id>/            spec.json log.txt attempts/ checkpoint.pt mask.pt samples.json
@@ -138,8 +138,8 @@ class SweepPaths:
     def array(self, submission: int, number: int) -> ArrayPaths:
         return ArrayPaths(self.arrays / f"{submission:04d}-{number:03d}")
 
-    def smoke(self, submission: int) -> ArrayPaths:
-        return ArrayPaths(self.folder / "smoke" / f"{submission:04d}")
+    def smoke(self, submission: int, number: int) -> ArrayPaths:
+        return ArrayPaths(self.folder / "smoke" / f"{submission:04d}-{number:03d}")
 
     @property
     def follows(self) -> Path:

@@ -13,7 +13,9 @@ from sweep.slurm.limits import Limits
 from sweep.slurm.manifest import Manifest, new_token
 from sweep.slurm.profile import Profile
 from sweep.slurm.script import check_folder, parameters, text
+from sweep.slurm.smoke import SmokeJob, SmokeTests, tasks_of
 from sweep.slurm.submit import Refused, submit
+from sweep.smoke import representatives
 
 
 class Partly(SweepError):
@@ -38,11 +40,15 @@ class Unacceptable(SweepError):
 
 @dataclass(frozen=True)
 class Group:
-    """Tasks of equal resources. Each task is a list of runs of so many threads each, which are executed at once."""
+    """Tasks of equal resources. Each task is a list of runs of so many threads each, which are executed at once.
+
+    A smoke test takes the runs `tried`, of all groups that have the profile.
+    """
 
     profile: Profile
     threads: int
     tasks: list[list[str]]
+    tried: Sequence[Mapping[str, Any]]
 
     @property
     def cpus(self) -> int:
@@ -63,7 +69,7 @@ class SlurmEngine:
         concurrent: jobs at a time, shared by the arrays of this launch; None: as many as Slurm starts.
         pack: runs that share a job.
         by_run: per run id what replaces the profile's, for runs that lacked something before.
-        after: id of the smoke job that the arrays wait for; empty: for none.
+        smoke: the smoke tests that the arrays wait for; None: for none.
         say: told what happens, a line at a time.
     """
 
@@ -78,13 +84,13 @@ class SlurmEngine:
         concurrent: int | None = None,
         pack: int = 1,
         by_run: Mapping[str, Mapping[str, Any]] | None = None,
-        after: str = "",
+        smoke: SmokeTests | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         check_folder(sweep.folder)
         self.sweep, self.submission, self.profile, self.by_task = sweep, submission, profile, by_task
         self.code, self.again, self.concurrent = code, again, concurrent
-        self.pack, self.by_run, self.after, self.say = pack, by_run or {}, after, say
+        self.pack, self.by_run, self.smoke, self.say = pack, by_run or {}, smoke, say
 
     def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
         """Submit the runs with these specifications.
@@ -99,13 +105,14 @@ class SlurmEngine:
         taken: set[str] = set()
         for group, concurrent in self._shared(self._groups(specs)):
             waiting, most = list(group.tasks), limits.array_size
+            after = self._tried_by(group, limits, specs, taken)
             while waiting:
                 size = limits.room(min(len(waiting), most))
                 if size == 0:
-                    raise Partly(specs, taken, f"the cluster holds MaxJobCount = {limits.jobs} jobs")
+                    raise _full(specs, taken, limits)
                 number += 1
                 try:
-                    self._submit(number, group, waiting[:size], concurrent)
+                    self._submit(number, group, waiting[:size], concurrent, after)
                 except Refused as refused:
                     if not is_limit(str(refused)):
                         raise Unacceptable(
@@ -132,7 +139,35 @@ class SlurmEngine:
                     group.profile, array, len(group.tasks[begin : begin + limits.array_size]), settings
                 )
 
-    def _submit(self, number: int, group: Group, tasks: list[list[str]], concurrent: int | None) -> None:
+    def _tried_by(
+        self, group: Group, limits: Limits, wanted: Sequence[Mapping[str, Any]], taken: Collection[str]
+    ) -> SmokeJob | None:
+        """The job that the arrays of `group` wait for, submitted right before the first of them. Raises as `execute`.
+
+        So no job is spent on trying out runs that a limit keeps out.
+        """
+        if self.smoke is None:
+            return None
+        if limits.room(2) < 2:  # for itself and for one that waits for it
+            raise _full(wanted, taken, limits)
+        try:
+            return self.smoke.job(group.profile, group.tried)
+        except Refused as refused:
+            if is_limit(str(refused)):
+                raise Partly(wanted, taken, str(refused)) from refused
+            raise Unacceptable(
+                f"Slurm refuses the smoke test of {tasks_of(group.tried)}: {refused}; "
+                "mend the profile, or what the grid's slurm says of them"
+            ) from refused
+
+    def _submit(
+        self,
+        number: int,
+        group: Group,
+        tasks: list[list[str]],
+        concurrent: int | None,
+        after: SmokeJob | None,
+    ) -> None:
         array = self.sweep.array(self.submission, number)
         ids = {run_id for task in tasks for run_id in task}
         manifest = Manifest(
@@ -141,9 +176,9 @@ class SlurmEngine:
             tasks=tasks,
             code=str(self.code),
             again=not ids.isdisjoint(self.again),
-            after=self.after,
+            after=str(after.log.relative_to(self.sweep.folder)) if after else "",
         )
-        dependency = f"afterok:{self.after}" if self.after else ""
+        dependency = f"afterok:{after.job_id}" if after else ""
         settings = parameters(group.profile, manifest.token, group.cpus, self.code, concurrent, dependency)
         job_id = submit(array, manifest, group.profile, settings)
         self.say(f"job {job_id}: {len(ids)} runs  ({manifest.token})")
@@ -154,16 +189,19 @@ class SlurmEngine:
             for task in {spec["task"] for spec in specs}
         }
         members: dict[tuple[str, int], tuple[Profile, list[str]]] = {}
+        alike: dict[str, list[Mapping[str, Any]]] = {}
         for spec in specs:
             profile, changes = profiles[spec["task"]], dict(self.by_run.get(spec["id"], {}))
             if "exclude" in changes:
                 changes["exclude"] = [*profile.exclude, *changes["exclude"]]
             profile = profile.model_copy(update=changes)
-            key = (profile.model_dump_json(), spec["threads"])
-            members.setdefault(key, (profile, []))[1].append(spec["id"])
+            key = profile.model_dump_json()
+            members.setdefault((key, spec["threads"]), (profile, []))[1].append(spec["id"])
+            alike.setdefault(key, []).append(spec)
+        tried = {key: representatives(of_profile) for key, of_profile in alike.items()}
         return [
-            Group(profile, threads, _packs(ids, self.pack))
-            for (_, threads), (profile, ids) in members.items()
+            Group(profile, threads, _packs(ids, self.pack), tried[key])
+            for (key, threads), (profile, ids) in members.items()
         ]
 
     def _shared(self, groups: Sequence[Group]) -> list[tuple[Group, int | None]]:
@@ -172,6 +210,10 @@ class SlurmEngine:
             return [(group, None) for group in groups]
         total = sum(len(group.tasks) for group in groups)
         return [(group, max(1, self.concurrent * len(group.tasks) // total)) for group in groups]
+
+
+def _full(wanted: Sequence[Mapping[str, Any]], taken: Collection[str], limits: Limits) -> Partly:
+    return Partly(wanted, taken, f"the cluster holds MaxJobCount = {limits.jobs} jobs")
 
 
 def _packs(ids: Sequence[str], size: int) -> list[list[str]]:

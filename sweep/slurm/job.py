@@ -79,7 +79,7 @@ def run_task(manifest: str, index: int) -> dict[str, str]:
 
 
 def _try_out(specs: Sequence[Mapping[str, Any]], submission: Submission) -> dict[str, str]:
-    """The smoke job. A failure is its exit code, which keeps the arrays from starting, and one line that tells it."""
+    """A smoke job. A failure is its exit code, which keeps those that wait for it from starting, and one line that tells it."""
     try:
         try_out(specs, submission, _say)
     except SweepError as error:

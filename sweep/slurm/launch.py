@@ -11,17 +11,17 @@ from sweep.paths import SweepPaths
 from sweep.slurm import snapshot
 from sweep.slurm.choice import Choice, choose
 from sweep.slurm.commands import NoAnswer
-from sweep.slurm.engine import Partly, SlurmEngine, Unacceptable, is_limit
+from sweep.slurm.engine import SlurmEngine
 from sweep.slurm.follow import submit_follow_up
 from sweep.slurm.limits import Limits
 from sweep.slurm.manifest import arrays, read_answer
 from sweep.slurm.profile import Profile
 from sweep.slurm.release import release_failed_starts
 from sweep.slurm.script import check_folder
-from sweep.slurm.smoke import submit_smoke
+from sweep.slurm.smoke import SmokeTests
 from sweep.slurm.states import with_slurm
-from sweep.slurm.submit import Refused, settle
-from sweep.smoke import ABOVE_RUNS, representatives
+from sweep.slurm.submit import settle
+from sweep.smoke import ABOVE_RUNS
 from sweep.status import State, survey
 
 
@@ -93,16 +93,7 @@ def submit_missing(
         code, plugins = snapshot.take(sweep, map(Path, plan.plugins))
         number = make_submission([str(path) for path in plugins]).save(sweep)
         again = {status.run_id for status in todo} if "done" in retried else set()
-        after = ""
-        if request.smoke and len(todo) > ABOVE_RUNS:
-            tried = representatives([status.spec for status in todo])
-            try:
-                after = submit_smoke(sweep, number, request.profile, code, tried)
-            except Refused as refused:
-                if is_limit(str(refused)):
-                    raise Partly([status.spec for status in todo], (), str(refused)) from refused
-                raise Unacceptable(f"Slurm refuses the smoke test: {refused}; mend the profile") from refused
-            say(f"job {after}: a smoke test, which the runs wait for")
+        large = len(todo) > ABOVE_RUNS
         engine = SlurmEngine(
             sweep,
             number,
@@ -113,7 +104,7 @@ def submit_missing(
             concurrent=request.concurrent,
             pack=request.pack,
             by_run=choice.changes,
-            after=after,
+            smoke=SmokeTests(sweep, number, code, say) if request.smoke and large else None,
             say=say,
         )
         try:

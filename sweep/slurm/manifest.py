@@ -27,7 +27,7 @@ class Manifest:
         again: make the runs anew although they are complete.
         smoke: only try the runs out, a batch of each.
         follow: only submit those runs again that another job may finish.
-        after: id of the smoke job that the array waits for; empty if it does not.
+        after: log of the smoke job that the array waits for, seen from the sweep's folder; empty if it does not.
         code: folder of the code's snapshot.
         user: who submits; only they can be sure to see the job in the queue.
         created_at: ISO 8601, local time as Slurm's.
@@ -85,7 +85,12 @@ def arrays(folder: Path) -> Iterator[tuple[ArrayPaths, Manifest]]:
     """The arrays in `SweepPaths.arrays` or `.follows`, in the order of their submission."""
     if not folder.is_dir():
         return
-    for name in sorted(os.listdir(folder)):
+    for name in sorted(os.listdir(folder), key=_numbers):
         array = ArrayPaths(folder / name)
         if array.manifest.exists():
             yield array, Manifest.read(array.manifest)
+
+
+def _numbers(name: str) -> list[int]:
+    """Those in an array's name. By their letters `10000-001` is before `9999-001`."""
+    return [int(digits) for digits in re.findall(r"\d+", name)]

@@ -166,7 +166,7 @@ def _smoke_failure(place: Place) -> str:
     if not place.manifest.after:
         return ""
     sweep = SweepPaths(place.array.folder.parent.parent)
-    words = log_end(sweep.smoke(place.manifest.submission).log(place.manifest.after), lines=1000)
+    words = log_end(sweep.folder / place.manifest.after, lines=1000)
     errors = [line for line in words if line.startswith("error: ")]
     return errors[-1].removeprefix("error: ") if errors else ""
 

@@ -39,7 +39,7 @@ def test_a_failing_smoke_test_costs_one_job(sweeps):
     )  # commands share this process
     grid = {"tasks": {"toy": {"epochs": 1}}, "pruners": ["broken_too"], "compressions": [1], "seeds": "0-20"}
     said = sweeps.launch("tried", grid, "--pack", "7", "--plugin", plugin, "--wait", code=3)
-    assert "a smoke test, which the runs wait for" in said
+    assert "a smoke test, which the runs of toy wait for" in said
     assert sweeps.active("tried") == [], "nothing waits for ever"
     lines = sweeps.status("tried").values()
     assert {(line["state"], line["attempts"]) for line in lines} == {("interrupted", 0)}
@@ -48,15 +48,34 @@ def test_a_failing_smoke_test_costs_one_job(sweeps):
     }
 
 
+def test_a_task_whose_resources_fail_does_not_hold_up_the_others(sweeps):
+    """Each is tried with its own setup, and only its own runs depend on that."""
+    grid = {
+        "tasks": {"toy": {"epochs": 0}, "toy_translation": {"epochs": 0}},
+        "pruners": ["random"],
+        "compressions": [1],
+        "seeds": "0-10",
+        "slurm": {"toy_translation": {"setup": ['echo "error: no such GPU"; exit 1']}},
+    }
+    said = sweeps.launch("split", grid, "--pack", "6", "--wait", code=3)
+    assert "a smoke test, which the runs of toy wait for" in said
+    assert "a smoke test, which the runs of toy_translation wait for" in said
+    lines = sweeps.status("split").values()
+    assert {(line["run_id"].partition("-")[0], line["state"], line["detail"]) for line in lines} == {
+        ("toy", "done", ""),
+        ("toy_translation", "interrupted", "not begun, the smoke test failed: no such GPU"),
+    }
+
+
 def test_after_the_smoke_test_the_runs_start(sweeps):
     grid = {"tasks": {"toy": {"epochs": 0}}, "pruners": ["random"], "compressions": [1], "seeds": "0-20"}
     said = sweeps.launch("large", grid, "--pack", "7", "--wait")
-    assert "a smoke test, which the runs wait for" in said
+    assert "a smoke test, which the runs of toy wait for" in said
     assert sweeps.states("large") == ["done"] * 21
 
 
 def test_a_smoke_test_that_slurm_refuses_is_one_line(sweeps):
     grid = {"tasks": {"toy": {"epochs": 0}}, "pruners": ["random"], "compressions": [1], "seeds": "0-20"}
     said = sweeps.launch("refused", grid, code=2, profile={"partition": "nowhere"})
-    assert "Slurm refuses the smoke test: sbatch: error: invalid partition specified: nowhere" in said
+    assert "Slurm refuses the smoke test of toy: sbatch: error: invalid partition specified: nowhere" in said
     assert sweeps.states("refused") == ["pending"] * 21

@@ -10,6 +10,11 @@ import torch
 from workplace import science
 
 import sweep
+from sweep.catalog import record
+from sweep.errors import UsageError
+from sweep.grid import Grid, expand
+from sweep.launch import chosen_runs
+from sweep.paths import SweepPaths
 
 STEPS = 5000  # far more than the test lets happen
 
@@ -127,6 +132,19 @@ def test_a_sweep_may_grow_but_not_change_its_mind(work, grid):
         re.M,
     )
     assert len(sweep.load(work.results / "mine")) == 4
+
+
+def test_only_of_a_sweep_is_as_of_its_grid(tmp_path):
+    """Also by an option that one of the tasks has: runs of the others have no value there."""
+    text = "tasks: {toy: {}, toy_translation: {prunable: paper}}\npruners: [random]\ncompressions: [1]\nseeds: [0, 1]\n"
+    grid, paths = Grid.parse(text, "g.yaml"), SweepPaths(tmp_path)
+    record(paths, grid.dump(), [run.listing() for run in expand(grid)])
+    for only in ("prunable=paper", "seed=1,prunable=paper", "prunable=null", "seed=0,seed=1.0"):
+        pairs = [pair.split("=") for pair in only.split(",")]
+        wanted = {key: [value for name, value in pairs if name == key] for key, _ in pairs}
+        assert chosen_runs(paths, [only]) == {run.id for run in expand(grid, wanted)} != set(), only
+    with pytest.raises(UsageError, match=r"--only: unknown field 'prunabel' \(did you mean 'prunable'\?\)"):
+        chosen_runs(paths, ["prunabel=paper"])
 
 
 def test_only_a_part_of_a_grid(work, grid):

@@ -7,7 +7,7 @@ from sweep.slurm import queue as queues
 from sweep.slurm.commands import NoAnswer
 from sweep.slurm.manifest import Manifest, read_answer, write_answer
 from sweep.slurm.queue import Job, Queue, look, parse_sacct, parse_squeue
-from sweep.slurm.states import Place, reason, refine
+from sweep.slurm.states import Place, places, reason, refine
 from sweep.status import RunStatus
 
 TOKEN = "s-0123"
@@ -129,6 +129,33 @@ def test_the_jobs_own_log_tells_what_slurm_does_not(place, tmp_path):
     log.write_text("module: command not found\n\n")
     state, detail, _ = refined(place, tmp_path / "other", "pending", job("FAILED"))
     assert (state, detail) == ("failed", "its job 7_1 failed before the run began: module: command not found")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((2, 1), (10, 1)), ((9999, 1), (10000, 1)), ((1, 999), (1, 1000))]
+)
+def test_of_two_arrays_with_a_run_the_later_one_has_it(tmp_path, before, after):
+    sweep = SweepPaths(tmp_path)
+    for number in (after, before):
+        Manifest(TOKEN, number[0], [["a"]], code="/code").save(sweep.array(*number))
+    assert places(sweep)["a"].array == sweep.array(*after)
+
+
+def test_of_several_smoke_tests_the_one_that_its_array_waited_for_tells(tmp_path):
+    sweep = SweepPaths(tmp_path)
+    logs = [sweep.smoke(1, number).log(str(5 + number)) for number in (1, 2)]
+    for log, words in zip(logs, ("loss 0.7", "error: no GPU here"), strict=True):
+        log.parent.mkdir(parents=True)
+        log.write_text(f"{words}\nsubmitit's last words\n")
+    details = []
+    for number, log in enumerate(logs, 1):
+        array = sweep.array(1, number)
+        manifest = Manifest(TOKEN, 1, [["a"], ["b"]], code="/code", after=str(log.relative_to(sweep.folder)))
+        manifest.save(array)
+        write_answer(array, "7")
+        place = Place(array, manifest, 1, read_answer(array))
+        details.append(refined(place, tmp_path, "pending", job("CANCELLED"))[1])
+    assert details == ["cancelled (job 7_1)", "not begun, the smoke test failed: no GPU here"]
 
 
 @pytest.mark.parametrize(

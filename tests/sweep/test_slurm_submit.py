@@ -12,15 +12,17 @@ from workplace import ROOT
 from sweep.paths import SweepPaths
 from sweep.slurm import submit as submitting
 from sweep.slurm.commands import NoAnswer, ask, plain_environment
-from sweep.slurm.engine import is_limit
+from sweep.slurm.engine import Partly, SlurmEngine, Unacceptable, is_limit
 from sweep.slurm.limits import Limits
 from sweep.slurm.manifest import Manifest, arrays, new_token, read_answer
 from sweep.slurm.profile import Profile
 from sweep.slurm.queue import Job
 from sweep.slurm.release import release_failed_starts
 from sweep.slurm.script import parameters
+from sweep.slurm.smoke import SmokeTests
 from sweep.slurm.states import reason
 from sweep.slurm.submit import Refused, settle, submit
+from sweep.spec import Run
 from sweep.status import RunStatus
 
 # A controller in a few lines. `says` beside it tells sbatch how to behave, `jobs` is what it has accepted.
@@ -266,3 +268,162 @@ def test_what_slurm_holds_after_a_failed_start_is_released_and_nothing_else(slur
     assert said == ["1 jobs released that Slurm held since it could not start them"]
     release_failed_starts(statuses[2:], said.append)
     assert (slurm / "asked").read_text() == "release 7_2\n"
+
+
+GPU = {"memory": "8GB", "gpus": "1", "time": "5:00:00", "partition": "big", "setup": ["source gpuenv"]}
+"""What a grid's `slurm` says of toy_translation in the tests below."""
+
+
+@pytest.fixture
+def roomy(slurm):
+    """A cluster without jobs that takes everything; returns its folder."""
+    (slurm / "says").write_text("take")
+    (slurm / "squeue").write_text("#!/bin/sh\n")
+    _holding(slurm, 10_000)
+    return slurm
+
+
+def _holding(slurm, jobs):
+    (slurm / "scontrol").write_text(f"#!/bin/sh\necho 'MaxArraySize = 5'\necho 'MaxJobCount = {jobs}'\n")
+    (slurm / "scontrol").chmod(0o755)
+
+
+def asked(array):
+    """What a job asks for, by the script that was submitted: each option, and its setup lines."""
+    (script,) = array.folder.glob("*_submission.sh")
+    lines = script.read_text().splitlines()
+    options = dict(line[len("#SBATCH --") :].partition("=")[::2] for line in lines if line[:8] == "#SBATCH ")
+    return options | {"setup": lines[lines.index("set -euo pipefail") + 1 : lines.index("# command") - 1]}
+
+
+def in_smoke(sweep):
+    """The smoke jobs by their id."""
+    found = {read_answer(array)["job_id"]: (array, plan) for array, plan in arrays(sweep.folder / "smoke")}
+    assert all(plan.smoke and plan.after == "" for _, plan in found.values())
+    return found
+
+
+def depended_on(sweep, array, manifest):
+    """The smoke job that an array waits for: its files and its manifest."""
+    job_id = asked(array)["dependency"].removeprefix("afterok:")
+    smoke, plan = in_smoke(sweep)[job_id]
+    assert sweep.folder / manifest.after == smoke.log(job_id)
+    return smoke, plan
+
+
+def test_each_task_is_tried_with_its_own_resources(roomy, work, grid):
+    path = grid(
+        tasks={"toy": {"epochs": 0}, "toy_translation": {"epochs": 0}},
+        seeds="0-5",
+        slurm={"toy_translation": GPU},
+    )
+    done = work("--grid", path)
+    assert done.returncode == 0, done.stderr
+    sweep = work.paths()
+    waited_for = {}
+    for array, manifest in arrays(sweep.arrays):
+        smoke, plan = depended_on(sweep, array, manifest)
+        (task,) = {run_id.partition("-")[0] for (run_id,) in manifest.tasks}
+        tried = [run_id.split("-")[:2] for run_id in plan.tasks[0]]
+        assert tried == [[task, "random"], [task, "grasp"]]
+        mine, its = asked(array), asked(smoke)
+        assert its["time"] == "15"
+        alone = {"time", "array", "output", "job-name", "dependency", "kill-on-invalid-dep", "signal"}
+        assert {key: its[key] for key in its if key not in alone} == {
+            key: mine[key] for key in mine if key not in alone
+        }
+        assert mine["kill-on-invalid-dep"] == "yes"
+        waited_for.setdefault(task, []).append(its)
+    assert [len(jobs) for jobs in waited_for.values()] == [3, 3], "arrays of four runs"
+    wanted = ("partition", "gpus-per-node", "mem")
+    gpu, cpu = waited_for["toy_translation"][0], waited_for["toy"][0]
+    assert [gpu.get(key) for key in wanted] == ["big", "1", "8192MB"]
+    assert "source gpuenv" in gpu["setup"]
+    assert [cpu.get(key) for key in wanted] == [None] * 3
+    assert "source gpuenv" not in cpu["setup"]
+    assert sorted(in_smoke(sweep)) == ["101", "105"]
+    assert "job 105: a smoke test, which the runs of toy_translation wait for" in done.stdout
+    # Slurm knows of nothing any more: all is submitted again, tried out and not
+    for options, count in ((), 4), (("--no-smoke",), 4):
+        assert work("--grid", path, *options).returncode == 0
+        assert len(in_smoke(sweep)) == count
+    assert sum("dependency" in asked(array) for array, _ in arrays(sweep.arrays)) == 12
+
+
+def runs(task, count, **changes):
+    return [Run.make(task, "random", 1, seed, changes).listing() for seed in range(count)]
+
+
+@pytest.fixture
+def engine(tmp_path):
+    """An engine that tries runs out, for toy and for toy_translation on a GPU."""
+
+    def make(said, **options):
+        sweep = SweepPaths(tmp_path / "my sweep")
+        code = sweep.code / "abc"
+        smoke = SmokeTests(sweep, 1, code, said.append)
+        return SlurmEngine(
+            sweep, 1, Profile(), {"toy_translation": GPU}, code, smoke=smoke, say=said.append, **options
+        )
+
+    return make
+
+
+def test_runs_that_differ_in_threads_are_tried_together_and_those_that_lacked_memory_with_more(roomy, engine):
+    one, two, lacked = runs("toy", 2), runs("toy", 2, threads=2, lr=0.5), runs("toy_translation", 3)
+    made = engine([], by_run={lacked[1]["id"]: {"memory": 16384, "exclude": ["n7"]}})
+    made.execute([*one, *two, *lacked])
+    sweep = made.sweep
+    found = [
+        (manifest.tasks, *depended_on(sweep, array, manifest)) for array, manifest in arrays(sweep.arrays)
+    ]
+    ids = [[[spec["id"]] for spec in specs] for specs in (one, two, [lacked[0], lacked[2]], [lacked[1]])]
+    assert [tasks for tasks, _, _ in found] == ids
+    assert [smoke.folder.name for _, smoke, _ in found] == ["0001-001", "0001-001", "0001-002", "0001-003"]
+    assert [plan.tasks for _, _, plan in found] == [
+        [[one[0]["id"]]],
+        [[one[0]["id"]]],
+        [[lacked[0]["id"]]],
+        [[lacked[1]["id"]]],
+    ]
+    memories = [asked(smoke).get("mem") for _, smoke, _ in found]
+    assert memories == [None, None, "8192MB", "16384MB"]
+    assert asked(found[3][1])["exclude"] == "n7"
+
+
+@pytest.mark.parametrize(
+    ("objection", "error", "told"),
+    [
+        (
+            f"QOSMaxSubmitJobPerUserLimit sbatch: error: {POLICY}",
+            Partly,
+            "^3 of 5 runs are submitted, for now",
+        ),
+        (
+            "Invalid partition name specified",
+            Unacceptable,
+            "^Slurm refuses the smoke test of toy_translation: .*Invalid partition name specified; mend the profile",
+        ),
+    ],
+)
+def test_a_smoke_test_that_is_refused_keeps_back_those_that_would_wait_for_it(
+    roomy, engine, objection, error, told
+):
+    refusal = f'grep -q partition=big "$1" && {{ echo "sbatch: error: {objection}" >&2; exit 1; }}'
+    first, rest = SBATCH.split("\n", 1)
+    (roomy / "sbatch").write_text(f"{first}\n{refusal}\n{rest}")
+    said, wanted = [], [*runs("toy", 3), *runs("toy_translation", 2)]
+    with pytest.raises(error, match=told):
+        engine(said).execute(wanted)
+    assert len(accepted(roomy)) == 2, "the other task's smoke job and array are there"
+    assert [line.partition("  (")[0] for line in said] == [
+        "job 101: a smoke test, which the runs of toy wait for",
+        "job 102: 3 runs",
+    ]
+
+
+def test_no_smoke_test_without_room_for_a_job_that_waits_for_it(roomy, engine):
+    _holding(roomy, 2)  # of which Slurm leaves the last place empty
+    with pytest.raises(Partly, match=r"^0 of 3 runs are submitted.*the cluster holds MaxJobCount = 2 jobs"):
+        engine([]).execute(runs("toy", 3))
+    assert accepted(roomy) == []
