@@ -1,6 +1,7 @@
 """A grid: the YAML that is expanded into runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -228,9 +229,13 @@ def _field(run: Run, key: str) -> str:
 
 
 def as_text(values: Iterable[str]) -> set[str]:
-    """Values of the command line in the form in which they are compared: `1.0` is `1`."""
+    """Values of the command line in the form in which they are compared: `1.0` is `1`, and `1e-2` is `0.01`."""
     return {_text(parse_value(value)) for value in values}
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+    """One text for each value: numbers in full, a whole one without a point."""
+    if isinstance(value, str):
+        with suppress(ValueError):  # to YAML 1.1 a number without a point, 1e-2, is text
+            value = float(value)
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)

@@ -83,6 +83,28 @@ def test_only_selects_by_field_and_does_not_check_what_it_leaves_out():
         expand(g, {"task": ["toy"], "sed": ["1"]})
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "seeds"),
+    [
+        ("seed", "20240101", [20240101]),
+        ("seed", "20240102.0", [20240102]),
+        ("seed", "2.0240103e7", [20240103]),
+        ("lr", "1e-2", [20240101]),
+        ("lr", "0.01000001", [20240102]),
+        ("lr", "1.00000E-2", [20240101]),
+        ("compression", "1e0", [20240101, 20240102, 20240103]),
+        ("shuffle", "1", []),
+        ("shuffle", "false", [20240101, 20240102, 20240103]),
+    ],
+)
+def test_only_compares_numbers_to_the_last_digit(field, value, seeds):
+    g = grid(pruners=["random"], compressions=[1])
+    runs = []
+    for seed, lr in ((20240101, 0.01), (20240102, 0.01000001), (20240103, 0.02)):
+        runs += expand(g.with_settings({"lr": lr}, [seed]), {field: [value]})
+    assert [run.seed for run in runs] == seeds
+
+
 @pytest.mark.parametrize(("text", "seeds"), [("0-2", [0, 1, 2]), ("7", [7]), ("5, 1-2,1", [5, 1, 2])])
 def test_seed_ranges(text, seeds):
     assert parse_seeds(text) == seeds
