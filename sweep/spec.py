@@ -159,9 +159,13 @@ def settable_fields() -> list[str]:
 
 
 def check_pruner(name: str) -> None:
-    """Raise a UsageError with the nearest known name unless `name` is a registered pruning method."""
+    """Raise a UsageError with the nearest known name unless `name` is a registered pruning method that can have runs."""
     from prune import METHODS
 
+    if name == DENSE:  # its runs would be taken for the baseline, and differences to the baseline for zero
+        raise UsageError(
+            f"pruner name {DENSE!r} is taken by the runs at compression 0; choose another, or leave it out"
+        )
     if name not in METHODS:
         raise UsageError(
             f"unknown pruner {name!r}{nearest(name, METHODS)}; known: {', '.join(sorted(METHODS))}"

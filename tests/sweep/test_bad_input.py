@@ -112,6 +112,7 @@ def test_the_launch_module_answers_alike(command):
     ("text", "message"),
     [
         ("pruners: [randm]", r"unknown pruner 'randm' \(did you mean 'random'\?\); known: grasp, magnitude"),
+        ("pruners: [dense]", r"pruner name 'dense' is taken by the runs at compression 0; choose another"),
         ("tasks: [toi]", r"task 'toi', which is unknown \(did you mean 'toy'\?\)"),
         ("seed: [0]", r"grid 'grid.yaml': unknown key 'seed' \(did you mean 'seeds'\?\)"),
         ("compressions: [-1]", r"grid 'grid.yaml': compressions.0 = -1: .*greater than or equal to 0"),
@@ -219,6 +220,10 @@ PLUGIN = """
     def not_a_number(scoring):
         return [weight * torch.nan for weight in scoring.weights]
 
+    @method("dense")
+    def dense(scoring):
+        return scoring.weights
+
     @method("crash")
     def crash(scoring):
         raise RuntimeError("scores went\\nastray")
@@ -280,6 +285,15 @@ def test_a_task_that_fails_before_any_slot_opens(command, tmp_path, task, messag
     (tmp_path / "mine.py").write_text(textwrap.dedent(PLUGIN))
     launch = ("launch", "--local", "--grid", "grid.yaml", "--plugin", "mine.py")
     refused(command(*launch), message.format(line_of("no corpus")))
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.usefixtures("registries")
+def test_a_pruner_by_the_name_of_the_runs_that_prune_nothing(command, tmp_path):
+    write_grid(tmp_path, pruners=["random", "dense"])
+    (tmp_path / "mine.py").write_text(textwrap.dedent(PLUGIN))
+    launch = ("launch", "--local", "--grid", "grid.yaml", "--plugin", "mine.py")
+    refused(command(*launch), r"pruner name 'dense' is taken by the runs at compression 0; choose another")
     assert not (tmp_path / "results").exists()
 
 
