@@ -69,6 +69,11 @@ class Run(BaseModel):
     ] = "cpu"
     options: Annotated[dict[str, Any], Field(description="the task's own options")] = {}
 
+    @field_validator("compression")
+    @classmethod
+    def _one_zero(cls, compression: float) -> float:
+        return compression + 0.0  # of -0.0, which would be a second set of dense runs, this makes 0.0
+
     @field_validator("betas")
     @classmethod
     def _betas_below_one(cls, betas: tuple[float, float]) -> tuple[float, float]:

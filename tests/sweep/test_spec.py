@@ -35,6 +35,7 @@ def test_at_compression_zero_all_pruners_are_one_run():
         "toy", "grasp", 0.0, 0, {"iterations": 5}
     )
     assert Run.make("toy", "random", 0, 0, {}).pruner == "dense"
+    assert Run.make("toy", "random", -0.0, 0, {}).id == Run.make("toy", "random", 0, 0, {}).id
 
 
 def test_a_run_survives_json():
