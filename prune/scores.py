@@ -133,7 +133,8 @@ def score(
         Scores of the shape and dtype of the layer's weight [out, in], without gradient.
 
     Raises:
-        PruneError (a ValueError): an unknown method, nothing to prune, malformed or missing batches, NaN scores.
+        PruneError (a ValueError): an unknown method, nothing to prune, malformed or missing batches, NaN scores, a method
+            that changes the model's weights.
     """
     chosen = get_method(method)
     linears = linears_to_prune(model, skip)
@@ -175,11 +176,14 @@ def masked_scores(
     """Return the scores of the network masked by `masks`, as the method computed them; inside `scoring_mode` only.
 
     Raises:
-        PruneError: a method that returns the wrong shapes.
+        PruneError: a method that returns the wrong shapes, or changes the model's weights.
     """
     check_batches(batches)
     scoring = Scoring(model, loss_fn, batches, linears, masks, generator)
+    # the method may do with scoring.weights what it likes, so they do not tell what the weights were
+    before = {name: linear.weight.detach().clone() for name, linear in linears.items()}
     returned = method.function(scoring)
+    _check_unchanged(method, linears, before)
     factors, weights = returned if isinstance(returned, Products) else (returned, None)
     expected = [w.shape for w in scoring.weights]
     for tensors in (factors, weights):
@@ -193,6 +197,21 @@ def masked_scores(
         name: Score(factor.detach(), weights[i].detach() if weights is not None else None)
         for i, (name, factor) in enumerate(zip(scoring.names, factors, strict=True))
     }
+
+
+def _check_unchanged(method: Method, linears: Mapping[str, nn.Linear], before: Mapping[str, Tensor]) -> None:
+    """Raise `PruneError` for the first layer whose weight is no more as `before`, to the bit: it would train from another."""
+    for name, linear in linears.items():
+        now, then = linear.weight.detach(), before[name]
+        if (now.dtype, now.device) != (then.dtype, then.device) or not torch.equal(_bits(now), _bits(then)):
+            raise PruneError(
+                f"pruning method '{method.name}' changed the model's weights (layer '{name}'); work on scoring.weights"
+            )
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """The tensor as integers: what a pruned weight holds may be NaN, which is not equal to itself."""
+    return tensor.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.itemsize])
 
 
 def check_nan(method: Method, scores: Mapping[str, Score], masks: Mapping[str, Tensor]) -> None:

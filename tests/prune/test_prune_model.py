@@ -313,6 +313,58 @@ def test_a_method_that_returns_nonsense_is_named(added_methods) -> None:
         pruned("nan", 1)
 
 
+def zero(weight: Tensor) -> None:
+    weight.data.zero_()
+
+
+def swap_two(weight: Tensor) -> None:
+    weight.data[0] = weight.data[0].flip(0)
+
+
+def turn_one_round(weight: Tensor) -> None:
+    weight.data[1, 2] *= -1
+
+
+def widen(weight: Tensor) -> None:
+    weight.data = weight.data.double()
+
+
+@pytest.mark.parametrize("change", [zero, swap_two, turn_one_round, widen])
+def test_a_method_that_changes_the_models_weights_is_named(change, added_methods) -> None:
+    @prune.method("meddler")
+    def meddler(scoring: prune.Scoring) -> list[Tensor]:
+        change(scoring.model[2].weight)
+        return [w.abs() for w in scoring.weights]
+
+    message = (
+        r"^pruning method 'meddler' changed the model's weights \(layer '2'\); work on scoring\.weights$"
+    )
+    with pytest.raises(PruneError, match=message):
+        pruned("meddler", 1)
+    with pytest.raises(PruneError, match=message):
+        prune.score(network(), F.cross_entropy, batches(), "meddler")
+
+
+def test_a_method_may_change_its_own_copy_of_the_weights_which_may_hold_anything_where_pruned(
+    added_methods,
+) -> None:
+    @prune.method("probe")
+    def probe(scoring: prune.Scoring) -> list[Tensor]:
+        for weight in scoring.weights:
+            weight.data.abs_()
+        return scoring.gradient()
+
+    model, plain = network(), network()
+    prune.prune_model(model, F.cross_entropy, batches(), "random", 0.5)
+    for layer in model[::2]:
+        layer.weight.data[~layer.weight_mask] = float("nan")
+    assert prune.prune_model(model, F.cross_entropy, batches(), "probe", 1).kept == 60
+    for layer, before in zip(model[::2], plain[::2], strict=True):
+        assert torch.equal(
+            layer.weight.where(layer.weight_mask, 0), before.weight.where(layer.weight_mask, 0)
+        )
+
+
 @pytest.mark.parametrize("method", ["snip", "grasp", "synflow"])
 def test_missing_and_malformed_batches_are_named(method: str) -> None:
     with pytest.raises(PruneError, match="give at least one"):
