@@ -10,6 +10,7 @@ from torch.nn import functional as F
 import prune
 from prune.errors import PruneError
 from prune.masks import kept_weights
+from prune.scores import Products
 
 METHODS = ["random", "magnitude", "snip", "grasp", "synflow"]
 SIZES = {"0": 12 * 20, "2": 20 * 15, "4": 15 * 4}
@@ -311,6 +312,37 @@ def test_a_method_that_returns_nonsense_is_named(added_methods) -> None:
 
     with pytest.raises(PruneError, match="'nan' gives NaN in layer '2'"):
         pruned("nan", 1)
+
+
+@pytest.mark.parametrize(
+    ("returned", "found"),
+    [
+        (lambda weights: None, "None"),
+        (lambda weights: dict(enumerate(weights)), "dict"),
+        (lambda weights: (w.abs() for w in weights), "generator"),
+        (lambda weights: torch.cat([w.flatten() for w in weights]), "Tensor of torch.float32"),
+        (lambda weights: 1.0, "float"),
+        (lambda weights: [w.detach().numpy() for w in weights], "a list with ndarray"),
+        (lambda weights: [w.tolist() for w in weights], "a list with list"),
+        (lambda weights: [*weights[:2], weights[2].long()], "a list with Tensor of torch.int64"),
+        (lambda weights: [*weights[:2], weights[2] > 0], "a list with Tensor of torch.bool"),
+        (lambda weights: Products([w.int() for w in weights], weights), "a list with Tensor of torch.int32"),
+        (lambda weights: Products(weights, None), "None"),
+        (lambda weights: weights[:2], r"scores of shapes \[\(20, 12\), \(15, 20\)\]"),
+        (lambda weights: [], r"scores of shapes \[\]"),
+        (lambda weights: [w.T for w in weights], r"scores of shapes \[\(12, 20\), \(20, 15\), \(15, 4\)\]"),
+        (lambda weights: Products(weights, weights[:1]), r"scores of shapes \[\(20, 12\)\]"),
+    ],
+)  # fmt: skip
+def test_what_is_no_scores_is_named(returned, found, added_methods) -> None:
+    prune.method("odd")(lambda scoring: returned(scoring.weights))
+    wanted = (
+        r"one per weight, \[\(20, 12\), \(15, 20\), \(4, 15\)\]"
+        if "shapes" in found
+        else "a list of one float tensor of scores per weight tensor, of the same shape"
+    )
+    with pytest.raises(PruneError, match=f"^pruning method 'odd' returned {found}: return {wanted}$"):
+        pruned("odd", 1)
 
 
 def zero(weight: Tensor) -> None:
