@@ -48,8 +48,10 @@ def method(name: str, *, iterations: int = 1, data: bool = True) -> Callable[[Sc
     Where the scores are products, the function may return their factors as `Products`.
 
     Raises:
-        PruneError: the name is taken, or there are fewer than one iteration.
+        PruneError: the name is no text or taken, or there are fewer than one iteration.
     """
+    if not isinstance(name, str):
+        raise PruneError(f'pruning method {name!r}: its name is no text: write @method("name")')
     if name in METHODS:
         raise PruneError(f"pruning method '{name}' is registered already: choose another name")
     if iterations < 1:

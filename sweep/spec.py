@@ -119,6 +119,10 @@ class Run(BaseModel):
             UsageError: an unknown task, pruner or key (with the nearest known name), or a value out of range.
         """
         kind = get_task(task)
+        for key in kind.defaults:
+            if key not in settable_fields():
+                hint = nearest(key, settable_fields())
+                raise UsageError(f"task {task!r}: unknown key {key!r} in its `defaults`{hint}; leave it out")
         known_options = kind.Options.model_fields
         fields: dict[str, Any] = dict(kind.defaults)
         options: dict[str, Any] = {}

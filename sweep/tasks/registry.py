@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from sweep.data import Dataset, DataSource
 from sweep.errors import DataError, SweepError, UsageError, in_one_line, nearest
 from sweep.plugins import line_in
-from sweep.tasks.base import Task
+from sweep.tasks.base import DEFAULTS, Task
 
 TASKS: dict[str, type[Task]] = {}
 
@@ -19,10 +21,13 @@ def task(name: str) -> Callable[[_T], _T]:
     """Class decorator that registers a task under `name`.
 
     Raises:
-        UsageError: the name is taken.
+        UsageError: the name is no text or taken, or the class lacks what every task has.
     """
+    if not isinstance(name, str):
+        raise UsageError(f'task name {name!r} is no text; write @task("name") above the class')
 
     def register(kind: _T) -> _T:
+        _check(name, kind)
         if name in TASKS:
             other = TASKS[name]
             raise UsageError(
@@ -33,6 +38,28 @@ def task(name: str) -> Callable[[_T], _T]:
         return kind
 
     return register
+
+
+def _check(name: str, kind: Any) -> None:
+    """Raise UsageError for a class that would fail at its first use, in whatever command that is."""
+    if not (isinstance(kind, type) and issubclass(kind, Task)):
+        raise UsageError(f"task {name!r} is {kind!r}, which is no subclass of sweep.tasks.Task; make it one")
+    for attribute, wanted, words in (
+        ("summary", str, "one line of text"),
+        ("defaults", Mapping, "a mapping"),
+    ):
+        if not isinstance(getattr(kind, attribute, None), wanted):
+            raise UsageError(f"task {name!r}: {kind.__qualname__} has no `{attribute}`; give it one, {words}")
+    for key in DEFAULTS:
+        if key not in kind.defaults:
+            raise UsageError(
+                f"task {name!r}: `defaults` of {kind.__qualname__} lack {key!r}; add it to `defaults`"
+            )
+    options: Any = kind.Options
+    if not (isinstance(options, type) and issubclass(options, BaseModel)):
+        raise UsageError(
+            f"task {name!r}: Options of {kind.__qualname__} is {options!r}; make it a class derived from Task.Options"
+        )
 
 
 def get_task(name: str) -> type[Task]:

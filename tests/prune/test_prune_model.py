@@ -292,6 +292,9 @@ def test_a_method_of_ones_own(added_methods) -> None:
     assert kept(masks) == {"0": 2, "2": 2, "4": 2}
     with pytest.raises(PruneError, match="'first' is registered already"):
         prune.method("first")
+    for name in (5, first):  # the second is @prune.method without brackets
+        with pytest.raises(PruneError, match=r'its name is no text: write @method\("name"\)$'):
+            prune.method(name)
     with pytest.raises(PruneError, match="'never' has iterations=0"):
         prune.method("never", iterations=0)
 

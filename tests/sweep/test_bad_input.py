@@ -192,6 +192,22 @@ def test_missing_and_broken_data(command, tmp_path, train, message):
             "from prune.scores import method\n@method('grasp')\ndef mine(scoring): ...\n",
             r"mine.py, line 2: PruneError: .*'grasp' is registered already: choose another name",
         ),
+        (
+            "import prune\n@prune.method(5)\ndef f(s): ...\n",
+            r"mine.py, line 2: .* method 5: its name is no text: write",
+        ),
+        (
+            "from sweep.tasks import task\n@task(5)\nclass A: ...\n",
+            r"mine.py: task name 5 is no text; write @task",
+        ),
+        (
+            "from sweep.tasks import task\n@task('a')\nclass A: ...\n",
+            r"mine.py: task 'a' is .*plugin_mine.A.*; make it",
+        ),
+        (
+            "from sweep.tasks import Task, task\n@task('a')\nclass A(Task): ...\n",
+            r"mine.py: task 'a': A has no `summary`; give it one, one line of text",
+        ),
     ],
 )
 def test_a_plugin_that_raises_when_imported(command, tmp_path, source, message):
@@ -235,6 +251,7 @@ PLUGIN = """
 
     @task("unfinished")
     class Unfinished(Task):
+        summary = "without methods"
         defaults = Toy.defaults
 
     @task("a/b")
