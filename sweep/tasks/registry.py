@@ -77,16 +77,21 @@ def prepared(name: str, options: Mapping[str, Any], source: DataSource) -> Datas
     """The data of the task `name` with `options`, where a mistake of a task of one's own must not be a traceback.
 
     Raises:
-        UsageError: there is no such task.
+        UsageError: there is no such task, or what it prepares is no data set.
         DataError: as `Task.prepare`; or the task raised something else, which is named with the line of the task's file.
     """
     kind = get_task(name)
     try:
-        return kind(kind.Options(**options)).prepare(source)
+        data = kind(kind.Options(**options)).prepare(source)
     except (SweepError, OSError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         file = inspect.getfile(kind)
         raise DataError(
             f"task {name!r} ({file}{line_in(Path(file), error)}): {in_one_line(error)}"
         ) from error
+    if not isinstance(data, Dataset):
+        raise UsageError(
+            f"task {name!r}: prepare() returned {type(data).__name__}; return a sweep.data.Dataset"
+        )
+    return data

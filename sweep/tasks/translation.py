@@ -10,7 +10,7 @@ from pydantic import Field
 
 from sweep.data import Dataset, DataSource, Split
 from sweep.tasks.base import Task
-from sweep.tasks.corpus import Corpus
+from sweep.tasks.corpus import Corpus, checked
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +81,7 @@ class Translation(Task):
         from sweep.pairs import PairSplit
         from sweep.token_cache import Key, load_or_build
 
-        corpus = self.corpus(source)
+        corpus = checked(self.corpus(source), self.name)
         names = self.tokenizers()
         key: Key = {
             "data": corpus.data_hash,

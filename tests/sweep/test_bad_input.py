@@ -222,6 +222,8 @@ def test_a_plugin_that_raises_when_imported(command, tmp_path, source, message):
 
 
 PLUGIN = """
+    import sys
+
     import torch
 
     from prune.scores import method
@@ -248,6 +250,21 @@ PLUGIN = """
     class BadPrepare(Toy):
         def prepare(self, source):
             raise ValueError("no corpus\\ntoday")
+
+    @task("no_data")
+    class NoData(Toy):
+        def prepare(self, source):
+            super().prepare(source)
+
+    @task("no_corpus")
+    class NoCorpus(Toy):
+        def corpus(self, source):
+            pass
+
+    @task("exits")
+    class Exits(Toy):
+        def corpus(self, source):
+            sys.exit("no rows")
 
     @task("unfinished")
     class Unfinished(Task):
@@ -293,6 +310,9 @@ def registries(monkeypatch):
     ("task", "message"),
     [
         ("bad_prepare", r"task 'bad_prepare' \(.*mine.py, line {}\): ValueError: no corpus today"),
+        ("no_data", r"task 'no_data': prepare\(\) returned NoneType; return a sweep.data.Dataset"),
+        ("no_corpus", r"task 'no_corpus': corpus\(\) returned NoneType; return a Corpus"),
+        ("exits", r"task 'exits' \(.*mine.py, line \d+\): SystemExit: no rows"),
         ("unfinished", r"task 'unfinished' \(.*mine.py\): TypeError: .*abstract"),
         ("a/b", r"run 'a/b-random-c1-s0-\w+' cannot be a folder name; rename its task or pruner"),
     ],
