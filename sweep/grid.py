@@ -15,6 +15,30 @@ from sweep.tasks import TASKS
 
 SHIPPED = files("sweep") / "grids"
 _MOST_SEEDS = 100_000
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes a key that is given twice in one mapping for the mistake that it is."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            if key.value in seen:
+                problem = f"the key {key.value!r} is given twice; leave one out"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Takes every value as text, but knows what `<<` means."""
+
+
+_TextLoader.yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}
 
 
 class Grid(BaseModel):
@@ -49,7 +73,12 @@ class Grid(BaseModel):
     @field_validator("seeds", mode="before")
     @classmethod
     def _seed_range(cls, value: Any) -> Any:
-        return parse_seeds(value) if isinstance(value, str) else [value] if isinstance(value, int) else value
+        if isinstance(value, str):
+            return parse_seeds(value)
+        listed = [value] if isinstance(value, int) else value
+        if isinstance(listed, list) and any(isinstance(seed, bool) for seed in listed):
+            raise ValueError("true and false are no seeds; write whole numbers")
+        return listed
 
     @classmethod
     def load(cls, name: str) -> Self:
@@ -78,7 +107,10 @@ class Grid(BaseModel):
     def parse(cls, text: str, origin: str) -> Self:
         """Read a grid from YAML text; `origin` names it in errors."""
         try:
-            content = yaml.safe_load(text)
+            content = yaml.load(text, _Loader)
+            texts = yaml.load(text, _TextLoader)
+        except RecursionError:
+            raise UsageError(f"grid {origin!r} has brackets within brackets without end; mend it") from None
         except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
             mark = getattr(error, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark else ""
@@ -88,7 +120,7 @@ class Grid(BaseModel):
         if not isinstance(content, dict):
             raise UsageError(f"grid {origin!r} must be a mapping with the keys {', '.join(_keys())}")
         if "slurm" in content:  # as text, like a profile: YAML makes 36000 of a time 10:00:00
-            content["slurm"] = yaml.load(text, yaml.BaseLoader)["slurm"] or {}
+            content["slurm"] = texts["slurm"] or {}
         if not origin.endswith((".yaml", ".yml")):
             content.setdefault("name", origin)
         content.setdefault("name", Path(origin).stem)
@@ -208,6 +240,8 @@ def parse_value(text: str) -> Any:
     """A value of the command line, read as in a grid: `3`, `0.5`, `[0.9, 0.99]`, `true`, `null`, text."""
     try:
         return yaml.safe_load(text)
+    except RecursionError:
+        raise UsageError(f"value {text[:20]}.. has brackets within brackets without end; mend it") from None
     except (yaml.YAMLError, ValueError) as error:
         what = " ".join(str(getattr(error, "problem", None) or error).split())
         raise UsageError(f"value {text!r} is not valid YAML ({what}); quote it if it is text") from None

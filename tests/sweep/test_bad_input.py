@@ -73,6 +73,14 @@ def refused(result, message, code=2):
         ("launch --local --grid grid.yaml --only pruner=randm", r"--only pruner=randm: .*'random'"),
         ("launch --local --grid grid.yaml --only seed=7", r"--only seed=7: no run .*--dry-run"),
         ("launch --local --grid grid.yaml --only seed=[x", r"value '\[x' is not valid YAML"),
+        pytest.param(
+            "launch --local --grid grid.yaml --set epochs=" + "[" * 3000, r"value \[+.. has brackets .* without end",
+            id="set brackets",
+        ),
+        pytest.param(
+            "launch --local --grid grid.yaml --only seed=" + "[" * 3000, r"value \[+.. has brackets .* without end",
+            id="only brackets",
+        ),
         ("launch --local --grid grid.yaml --only seed", r"--only seed: write --only KEY=VALUE"),
         ("launch --local --grid grid.yaml --slots 0", r"--slots 0: must be at least 1"),
         ("launch --local --grid grid.yaml --slots x", r"'--slots': .*integer.*; see sweep launch --help"),
@@ -126,6 +134,15 @@ def test_the_launch_module_answers_alike(command):
         ("set: {epochs: 2020-13-45}", r"grid 'grid.yaml'.*not valid YAML"),
         ("set: {epochs: [1}", r"grid 'grid.yaml', line \d+: not valid YAML"),
         ("name: a/b", r"sweep name 'a/b' cannot be a folder name"),
+        ("<<: {slurm: 3}", r"grid 'grid.yaml': slurm = '3': input should be a valid dictionary"),
+        (
+            "seeds: [0]\nname: g\nseeds: [1]",
+            r"line \d+: not valid YAML: the key 'seeds' is given twice; leave one",
+        ),
+        ("set: {lr: 1, lr: 2}", r"line \d+: not valid YAML: the key 'lr' is given twice; leave one"),
+        pytest.param("set: " + "[" * 3000, r"grid 'grid.yaml' has brackets .* without end", id="brackets"),
+        ("seeds: true", r"grid 'grid.yaml': seeds = True: true and false are no seeds"),
+        ("seeds: [1, false]", r"grid 'grid.yaml': seeds = \[1, False\]: true and false are no seeds"),
     ],
 )
 def test_mistakes_in_a_grid(command, tmp_path, text, message):

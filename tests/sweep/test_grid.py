@@ -69,6 +69,19 @@ def test_a_dumped_grid_is_read_back():
     assert Grid.parse(g.dump(), "grid.yaml") == g
 
 
+def test_keys_that_are_merged_in_count_and_may_be_overridden():
+    text = """
+        tasks: [toy]
+        pruners: {random: &few {epochs: 1, lr: 0.5}, grasp: {<<: *few, lr: 0.25}}
+        compressions: [1]
+        <<: {seeds: [3], slurm: {toy: {time: 10:00:00}}}
+        seeds: [4]
+    """
+    g = Grid.parse(text, "g.yaml")
+    assert (g.seeds, g.pruners["grasp"]) == ([4], {"epochs": 1, "lr": 0.25})
+    assert g.slurm == {"toy": {"time": "10:00:00"}}
+
+
 def test_only_selects_by_field_and_does_not_check_what_it_leaves_out():
     g = grid(tasks=["toy", "not_there"])
     chosen = expand(
