@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,7 @@ def launch(request: Request) -> ExitCode:
         SweepError: the request cannot be carried out; nothing has been executed.
         KeyboardInterrupt: stopped; what is done is kept and the running ones have saved themselves.
     """
+    _require_current_folder()
     if request.retry not in RETRIES:
         raise UsageError(f"--retry {request.retry}: must be failed or all")
     if request.slots is not None and request.slots < 1:
@@ -115,6 +117,14 @@ def launch(request: Request) -> ExitCode:
     if todo:
         _execute(request, sweep, number, stamps, todo, total=len(statuses))
     return finish(sweep, set(specs))
+
+
+def _require_current_folder() -> None:
+    """Raise UsageError where it was deleted: torch's libraries end the process without a word that helps."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder is gone; change to one that exists") from None
 
 
 def _todo(request: Request, statuses: Sequence[RunStatus]) -> list[RunStatus]:
@@ -373,9 +383,10 @@ def chosen_runs(sweep: SweepPaths, only: Sequence[str]) -> set[str]:
 
 def main() -> None:
     # `python -m` looks for modules in the current folder first, where a folder `models` of the user's may lie
-    here = Path(sys.path[0]).resolve()
-    if here == Path.cwd() and here != Path(__file__).resolve().parents[1]:
-        del sys.path[0]
+    with suppress(FileNotFoundError):  # a folder that is gone has none; `launch` says so
+        here = Path(sys.path[0]).resolve()
+        if here == Path.cwd() and here != Path(__file__).resolve().parents[1]:
+            del sys.path[0]
     from sweep.cli import launch_main
 
     launch_main()

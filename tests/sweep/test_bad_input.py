@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import textwrap
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 import yaml
 from mounts import remount, small_disk
-from workplace import Workplace, science
+from workplace import ROOT, Workplace, science
 
 import sweep
 from sweep.checkpoint import Checkpoint, save_tensors
@@ -114,6 +115,20 @@ def test_mistakes_on_the_command_line(command, tmp_path, arguments, message):
 def test_the_launch_module_answers_alike(command):
     refused(command("--nope", entry=launch_main), r"--nope.*; see python -m sweep.launch --help")
     refused(command("--local", "--grid", "demp", entry=launch_main), r"unknown grid 'demp'")
+
+
+def test_a_current_folder_that_is_gone(tmp_path):
+    folder = tmp_path / "gone"
+    command = f"mkdir {folder} && cd {folder} && rmdir {folder} && exec {sys.executable} -m sweep.launch"
+    environment = {name: value for name, value in os.environ.items() if name != "SWEEP_RESULTS"}
+    done = subprocess.run(
+        ["sh", "-c", f"{command} --grid demo --local --dry-run"],
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: the current folder is gone; change to one that exists\n"
 
 
 @pytest.mark.parametrize(
