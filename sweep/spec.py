@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sweep.errors import UsageError, nearest
 from sweep.paths import is_folder_name
 from sweep.tasks import get_task
+from sweep.tasks.base import MOST
 
 DENSE = "dense"
 """The pruner of a run that prunes nothing: at compression 0 all pruners are the same run."""
@@ -32,20 +33,22 @@ class Run(BaseModel):
     compression: Annotated[float, Field(ge=0, description="density = 10 ** -compression")]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
 
-    epochs: Annotated[int, Field(ge=0, description="passes over the training rows after pruning")]
-    batch_size: Annotated[int, Field(ge=1)]
-    eval_batch_size: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=0, le=MOST, description="passes over the training rows after pruning")]
+    batch_size: Annotated[int, Field(ge=1, le=MOST)]
+    eval_batch_size: Annotated[int, Field(ge=1, le=MOST)]
     lr: Annotated[float, Field(gt=0, description="Adam's learning rate")]
     betas: Annotated[tuple[float, float], Field(description="Adam's betas")]
     eps: Annotated[float, Field(gt=0, description="Adam's epsilon")]
-    score_samples: Annotated[int, Field(ge=1, description="training rows that the scores are computed on")]
-    score_batch_size: Annotated[int, Field(ge=1)]
+    score_samples: Annotated[
+        int, Field(ge=1, le=MOST, description="training rows that the scores are computed on")
+    ]
+    score_batch_size: Annotated[int, Field(ge=1, le=MOST)]
 
     scope: Annotated[
         Literal["global", "layer"], Field(description="one threshold for all layers, or one each")
     ] = "global"
     iterations: Annotated[
-        int | None, Field(ge=1, description="pruning iterations; None: the method's own number")
+        int | None, Field(ge=1, le=MOST, description="pruning iterations; None: the method's own number")
     ] = None
     schedule: Annotated[
         Literal["exponential", "linear"], Field(description="densities of the iterations")

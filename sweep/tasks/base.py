@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sweep.data import Batch
 
 
+MOST = 2**31 - 1
+"""No count is higher: what is absurd is told at the launch and not by whatever overflows first in a run."""
+
 DEFAULTS = (
     "epochs",
     "batch_size",

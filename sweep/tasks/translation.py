@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 from pydantic import Field
 
 from sweep.data import Dataset, DataSource, Split
-from sweep.tasks.base import Task
+from sweep.tasks.base import MOST, Task
 from sweep.tasks.corpus import Corpus, checked
 
 if TYPE_CHECKING:
@@ -58,10 +58,14 @@ class Translation(Task):
         ] = "sentences"
         batch_tokens: Annotated[
             int,
-            Field(ge=1, description="padded tokens of source and target in a batch, with batching: tokens"),
+            Field(
+                ge=1,
+                le=MOST,
+                description="padded tokens of source and target in a batch, with batching: tokens",
+            ),
         ] = 4096
         max_len: Annotated[int, Field(ge=1, le=1024, description="tokens a translation has at most")] = 60
-        beam: Annotated[int, Field(ge=1, description="hypotheses of the beam search; 1: greedy")] = 1
+        beam: Annotated[int, Field(ge=1, le=MOST, description="hypotheses of the beam search; 1: greedy")] = 1
 
     options: Options
 

@@ -46,6 +46,18 @@ def test_a_run_survives_json():
 
 
 @pytest.mark.parametrize(
+    "field", ["epochs", "batch_size", "eval_batch_size", "score_samples", "score_batch_size", "iterations"]
+)
+def test_absurd_numbers_are_refused(field):
+    assert getattr(make(**{field: 2**31 - 1}), field) == 2**31 - 1
+    for value in (2**31, 10**20):
+        with pytest.raises(
+            UsageError, match=f"{field} = {value}: input should be less than or equal to 2147483647"
+        ):
+            make(**{field: value})
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (
@@ -68,6 +80,14 @@ def test_a_run_survives_json():
         (
             ("toy", "random", 1, 0, {"scope": "globl"}),
             r"scope = 'globl': input should be 'global' or 'layer'",
+        ),
+        (
+            ("toy_translation", "random", 1, 0, {"beam": 10**20}),
+            r"beam = 10+: .*less than or equal to 2147483647",
+        ),
+        (
+            ("toy_translation", "random", 1, 0, {"batch_tokens": 2**31}),
+            r"batch_tokens = 2147483648: .*less than or",
         ),
         (("toy", "random", 1, 0, {"device": "gpu"}), r"device = 'gpu': input should be 'cpu' or 'cuda'"),
     ],
