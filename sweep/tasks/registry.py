@@ -78,11 +78,13 @@ def prepared(name: str, options: Mapping[str, Any], source: DataSource) -> Datas
 
     Raises:
         UsageError: there is no such task, or what it prepares is no data set.
-        DataError: as `Task.prepare`; or the task raised something else, which is named with the line of the task's file.
+        DataError: as `Task.prepare`; there are no training or no test rows; or the task raised something else, which is named
+            with the line of the task's file.
     """
     kind = get_task(name)
     try:
         data = kind(kind.Options(**options)).prepare(source)
+        _check_data(name, data)
     except (SweepError, OSError):
         raise
     except (Exception, SystemExit) as error:
@@ -90,8 +92,14 @@ def prepared(name: str, options: Mapping[str, Any], source: DataSource) -> Datas
         raise DataError(
             f"task {name!r} ({file}{line_in(Path(file), error)}): {in_one_line(error)}"
         ) from error
+    return data
+
+
+def _check_data(name: str, data: Any) -> None:
     if not isinstance(data, Dataset):
         raise UsageError(
             f"task {name!r}: prepare() returned {type(data).__name__}; return a sweep.data.Dataset"
         )
-    return data
+    for split, rows in (("training", data.train_rows), ("test", data.test_rows)):
+        if not rows:
+            raise DataError(f"task {name!r} has no {split} rows; give it at least one")

@@ -260,6 +260,7 @@ PLUGIN = """
 
     from prune.scores import method
     from sweep.tasks import Task, task
+    from sweep.tasks.corpus import Corpus
     from sweep.tasks.toy import Toy
 
     @method("wrong_shape")
@@ -297,6 +298,16 @@ PLUGIN = """
     class Exits(Toy):
         def corpus(self, source):
             sys.exit("no rows")
+
+    @task("no_test_rows")
+    class NoTestRows(Toy):
+        def corpus(self, source):
+            return Corpus.of({**super().corpus(source).rows(), "test": []})
+
+    @task("no_training_rows")
+    class NoTrainingRows(Toy):
+        def corpus(self, source):
+            return Corpus.of({**super().corpus(source).rows(), "train": []})
 
     @task("unfinished")
     class Unfinished(Task):
@@ -344,6 +355,8 @@ def registries(monkeypatch):
         ("bad_prepare", r"task 'bad_prepare' \(.*mine.py, line {}\): ValueError: no corpus today"),
         ("no_data", r"task 'no_data': prepare\(\) returned NoneType; return a sweep.data.Dataset"),
         ("no_corpus", r"task 'no_corpus': corpus\(\) returned NoneType; return a Corpus"),
+        ("no_test_rows", r"task 'no_test_rows' has no test rows; give it at least one"),
+        ("no_training_rows", r"task 'no_training_rows' has no training rows; give it at least one"),
         ("exits", r"task 'exits' \(.*mine.py, line \d+\): SystemExit: no rows"),
         ("unfinished", r"task 'unfinished' \(.*mine.py\): TypeError: .*abstract"),
         ("a/b", r"run 'a/b-random-c1-s0-\w+' cannot be a folder name; rename its task or pruner"),
