@@ -323,6 +323,13 @@ PLUGIN = """
         def model(self, data):
             raise ValueError("no model today")
 
+    @task("bad_metric")
+    class BadMetric(Toy):
+        embed_dim = 512
+
+        def evaluate(self, model, split, batch_size):
+            return {"accuracy": float("nan"), "loss": 1.0}
+
     @task("bad_loss")
     class BadLoss(Toy):
         embed_dim = 512  # of whose 2048 weights compression 3 keeps 2
@@ -502,13 +509,16 @@ def test_a_user_without_a_home_folder(command, tmp_path, monkeypatch):
 def test_a_compression_that_keeps_nothing_and_tasks_that_break_in_the_run(work, tmp_path):
     """How many weights there are only the model knows, so these fail as runs, each with its reason."""
     (tmp_path / "mine.py").write_text(textwrap.dedent(PLUGIN))
-    grid = write_grid(tmp_path, tasks=["toy", "bad_model", "bad_loss"], compressions=[3], pruners=["snip"])
+    grid = write_grid(
+        tmp_path, tasks=["toy", "bad_model", "bad_loss", "bad_metric"], compressions=[3], pruners=["snip"]
+    )
     done = work("--grid", grid, "--local", "--plugin", tmp_path / "mine.py")
     assert (done.returncode, done.stderr) == (1, "")
     for task, reason in {
         "toy": "compression 3.0 keeps none of 256 prunable weights: 2.4082 is the most that keeps one",
         "bad_model": "ValueError: no model today",
         "bad_loss": "ValueError: no loss today",
+        "bad_metric": "the test accuracy is nan while the losses are numbers; mend evaluate\\(\\) of bad_metric",
     }.items():
         assert re.search(rf"failed {task}-snip-c3-s0-\w+  {reason}  ", done.stdout), done.stdout
 
