@@ -14,7 +14,7 @@ from rich.text import Text
 
 from sweep import show
 from sweep.agree import expected, require_consent, told
-from sweep.catalog import DataStamp, Submission, read_runs, record
+from sweep.catalog import DataStamp, Submission, agreeing, read_runs, record
 from sweep.data import DataSource
 from sweep.environment import checkpoint_seconds
 from sweep.errors import StorageError, UsageError, nearest
@@ -97,13 +97,14 @@ def launch(request: Request) -> ExitCode:
         _check_devices(chosen)
     sweep = sweep_paths(request.name or grid.name, request.results)
     slurm = None if request.local else _slurm_request(request, grid)
+    specs = {run.id: run.listing() for run in chosen}
+    agreeing(sweep, specs.values())  # `record` asks again, but only when data has been downloaded
     if request.dry_run:
-        _show_plan(request, sweep, chosen, slurm)
+        _show_plan(request, sweep, specs, slurm)
         return ExitCode.OK
 
     source = DataSource.from_env(request.data_dir, request.allow_unverified)
     stamps = _prepare(chosen, source)
-    specs = {run.id: run.listing() for run in chosen}
     record(sweep, grid.dump(), specs.values())
     statuses, _ = refined(sweep, survey(sweep, stamps, specs=specs))
     todo = _todo(request, statuses)
@@ -331,9 +332,9 @@ def _prepare(runs: Sequence[Run], source: DataSource) -> dict[str, DataStamp]:
 
 
 def _show_plan(
-    request: Request, sweep: SweepPaths, runs: Sequence[Run], slurm: "SlurmRequest | None"
+    request: Request, sweep: SweepPaths, specs: Mapping[str, Mapping[str, Any]], slurm: "SlurmRequest | None"
 ) -> None:
-    statuses, problem = refined(sweep, survey(sweep, {}, specs={run.id: run.listing() for run in runs}))
+    statuses, problem = refined(sweep, survey(sweep, {}, specs=specs))
     todo = _todo(request, statuses)
     if slurm:
         from sweep.slurm.launch import dry_run

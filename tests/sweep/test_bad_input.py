@@ -543,11 +543,15 @@ def copied(finished, tmp_path, work):
 LAUNCH = ("launch", "--local", "--grid", "grid.yaml")
 
 
-def test_another_grid_under_a_name_that_is_taken(command, copied, tmp_path):
+def test_another_grid_under_a_name_that_is_taken(command, copied, tmp_path, monkeypatch):
+    """It is refused in a dry run as in earnest, and before any data is looked at."""
     before = snapshot(tmp_path / "results")
-    refused(
-        command(*LAUNCH, "--set", "epochs=2"), r"sweep 'grid' .*; launch it under another name with --name"
-    )
+    monkeypatch.setattr("sweep.launch.prepared", lambda *_: pytest.fail("data was prepared"))
+    for dry_run in ((), ("--dry-run",)):
+        refused(
+            command(*LAUNCH, "--set", "epochs=2", *dry_run),
+            r"sweep 'grid' .*; launch it under another name with --name",
+        )
     assert snapshot(tmp_path / "results") == before
 
 
