@@ -20,11 +20,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def _folder(text: str) -> Path:
+    if not text:  # a shell's variable that is not set; as a path it would be the current folder
+        raise typer.BadParameter("is empty; name a folder or leave the option out")
+    return Path(text)
+
+
 Results = Annotated[
-    Path | None, typer.Option(help="folder of the sweeps [SWEEP_RESULTS, else ./results]", metavar="DIR")
+    Path | None,
+    typer.Option(help="folder of the sweeps [SWEEP_RESULTS, else ./results]", metavar="DIR", parser=_folder),
 ]
 DataDir = Annotated[
-    Path | None, typer.Option(help="local copy of the data [SWEEP_DATA, else download]", metavar="DIR")
+    Path | None,
+    typer.Option(help="local copy of the data [SWEEP_DATA, else download]", metavar="DIR", parser=_folder),
 ]
 Unverified = Annotated[
     bool, typer.Option(help="take local data whose hash is not the published one; rows say so")

@@ -16,7 +16,7 @@ def find_run(beginning: str, name: str | None, results: Path | None) -> tuple[Sw
     root = results_root(results)
     sweeps = (
         [existing_sweep(name, results)]
-        if name
+        if name is not None
         else [SweepPaths(grid.parent) for grid in sorted(root.glob("*/grid.yaml"))]
     )
     ids = [(sweep, run_id) for sweep in sweeps for run_id in read_runs(sweep)]

@@ -1,5 +1,6 @@
 """A grid: the YAML that is expanded into runs."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
@@ -222,17 +223,16 @@ def _settings_for(task: str, grid: Grid) -> tuple[dict[str, Any], dict[str, Any]
 def parse_seeds(text: str) -> list[int]:
     """`"0-4"`, `"7"`, `"0,2,5-6"` as a list of seeds, in order, without repeats."""
     seeds: dict[int, None] = {}
-    try:
-        for part in text.split(","):
-            first, dash, last = part.strip().partition("-")
-            begin, end = int(first), int(last if dash else first) + 1
-            if end - begin > _MOST_SEEDS:
-                raise UsageError(f"seeds {text!r} are {end - begin}; give at most {_MOST_SEEDS}")
-            seeds |= dict.fromkeys(range(begin, end))
-    except ValueError:
-        seeds.clear()
-    if not seeds:
-        raise UsageError(f"seeds {text!r} are no list or range of whole numbers; write 0-4 or 0,2,5")
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\d{1,20})\s*(?:-\s*(\d{1,20})\s*)?", part)
+        if not found:
+            raise UsageError(f"seeds {text!r} are no list or range of whole numbers; write 0-4 or 0,2,5")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise UsageError(f"seeds {text!r}: the range {part.strip()} falls; write {last}-{first}")
+        if last - first >= _MOST_SEEDS:
+            raise UsageError(f"seeds {text!r} are {last - first + 1}; give at most {_MOST_SEEDS}")
+        seeds |= dict.fromkeys(range(first, last + 1))
     return list(seeds)
 
 

@@ -87,7 +87,7 @@ def launch(request: Request) -> ExitCode:
     load_plugins(request.plugins)
     grid = Grid.load(request.grid)
     settings = {key: parse_value(value) for key, value in map(_pair("--set"), request.settings)}
-    grid = grid.with_settings(settings, parse_seeds(request.seeds) if request.seeds else None)
+    grid = grid.with_settings(settings, None if request.seeds is None else parse_seeds(request.seeds))
     chosen = expand(grid, _only(request.only))
     if not chosen:
         raise UsageError(
@@ -95,7 +95,7 @@ def launch(request: Request) -> ExitCode:
         )
     if request.local:
         _check_devices(chosen)
-    sweep = sweep_paths(request.name or grid.name, request.results)
+    sweep = sweep_paths(grid.name if request.name is None else request.name, request.results)
     slurm = None if request.local else _slurm_request(request, grid)
     specs = {run.id: run.listing() for run in chosen}
     agreeing(sweep, specs.values())  # `record` asks again, but only when data has been downloaded

@@ -87,6 +87,7 @@ def refused(result, message, code=2):
         ("launch --local --grid grid.yaml --slots x", r"'--slots': .*integer.*; see sweep launch --help"),
         ("launch --local --grid grid.yaml --retry x", r"--retry x: must be failed or all"),
         ("launch --local --grid grid.yaml --seeds x", r"seeds 'x' are no list or range .*; write 0-4"),
+        ("launch --local --grid grid.yaml --seeds 4-1", r"seeds '4-1': the range 4-1 falls; write 1-4"),
         ("launch --local --grid grid.yaml --seeds 0-99999999999", r"are 100000000000; give at most 100000"),
         ("launch --local --grid grid.yaml --seeds 4294967296", r"seed = 4294967296: .* less than 4294967296"),
         ("launch --local --grid grid.yaml --name a/b", r"sweep name 'a/b' cannot be a folder name; .*--name"),
@@ -100,6 +101,7 @@ def refused(result, message, code=2):
         ("logs nix --failed", r"no sweep 'nix'"),
         ("logs nix", r"no run 'nix' in .*results"),
         ("run nix", r"no run 'nix' in .*results"),
+        ("run nix --name ", r"sweep name '' cannot be a folder name"),
         ("run nix --name nix", r"no sweep 'nix'"),
         ("prepare --task toi", r"unknown task 'toi' \(did you mean 'toy'\?\)"),
         ("launch --local --grid grid.yaml --plugin nix.py", r"plug-in .*nix.py: no such file"),
@@ -110,6 +112,26 @@ def test_mistakes_on_the_command_line(command, tmp_path, arguments, message):
     write_grid(tmp_path)
     refused(command(*arguments.split(" ")), message)
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--seeds", r"seeds '' are no list or range .*; write 0-4"),
+        ("--name", r"sweep name '' cannot be a folder name; give another with --name"),
+        (
+            "--results",
+            r"'--results': is empty; name a folder or leave the option out; see sweep launch --help",
+        ),
+        ("--data-dir", r"'--data-dir': is empty; name a folder or leave the option out"),
+    ],
+)
+def test_a_value_that_is_empty_is_not_taken_for_none(command, tmp_path, option, message):
+    """As from a shell's variable that is not set."""
+    write_grid(tmp_path)
+    refused(command("launch", "--local", "--grid", "grid.yaml", option, ""), message)
+    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "grid").exists()
 
 
 def test_the_launch_module_answers_alike(command):

@@ -123,10 +123,15 @@ def test_seed_ranges(text, seeds):
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "3-1", "1-", "-1"])
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "5,", "5,0--1", "1.5", "9" * 5000])
 def test_bad_seed_ranges(text):
     with pytest.raises(UsageError, match="no list or range of whole numbers"):
         parse_seeds(text)
+
+
+def test_a_range_of_seeds_that_falls():
+    with pytest.raises(UsageError, match=r"^seeds '7, 4-1': the range 4-1 falls; write 1-4$"):
+        parse_seeds("7, 4-1")
 
 
 @pytest.mark.parametrize(
