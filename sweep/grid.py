@@ -184,9 +184,10 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
             continue
         if task not in TASKS:
             known = [name for name in grid.tasks if name in TASKS]
-            mend = f"; leave it out with --only task={known[0]}" if known else ""
+            mend = f", or leave it out with --only task={known[0]}" if known else ""
             raise UsageError(
-                f"grid {grid.name!r} has the task {task!r}, which is unknown{nearest(task, TASKS)}{mend}"
+                f"grid {grid.name!r} has the task {task!r}, which is unknown{nearest(task, TASKS)}; if it is yours, "
+                f"name its file with --plugin{mend}"
             )
         general, particular = _settings_for(task, grid)
         for seed in grid.seeds:

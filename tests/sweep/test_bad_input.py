@@ -156,9 +156,15 @@ def test_a_current_folder_that_is_gone(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("pruners: [randm]", r"unknown pruner 'randm' \(did you mean 'random'\?\); known: grasp, magnitude"),
+        (
+            "pruners: [randm]",
+            r"unknown pruner 'randm' \(did you mean 'random'\?\); known: grasp.*; if it is yours, name its file with --plugin",
+        ),
         ("pruners: [dense]", r"pruner name 'dense' is taken by the runs at compression 0; choose another"),
-        ("tasks: [toi]", r"task 'toi', which is unknown \(did you mean 'toy'\?\)"),
+        (
+            "tasks: [toi]",
+            r"task 'toi', which is unknown \(did you mean 'toy'\?\); if it is yours, name its file with --plugin$",
+        ),
         ("seed: [0]", r"grid 'grid.yaml': unknown key 'seed' \(did you mean 'seeds'\?\)"),
         ("compressions: [-1]", r"grid 'grid.yaml': compressions.0 = -1: .*greater than or equal to 0"),
         ("compressions: [.inf]", r"compression = inf: input should be a finite number"),

@@ -89,7 +89,8 @@ def test_only_selects_by_field_and_does_not_check_what_it_leaves_out():
     )
     assert [(r.pruner, r.seed) for r in chosen] == [("random", 1), ("grasp", 1)]
     with pytest.raises(
-        UsageError, match=r"grid 'g' has the task 'not_there', which is unknown; .*--only task=toy"
+        UsageError,
+        match=r"grid 'g' has the task 'not_there', which is unknown; .*, or leave it out with --only task=toy",
     ):
         expand(g)
     with pytest.raises(UsageError, match=r"--only: unknown field 'sed' \(did you mean 'seed'\?\)"):
