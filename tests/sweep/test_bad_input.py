@@ -583,6 +583,16 @@ def test_another_grid_under_a_name_that_is_taken(command, copied, tmp_path, monk
     assert snapshot(tmp_path / "results") == before
 
 
+def test_a_sweep_or_the_beginning_of_several_ids_where_one_run_is_meant(command, copied):
+    refused(command("logs", "grid"), r"'grid' is a sweep: add --failed, or give the id of a run$")
+    refused(command("run", "grid"), r"'grid' is a sweep: give the id of a run$")
+    refused(
+        command("logs", "toy-"),
+        r"'toy-' fits 2 runs \(grid: toy-random-c1-s0-.*, ..\); write more of the id$",
+    )
+    refused(command("run", "toy-"), r"'toy-' fits 2 runs \(.*\); write more of the id, or give --name$")
+
+
 def snapshot(folder):
     return {
         path.relative_to(folder): path.read_bytes()
