@@ -18,7 +18,7 @@ from workplace import ROOT, Workplace, science
 import sweep
 from sweep.checkpoint import Checkpoint, save_tensors
 from sweep.cli import launch_main, main
-from sweep.errors import StorageError
+from sweep.errors import StorageError, UsageError
 
 GRID = {"tasks": {"toy": {"epochs": 1}}, "pruners": ["random"], "compressions": [1], "seeds": [0]}
 
@@ -591,6 +591,12 @@ def test_a_sweep_or_the_beginning_of_several_ids_where_one_run_is_meant(command,
         r"'toy-' fits 2 runs \(grid: toy-random-c1-s0-.*, ..\); write more of the id$",
     )
     refused(command("run", "toy-"), r"'toy-' fits 2 runs \(.*\); write more of the id, or give --name$")
+
+
+def test_a_table_that_there_is_not(copied, work):
+    message = r"^no table 'results' \(did you mean 'result'\?\); there are result, epochs, layers$"
+    with pytest.raises(UsageError, match=message):
+        sweep.load(work.results / "grid", "results")
 
 
 def snapshot(folder):
