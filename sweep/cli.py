@@ -66,11 +66,12 @@ def launch(
         int | None, typer.Option(help="runs that share a Slurm job, executed at once [1]", metavar="N")
     ] = None,
     retries: Annotated[
-        int,
+        int | None,
         typer.Option(
-            help="on Slurm: times that a want of memory, a lost node or a time-out is made good", metavar="N"
+            help="on Slurm: times that a want of memory, a lost node or a time-out is made good [3]",
+            metavar="N",
         ),
-    ] = 3,
+    ] = None,
     auto_retry: Annotated[
         bool, typer.Option("--auto-retry", help="on Slurm: a small job does so when the jobs have ended")
     ] = False,

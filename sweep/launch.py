@@ -65,7 +65,7 @@ class Request:
     concurrent: int | None = None
     pack: int | None = None
     smoke: bool = True
-    retries: int = 3
+    retries: int | None = None
     auto_retry: bool = False
     wait: bool = False
 
@@ -206,18 +206,21 @@ def _check_engine(request: Request) -> None:
         "--max-concurrent": request.concurrent,
         "--pack": request.pack,
         "--wait": request.wait,
+        "--retries": request.retries,
         "--auto-retry": request.auto_retry,
+        "--no-smoke": not request.smoke,
     }
     for option, value in ({"--slots": request.slots} if not request.local else for_slurm).items():
-        if value:
+        if value is not None and value is not False:
             mend = "with --local" if not request.local else "without --local, on Slurm"
-            raise UsageError(f"{option} {value}: works only {mend}; leave it out")
+            given = option if value is True else f"{option} {value}"
+            raise UsageError(f"{given}: works only {mend}; leave it out")
     for option, number in (("--max-concurrent", request.concurrent), ("--pack", request.pack)):
         if number is not None and number < 1:
             raise UsageError(f"{option} {number}: must be at least 1")
     if request.wait and request.auto_retry:
         raise UsageError("--auto-retry: --wait tries again by itself; leave one of them out")
-    if request.retries < 0:
+    if request.retries is not None and request.retries < 0:
         raise UsageError(f"--retries {request.retries}: must be at least 0")
 
 
@@ -247,8 +250,8 @@ def _slurm_request(request: Request, grid: Grid) -> "SlurmRequest":
         concurrent=request.concurrent,
         pack=request.pack or 1,
         smoke=request.smoke,
-        retries=request.retries,
         auto_retry=request.auto_retry,
+        **({} if request.retries is None else {"retries": request.retries}),
     )
 
 
