@@ -307,6 +307,10 @@ PLUGIN = """
     def crash(scoring):
         raise RuntimeError("scores went\\nastray")
 
+    @method("leave")
+    def leave(scoring):
+        sys.exit("nothing to score")
+
     @task("bad_prepare")
     class BadPrepare(Toy):
         def prepare(self, source):
@@ -452,6 +456,7 @@ def launched_with_faults(folder, token_cache):
             "wrong_shape": {},
             "not_a_number": {},
             "crash": {},
+            "leave": {},
         },
     )
     work = Workplace(folder / "results", {"SWEEP_CACHE": str(token_cache)})
@@ -470,7 +475,8 @@ FAULTS = {
     "snip": r"the test loss is (nan|inf) after epoch 1; lower lr \(now 1e\+30\)",
     "wrong_shape": r"pruning method 'wrong_shape' returned scores of shapes \[\(\)\]: return one per weight, \[\(4, 64\)\]",
     "not_a_number": r"pruning method 'not_a_number' gives NaN in layer 'fc': check weights, data and loss",
-    "crash": r"RuntimeError: scores went astray",
+    "crash": rf"mine\.py, line {line_of('astray')}: RuntimeError: scores went astray",
+    "leave": rf"mine\.py, line {line_of('nothing to')}: SystemExit: nothing to score",
 }
 
 
@@ -484,8 +490,8 @@ def test_runs_that_fail_say_why_and_leave_the_others_alone(faulty):
         status = statuses[pruner]
         assert (status["state"], status["exit_status"]) == ("failed", 1)
         assert re.fullmatch(message, status["detail"]), status["detail"]
-        assert re.search(rf"^\S+ +failed toy-{pruner}-\S+  {message}  \[\d/6\]$", done.stdout, re.M)
-    assert "6 runs: 1 done, 5 failed" in done.stdout
+        assert re.search(rf"^\S+ +failed toy-{pruner}-\S+  {message}  \[\d/7\]$", done.stdout, re.M)
+    assert "7 runs: 1 done, 6 failed" in done.stdout
     assert [row["pruner"] for row in sweep.load(work.results / "grid").to_pylist()] == ["random"]
 
 
@@ -496,7 +502,7 @@ def test_the_logs_of_failed_runs_have_what_the_status_leaves_out(faulty):
     logs = {re.search(r"/runs/toy-(\w+)-", part)[1]: part for part in shown.stdout.split("==> ")[1:]}
     assert sorted(logs) == sorted(FAULTS)
     # what the user can mend is one line; what surprised the project has its traceback, down to the plug-in's line
-    assert [name for name, text in logs.items() if "Traceback" in text] == ["crash"]
+    assert [name for name, text in logs.items() if "Traceback" in text] == ["crash", "leave"]
     assert f'mine.py", line {line_of("astray")}, in crash' in logs["crash"]
     assert re.search(rf"^error: {FAULTS['wrong_shape']}$", logs["wrong_shape"], re.M)
 
@@ -520,7 +526,7 @@ def test_without_retry_failed_runs_stay_as_they_are(faulty, command):
     work, arguments, _ = faulty
     code, out, err = command("launch", "--results", work.results, *arguments)
     assert (code, err, "start" in out) == (1, "", False)
-    assert "6 runs: 1 done, 5 failed" in out
+    assert "7 runs: 1 done, 6 failed" in out
 
 
 def test_a_user_without_a_home_folder(command, tmp_path, monkeypatch):
@@ -544,8 +550,8 @@ def test_a_compression_that_keeps_nothing_and_tasks_that_break_in_the_run(work, 
     assert (done.returncode, done.stderr) == (1, "")
     for task, reason in {
         "toy": "compression 3.0 keeps none of 256 prunable weights: 2.4082 is the most that keeps one",
-        "bad_model": "ValueError: no model today",
-        "bad_loss": "ValueError: no loss today",
+        "bad_model": rf"mine\.py, line {line_of('no model')}: ValueError: no model today",
+        "bad_loss": rf"mine\.py, line {line_of('no loss')}: ValueError: no loss today",
         "bad_metric": "the test accuracy is nan while the losses are numbers; mend evaluate\\(\\) of bad_metric",
     }.items():
         assert re.search(rf"failed {task}-snip-c3-s0-\w+  {reason}  ", done.stdout), done.stdout
