@@ -1,6 +1,6 @@
 """The pruning methods: what each weight is worth. Higher scores are kept, whatever the method."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -48,8 +48,10 @@ def method(name: str, *, iterations: int = 1, data: bool = True) -> Callable[[Sc
     Where the scores are products, the function may return their factors as `Products`.
 
     Raises:
-        PruneError: the name is taken, or there are fewer than one iteration.
+        PruneError: the name is no text or taken, or there are fewer than one iteration.
     """
+    if not isinstance(name, str):
+        raise PruneError(f'pruning method {name!r}: its name is no text: write @method("name")')
     if name in METHODS:
         raise PruneError(f"pruning method '{name}' is registered already: choose another name")
     if iterations < 1:
@@ -133,7 +135,8 @@ def score(
         Scores of the shape and dtype of the layer's weight [out, in], without gradient.
 
     Raises:
-        PruneError (a ValueError): an unknown method, nothing to prune, malformed or missing batches, NaN scores.
+        PruneError (a ValueError): an unknown method, nothing to prune, malformed or missing batches, NaN scores, a method
+            that changes the model's weights.
     """
     chosen = get_method(method)
     linears = linears_to_prune(model, skip)
@@ -175,24 +178,57 @@ def masked_scores(
     """Return the scores of the network masked by `masks`, as the method computed them; inside `scoring_mode` only.
 
     Raises:
-        PruneError: a method that returns the wrong shapes.
+        PruneError: a method that returns anything but scores of the right shapes, or changes the model's weights.
     """
     check_batches(batches)
     scoring = Scoring(model, loss_fn, batches, linears, masks, generator)
+    # the method may do with scoring.weights what it likes, so they do not tell what the weights were
+    before = {name: linear.weight.detach().clone() for name, linear in linears.items()}
     returned = method.function(scoring)
+    _check_unchanged(method, linears, before)
+    for scores in returned if isinstance(returned, Products) else [returned]:
+        _check_returned(method, scores, scoring.weights)
     factors, weights = returned if isinstance(returned, Products) else (returned, None)
-    expected = [w.shape for w in scoring.weights]
-    for tensors in (factors, weights):
-        shapes = [t.shape for t in tensors] if tensors is not None else expected
-        if shapes != expected:
-            raise PruneError(
-                f"pruning method '{method.name}' returned scores of shapes {list(map(tuple, shapes))}: "
-                f"return one per weight, {list(map(tuple, expected))}"
-            )
     return {
         name: Score(factor.detach(), weights[i].detach() if weights is not None else None)
         for i, (name, factor) in enumerate(zip(scoring.names, factors, strict=True))
     }
+
+
+def _check_returned(method: Method, scores: Any, weights: Sequence[Tensor]) -> None:
+    """Raise `PruneError` unless `scores` are one float tensor for each of `weights`, of its shape."""
+    wanted = "return a list of one float tensor of scores per weight tensor, of the same shape"
+    if not isinstance(scores, list | tuple):
+        raise PruneError(f"pruning method '{method.name}' returned {_kind(scores)}: {wanted}")
+    for found in scores:
+        if not (isinstance(found, Tensor) and found.is_floating_point()):
+            raise PruneError(f"pruning method '{method.name}' returned a list with {_kind(found)}: {wanted}")
+    shapes, expected = ([tuple(t.shape) for t in tensors] for tensors in (scores, weights))
+    if shapes != expected:
+        raise PruneError(
+            f"pruning method '{method.name}' returned scores of shapes {shapes}: return one per weight, {expected}"
+        )
+
+
+def _kind(value: Any) -> str:
+    """What an unwanted value is: its type, and what a tensor has in it."""
+    kind = "None" if value is None else type(value).__name__
+    return f"{kind} of {value.dtype}" if isinstance(value, Tensor) else kind
+
+
+def _check_unchanged(method: Method, linears: Mapping[str, nn.Linear], before: Mapping[str, Tensor]) -> None:
+    """Raise `PruneError` for the first layer whose weight is no more as `before`, to the bit: it would train from another."""
+    for name, linear in linears.items():
+        now, then = linear.weight.detach(), before[name]
+        if (now.dtype, now.device) != (then.dtype, then.device) or not torch.equal(_bits(now), _bits(then)):
+            raise PruneError(
+                f"pruning method '{method.name}' changed the model's weights (layer '{name}'); work on scoring.weights"
+            )
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """The tensor as integers: what a pruned weight holds may be NaN, which is not equal to itself."""
+    return tensor.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.itemsize])
 
 
 def check_nan(method: Method, scores: Mapping[str, Score], masks: Mapping[str, Tensor]) -> None:

@@ -75,8 +75,9 @@ class Scoring:
     Attributes:
         model: the model, in eval mode; not to be changed.
         names: dotted names of the prunable layers, in module order.
-        weights: one leaf [out, in] per name that requires grad: the layer's weight, zero where it is pruned; at least
-            float32. A method returns one tensor of scores per weight, of the same shape, higher = kept.
+        weights: one leaf [out, in] per name that requires grad: a copy of the layer's weight, zero where it is pruned; at
+            least float32; free to be changed. A method returns one tensor of scores per weight, of the same shape, higher =
+            kept.
         batches: as given to `prune.score`.
         generator: source of random numbers, or None for the global one.
     """

@@ -77,22 +77,28 @@ def record(sweep: SweepPaths, grid: str, runs: Iterable[dict[str, Any]]) -> None
     """
     new = list(runs)
     with locked(sweep.folder):
-        known = read_runs(sweep)
-        taken = {tuple(run[name] for name in COORDINATES): run for run in known.values()}
-        for run in new:
-            old = taken.get(tuple(run[name] for name in COORDINATES), run)
-            # a field that is newer than the sweep has its default there
-            changed = [name for name in run if name != "id" and old.get(name, run[name]) != run[name]]
-            if changed:
-                raise UsageError(
-                    f"the sweep {sweep.name!r} has {old['id']} with {changed[0]} = {old[changed[0]]!r}, this launch asks for "
-                    f"{run[changed[0]]!r}; launch it under another name with --name"
-                )
+        known = agreeing(sweep, new)
         # the grid first: a sweep is one that has a grid, and a launch that is killed in between is repeated
         write_text(sweep.grid, grid)
         if any(run["id"] not in known for run in new):
             known |= {run["id"]: run for run in new}
             write_text(sweep.runs_list, "".join(json.dumps(run) + "\n" for run in known.values()))
+
+
+def agreeing(sweep: SweepPaths, runs: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The sweep's runs by id, none of which `runs` would change; `record` says what that means, and what it raises."""
+    known = read_runs(sweep)
+    taken = {tuple(run[name] for name in COORDINATES): run for run in known.values()}
+    for run in runs:
+        old = taken.get(tuple(run[name] for name in COORDINATES), run)
+        # a field that is newer than the sweep has its default there
+        changed = [name for name in run if name != "id" and old.get(name, run[name]) != run[name]]
+        if changed:
+            raise UsageError(
+                f"the sweep {sweep.name!r} has {old['id']} with {changed[0]} = {old[changed[0]]!r}, this launch asks for "
+                f"{run[changed[0]]!r}; launch it under another name with --name"
+            )
+    return known
 
 
 @contextmanager
@@ -120,7 +126,7 @@ def read_runs(sweep: SweepPaths) -> dict[str, dict[str, Any]]:
     try:
         lines = sweep.runs_list.read_text(encoding="utf-8").splitlines()
         return {run["id"]: run for run in map(json.loads, lines)}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (ValueError, LookupError, TypeError) as error:
         raise _damaged(sweep.runs_list, error) from error

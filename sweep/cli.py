@@ -22,11 +22,20 @@ app = typer.Typer(
     rich_markup_mode=None,  # to which `[cores / threads]` is a style
 )
 
+
+def _folder(text: str) -> Path:
+    if not text:  # a shell's variable that is not set; as a path it would be the current folder
+        raise typer.BadParameter("is empty; name a folder or leave the option out")
+    return Path(text)
+
+
 Results = Annotated[
-    Path | None, typer.Option(help="folder of the sweeps [SWEEP_RESULTS, else ./results]", metavar="DIR")
+    Path | None,
+    typer.Option(help="folder of the sweeps [SWEEP_RESULTS, else ./results]", metavar="DIR", parser=_folder),
 ]
 DataDir = Annotated[
-    Path | None, typer.Option(help="local copy of the data [SWEEP_DATA, else download]", metavar="DIR")
+    Path | None,
+    typer.Option(help="local copy of the data [SWEEP_DATA, else download]", metavar="DIR", parser=_folder),
 ]
 Unverified = Annotated[
     bool,
@@ -78,11 +87,12 @@ def launch(
         int | None, typer.Option(help="runs that share a Slurm job, executed at once [1]", metavar="N")
     ] = None,
     retries: Annotated[
-        int,
+        int | None,
         typer.Option(
-            help="on Slurm: times that a want of memory, a lost node or a time-out is made good", metavar="N"
+            help="on Slurm: times that a want of memory, a lost node or a time-out is made good [3]",
+            metavar="N",
         ),
-    ] = 3,
+    ] = None,
     auto_retry: Annotated[
         bool, typer.Option("--auto-retry", help="on Slurm: a small job does so when the jobs have ended")
     ] = False,

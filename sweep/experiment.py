@@ -139,6 +139,10 @@ def run_one(
             training = task.measure_training(model, data.train, run.eval_batch_size)
             samples = task.samples(model, data.test)
         _check_finite(run, {"test": test["loss"], "training": training["loss"]})
+        if not math.isfinite(test[task.metric]):  # after the losses, which say what is to be mended
+            raise SweepError(
+                f"the test {task.metric} is {test[task.metric]} while the losses are numbers; mend evaluate() of {run.task}"
+            )
         inputs, _ = data.test.batches(run.eval_batch_size)[0]
         pruning["mask_effective"] &= prune.mask_effective(model, inputs)
         retries, ends = told([claim for claim in claims(paths) if claim.number < attempt.number])

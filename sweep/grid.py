@@ -1,6 +1,8 @@
 """A grid: the YAML that is expanded into runs."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -14,6 +16,30 @@ from sweep.tasks import TASKS
 
 SHIPPED = files("sweep") / "grids"
 _MOST_SEEDS = 100_000
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes a key that is given twice in one mapping for the mistake that it is."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            if key.value in seen:
+                problem = f"the key {key.value!r} is given twice; leave one out"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Takes every value as text, but knows what `<<` means."""
+
+
+_TextLoader.yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}
 
 
 class Grid(BaseModel):
@@ -48,7 +74,12 @@ class Grid(BaseModel):
     @field_validator("seeds", mode="before")
     @classmethod
     def _seed_range(cls, value: Any) -> Any:
-        return parse_seeds(value) if isinstance(value, str) else [value] if isinstance(value, int) else value
+        if isinstance(value, str):
+            return parse_seeds(value)
+        listed = [value] if isinstance(value, int) else value
+        if isinstance(listed, list) and any(isinstance(seed, bool) for seed in listed):
+            raise ValueError("true and false are no seeds; write whole numbers")
+        return listed
 
     @classmethod
     def load(cls, name: str) -> Self:
@@ -77,7 +108,10 @@ class Grid(BaseModel):
     def parse(cls, text: str, origin: str) -> Self:
         """Read a grid from YAML text; `origin` names it in errors."""
         try:
-            content = yaml.safe_load(text)
+            content = yaml.load(text, _Loader)
+            texts = yaml.load(text, _TextLoader)
+        except RecursionError:
+            raise UsageError(f"grid {origin!r} has brackets within brackets without end; mend it") from None
         except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
             mark = getattr(error, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark else ""
@@ -87,7 +121,7 @@ class Grid(BaseModel):
         if not isinstance(content, dict):
             raise UsageError(f"grid {origin!r} must be a mapping with the keys {', '.join(_keys())}")
         if "slurm" in content:  # as text, like a profile: YAML makes 36000 of a time 10:00:00
-            content["slurm"] = yaml.load(text, yaml.BaseLoader)["slurm"] or {}
+            content["slurm"] = texts["slurm"] or {}
         if not origin.endswith((".yaml", ".yml")):
             content.setdefault("name", origin)
         content.setdefault("name", Path(origin).stem)
@@ -150,9 +184,10 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
             continue
         if task not in TASKS:
             known = [name for name in grid.tasks if name in TASKS]
-            mend = f"; leave it out with --only task={known[0]}" if known else ""
+            mend = f", or leave it out with --only task={known[0]}" if known else ""
             raise UsageError(
-                f"grid {grid.name!r} has the task {task!r}, which is unknown{nearest(task, TASKS)}{mend}"
+                f"grid {grid.name!r} has the task {task!r}, which is unknown{nearest(task, TASKS)}; if it is yours, "
+                f"name its file with --plugin{mend}"
             )
         general, particular = _settings_for(task, grid)
         for seed in grid.seeds:
@@ -189,17 +224,16 @@ def _settings_for(task: str, grid: Grid) -> tuple[dict[str, Any], dict[str, Any]
 def parse_seeds(text: str) -> list[int]:
     """`"0-4"`, `"7"`, `"0,2,5-6"` as a list of seeds, in order, without repeats."""
     seeds: dict[int, None] = {}
-    try:
-        for part in text.split(","):
-            first, dash, last = part.strip().partition("-")
-            begin, end = int(first), int(last if dash else first) + 1
-            if end - begin > _MOST_SEEDS:
-                raise UsageError(f"seeds {text!r} are {end - begin}; give at most {_MOST_SEEDS}")
-            seeds |= dict.fromkeys(range(begin, end))
-    except ValueError:
-        seeds.clear()
-    if not seeds:
-        raise UsageError(f"seeds {text!r} are no list or range of whole numbers; write 0-4 or 0,2,5")
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\d{1,20})\s*(?:-\s*(\d{1,20})\s*)?", part)
+        if not found:
+            raise UsageError(f"seeds {text!r} are no list or range of whole numbers; write 0-4 or 0,2,5")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise UsageError(f"seeds {text!r}: the range {part.strip()} falls; write {last}-{first}")
+        if last - first >= _MOST_SEEDS:
+            raise UsageError(f"seeds {text!r} are {last - first + 1}; give at most {_MOST_SEEDS}")
+        seeds |= dict.fromkeys(range(first, last + 1))
     return list(seeds)
 
 
@@ -207,6 +241,8 @@ def parse_value(text: str) -> Any:
     """A value of the command line, read as in a grid: `3`, `0.5`, `[0.9, 0.99]`, `true`, `null`, text."""
     try:
         return yaml.safe_load(text)
+    except RecursionError:
+        raise UsageError(f"value {text[:20]}.. has brackets within brackets without end; mend it") from None
     except (yaml.YAMLError, ValueError) as error:
         what = " ".join(str(getattr(error, "problem", None) or error).split())
         raise UsageError(f"value {text!r} is not valid YAML ({what}); quote it if it is text") from None
@@ -228,9 +264,13 @@ def _field(run: Run, key: str) -> str:
 
 
 def as_text(values: Iterable[str]) -> set[str]:
-    """Values of the command line in the form in which they are compared: `1.0` is `1`."""
+    """Values of the command line in the form in which they are compared: `1.0` is `1`, and `1e-2` is `0.01`."""
     return {_text(parse_value(value)) for value in values}
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+    """One text for each value: numbers in full, a whole one without a point."""
+    if isinstance(value, str):
+        with suppress(ValueError):  # to YAML 1.1 a number without a point, 1e-2, is text
+            value = float(value)
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)

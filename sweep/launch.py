@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from sweep import show
 from sweep.agree import expected, require_consent, told
-from sweep.catalog import DataStamp, Submission, read_runs, record
+from sweep.catalog import DataStamp, Submission, agreeing, read_runs, record
 from sweep.data import DataSource
 from sweep.environment import checkpoint_seconds
 from sweep.errors import StorageError, UsageError, nearest
@@ -65,7 +66,7 @@ class Request:
     concurrent: int | None = None
     pack: int | None = None
     smoke: bool = True
-    retries: int = 3
+    retries: int | None = None
     auto_retry: bool = False
     wait: bool = False
 
@@ -77,6 +78,7 @@ def launch(request: Request) -> ExitCode:
         SweepError: the request cannot be carried out; nothing has been executed.
         KeyboardInterrupt: stopped; what is done is kept and the running ones have saved themselves.
     """
+    _require_current_folder()
     if request.retry not in RETRIES:
         raise UsageError(f"--retry {request.retry}: must be failed or all")
     if request.slots is not None and request.slots < 1:
@@ -86,7 +88,7 @@ def launch(request: Request) -> ExitCode:
     load_plugins(request.plugins)
     grid = Grid.load(request.grid)
     settings = {key: parse_value(value) for key, value in map(_pair("--set"), request.settings)}
-    grid = grid.with_settings(settings, parse_seeds(request.seeds) if request.seeds else None)
+    grid = grid.with_settings(settings, None if request.seeds is None else parse_seeds(request.seeds))
     chosen = expand(grid, _only(request.only))
     if not chosen:
         raise UsageError(
@@ -94,15 +96,16 @@ def launch(request: Request) -> ExitCode:
         )
     if request.local:
         _check_devices(chosen)
-    sweep = sweep_paths(request.name or grid.name, request.results)
+    sweep = sweep_paths(grid.name if request.name is None else request.name, request.results)
     slurm = None if request.local else _slurm_request(request, grid)
+    specs = {run.id: run.listing() for run in chosen}
+    agreeing(sweep, specs.values())  # `record` asks again, but only when data has been downloaded
     if request.dry_run:
-        _show_plan(request, sweep, chosen, slurm)
+        _show_plan(request, sweep, specs, slurm)
         return ExitCode.OK
 
     source = DataSource.from_env(request.data_dir, request.allow_unverified)
     stamps = _prepare(chosen, source)
-    specs = {run.id: run.listing() for run in chosen}
     record(sweep, grid.dump(), specs.values())
     statuses, _ = refined(sweep, survey(sweep, stamps, specs=specs))
     todo = _todo(request, statuses)
@@ -116,6 +119,14 @@ def launch(request: Request) -> ExitCode:
     if todo:
         _execute(request, sweep, number, stamps, todo, total=len(statuses))
     return finish(sweep, set(specs))
+
+
+def _require_current_folder() -> None:
+    """Raise UsageError where it was deleted: torch's libraries end the process without a word that helps."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder is gone; change to one that exists") from None
 
 
 def _todo(request: Request, statuses: Sequence[RunStatus]) -> list[RunStatus]:
@@ -199,18 +210,21 @@ def _check_engine(request: Request) -> None:
         "--max-concurrent": request.concurrent,
         "--pack": request.pack,
         "--wait": request.wait,
+        "--retries": request.retries,
         "--auto-retry": request.auto_retry,
+        "--no-smoke": not request.smoke,
     }
     for option, value in ({"--slots": request.slots} if not request.local else for_slurm).items():
-        if value:
+        if value is not None and value is not False:
             mend = "with --local" if not request.local else "without --local, on Slurm"
-            raise UsageError(f"{option} {value}: works only {mend}; leave it out")
+            given = option if value is True else f"{option} {value}"
+            raise UsageError(f"{given}: works only {mend}; leave it out")
     for option, number in (("--max-concurrent", request.concurrent), ("--pack", request.pack)):
         if number is not None and number < 1:
             raise UsageError(f"{option} {number}: must be at least 1")
     if request.wait and request.auto_retry:
         raise UsageError("--auto-retry: --wait tries again by itself; leave one of them out")
-    if request.retries < 0:
+    if request.retries is not None and request.retries < 0:
         raise UsageError(f"--retries {request.retries}: must be at least 0")
 
 
@@ -240,8 +254,8 @@ def _slurm_request(request: Request, grid: Grid) -> "SlurmRequest":
         concurrent=request.concurrent,
         pack=request.pack or 1,
         smoke=request.smoke,
-        retries=request.retries,
         auto_retry=request.auto_retry,
+        **({} if request.retries is None else {"retries": request.retries}),
     )
 
 
@@ -325,9 +339,9 @@ def _prepare(runs: Sequence[Run], source: DataSource) -> dict[str, DataStamp]:
 
 
 def _show_plan(
-    request: Request, sweep: SweepPaths, runs: Sequence[Run], slurm: "SlurmRequest | None"
+    request: Request, sweep: SweepPaths, specs: Mapping[str, Mapping[str, Any]], slurm: "SlurmRequest | None"
 ) -> None:
-    statuses, problem = refined(sweep, survey(sweep, {}, specs={run.id: run.listing() for run in runs}))
+    statuses, problem = refined(sweep, survey(sweep, {}, specs=specs))
     todo = _todo(request, statuses)
     if slurm:
         from sweep.slurm.launch import dry_run
@@ -380,9 +394,10 @@ def chosen_runs(sweep: SweepPaths, only: Sequence[str]) -> set[str]:
 
 def main() -> None:
     # `python -m` looks for modules in the current folder first, where a folder `models` of the user's may lie
-    here = Path(sys.path[0]).resolve()
-    if here == Path.cwd() and here != Path(__file__).resolve().parents[1]:
-        del sys.path[0]
+    with suppress(FileNotFoundError):  # a folder that is gone has none; `launch` says so
+        here = Path(sys.path[0]).resolve()
+        if here == Path.cwd() and here != Path(__file__).resolve().parents[1]:
+            del sys.path[0]
     from sweep.cli import launch_main
 
     launch_main()

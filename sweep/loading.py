@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from sweep.catalog import current_data
 from sweep.collect import SOURCE, TABLES, read_rows
-from sweep.errors import UsageError
+from sweep.errors import UsageError, nearest
 from sweep.paths import SweepPaths
 from sweep.status import staleness
 
@@ -27,8 +27,10 @@ def load(path: str | Path, table: str = "result") -> pa.Table:
         `sweep collect` has gathered is used where it is current, which is what makes 10,000 runs load in half a second.
 
     Raises:
-        UsageError: no such folder, or nothing in it has been launched.
+        UsageError: no such folder, nothing in it has been launched, or no such table.
     """
+    if table not in TABLES:
+        raise UsageError(f"no table {table!r}{nearest(table, TABLES)}; there are {', '.join(TABLES)}")
     folder = Path(path).expanduser()
     sweeps = [folder] if (folder / "runs").is_dir() else sorted(p.parent for p in folder.glob("*/runs"))
     if not sweeps:

@@ -19,7 +19,7 @@ def print_logs(which: str, failed: bool, lines: int, follow: bool, results: Path
     if failed and follow:
         raise UsageError("--follow follows one run; give its id in place of --failed")
     if not failed:
-        sweep, run_id = find_run(which, None, results)
+        sweep, run_id = find_run(which, None, results, logs=True)
         log = _log_of(sweep, run_id)
         if log is None and not follow:
             raise UsageError(f"{run_id} has no log yet; it has not begun")

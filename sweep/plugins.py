@@ -45,6 +45,13 @@ def load_plugins(paths: Iterable[Path]) -> None:
             raise UsageError(f"plug-in {path}{line_in(path, error)}: {in_one_line(error)}") from error
 
 
+def told(error: BaseException, paths: Iterable[Path]) -> str:
+    """`in_one_line`, with the line of the plug-in of `paths` that the error came through, if there is one."""
+    lines = ((path, line_in(path, error)) for path in paths)
+    where = next((f"{path.name}{line}: " for path, line in lines if line), "")
+    return where + in_one_line(error)
+
+
 def line_in(path: Path, error: BaseException) -> str:
     """`", line N"` for the last line of `path` on the way to `error`."""
     if isinstance(error, SyntaxError) and error.filename == str(path):

@@ -13,7 +13,7 @@ from sweep.environment import slurm_job
 from sweep.errors import SweepError, UsageError, in_one_line, nearest
 from sweep.exit_codes import BUSY, ExitCode
 from sweep.paths import RunPaths, SweepPaths
-from sweep.plugins import load_plugins
+from sweep.plugins import load_plugins, told
 from sweep.status import staleness
 from sweep.stop import Stop, Stopped, stop_with_parent
 from sweep.store import read_result
@@ -100,10 +100,10 @@ def execute(
         log(f"error: {error}")
         attempt.end("failed", str(error), ExitCode.FAILED)
         return ExitCode.FAILED
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         stop.ignore()
         traceback.print_exc()
-        attempt.end("failed", in_one_line(error), ExitCode.FAILED)
+        attempt.end("failed", told(error, map(Path, submission.plugins)), ExitCode.FAILED)
         return ExitCode.FAILED
 
 

@@ -10,9 +10,9 @@ import torch
 from sweep.catalog import Submission
 from sweep.data import DataSource
 from sweep.device import use
-from sweep.errors import SweepError, in_one_line
+from sweep.errors import SweepError
 from sweep.experiment import make_task, prune_network
-from sweep.plugins import load_plugins
+from sweep.plugins import load_plugins, told
 from sweep.spec import Run
 from sweep.step import Step
 from sweep.train import epoch_batches
@@ -39,14 +39,15 @@ def try_out(
     Raises:
         SweepError: the first that fails, with the task and the pruner.
     """
-    load_plugins([Path(path) for path in submission.plugins])
+    plugins = [Path(path) for path in submission.plugins]
+    load_plugins(plugins)
     source = DataSource.from_env(submission.data_dir, submission.allow_unverified)
     for spec in specs:
         run = Run.model_validate({key: value for key, value in spec.items() if key != "id"})
         try:
             loss = _one_batch(run, source)
-        except Exception as error:
-            raise SweepError(f"smoke test of {run.task} with {run.pruner}: {in_one_line(error)}") from error
+        except (Exception, SystemExit) as error:
+            raise SweepError(f"smoke test of {run.task} with {run.pruner}: {told(error, plugins)}") from error
         log(f"smoke test of {run.task} with {run.pruner}: loss {loss:.4f}")
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sweep.errors import UsageError, nearest
 from sweep.paths import is_folder_name
 from sweep.tasks import get_task
+from sweep.tasks.base import MOST
 
 DENSE = "dense"
 """The pruner of a run that prunes nothing: at compression 0 all pruners are the same run."""
@@ -32,20 +33,22 @@ class Run(BaseModel):
     compression: Annotated[float, Field(ge=0, description="density = 10 ** -compression")]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
 
-    epochs: Annotated[int, Field(ge=0, description="passes over the training rows after pruning")]
-    batch_size: Annotated[int, Field(ge=1)]
-    eval_batch_size: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=0, le=MOST, description="passes over the training rows after pruning")]
+    batch_size: Annotated[int, Field(ge=1, le=MOST)]
+    eval_batch_size: Annotated[int, Field(ge=1, le=MOST)]
     lr: Annotated[float, Field(gt=0, description="Adam's learning rate")]
     betas: Annotated[tuple[float, float], Field(description="Adam's betas")]
     eps: Annotated[float, Field(gt=0, description="Adam's epsilon")]
-    score_samples: Annotated[int, Field(ge=1, description="training rows that the scores are computed on")]
-    score_batch_size: Annotated[int, Field(ge=1)]
+    score_samples: Annotated[
+        int, Field(ge=1, le=MOST, description="training rows that the scores are computed on")
+    ]
+    score_batch_size: Annotated[int, Field(ge=1, le=MOST)]
 
     scope: Annotated[
         Literal["global", "layer"], Field(description="one threshold for all layers, or one each")
     ] = "global"
     iterations: Annotated[
-        int | None, Field(ge=1, description="pruning iterations; None: the method's own number")
+        int | None, Field(ge=1, le=MOST, description="pruning iterations; None: the method's own number")
     ] = None
     schedule: Annotated[
         Literal["exponential", "linear"], Field(description="densities of the iterations")
@@ -68,6 +71,11 @@ class Run(BaseModel):
         Field(description="what scores, trains and evaluates; sums are rounded differently on another"),
     ] = "cpu"
     options: Annotated[dict[str, Any], Field(description="the task's own options")] = {}
+
+    @field_validator("compression")
+    @classmethod
+    def _one_zero(cls, compression: float) -> float:
+        return compression + 0.0  # of -0.0, which would be a second set of dense runs, this makes 0.0
 
     @field_validator("betas")
     @classmethod
@@ -114,6 +122,10 @@ class Run(BaseModel):
             UsageError: an unknown task, pruner or key (with the nearest known name), or a value out of range.
         """
         kind = get_task(task)
+        for key in kind.defaults:
+            if key not in settable_fields():
+                hint = nearest(key, settable_fields())
+                raise UsageError(f"task {task!r}: unknown key {key!r} in its `defaults`{hint}; leave it out")
         known_options = kind.Options.model_fields
         fields: dict[str, Any] = dict(kind.defaults)
         options: dict[str, Any] = {}
@@ -159,12 +171,17 @@ def settable_fields() -> list[str]:
 
 
 def check_pruner(name: str) -> None:
-    """Raise a UsageError with the nearest known name unless `name` is a registered pruning method."""
+    """Raise a UsageError with the nearest known name unless `name` is a registered pruning method that can have runs."""
     from prune import METHODS
 
+    if name == DENSE:  # its runs would be taken for the baseline, and differences to the baseline for zero
+        raise UsageError(
+            f"pruner name {DENSE!r} is taken by the runs at compression 0; choose another, or leave it out"
+        )
     if name not in METHODS:
         raise UsageError(
-            f"unknown pruner {name!r}{nearest(name, METHODS)}; known: {', '.join(sorted(METHODS))}"
+            f"unknown pruner {name!r}{nearest(name, METHODS)}; known: {', '.join(sorted(METHODS))}; if it is yours, name "
+            "its file with --plugin"
         )
 
 

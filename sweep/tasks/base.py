@@ -17,6 +17,22 @@ if TYPE_CHECKING:
     from sweep.data import Batch
 
 
+MOST = 2**31 - 1
+"""No count is higher: what is absurd is told at the launch and not by whatever overflows first in a run."""
+
+DEFAULTS = (
+    "epochs",
+    "batch_size",
+    "eval_batch_size",
+    "lr",
+    "betas",
+    "eps",
+    "score_samples",
+    "score_batch_size",
+)
+"""What the `defaults` of a task must have."""
+
+
 class Task(ABC):
     """A data set with a model for it, a loss and a metric.
 
@@ -28,8 +44,8 @@ class Task(ABC):
             whose batches have few shapes, and whose loss nowhere waits for the device.
         pipeline_version: to be raised when the same files give other token ids or batches than before; results of another
             version are stale.
-        defaults: the training of this task unless a grid says otherwise: `epochs`, `batch_size`, `eval_batch_size`, `lr`,
-            `betas`, `eps` (of Adam), `score_samples`, `score_batch_size`.
+        defaults: the training of this task unless a grid says otherwise: at least all of `DEFAULTS` (`betas` and `eps` are
+            Adam's).
     """
 
     name: ClassVar[str]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from sweep.errors import UsageError
+
 RowT = TypeVar("RowT", bound=tuple[Any, ...])
 
 
@@ -32,3 +34,14 @@ class Corpus(Generic[RowT]):
             for row in rows[split]:
                 digest.update((" ".join(map(str, (split, *row))) + "\n").encode())
         return cls(digest.hexdigest(), verified=True, rows=lambda: rows)
+
+
+def checked(corpus: Corpus[RowT], task: str) -> Corpus[RowT]:
+    """What `corpus()` of a task gave, which is None where a `return` was forgotten.
+
+    Raises:
+        UsageError: it is no Corpus.
+    """
+    if not isinstance(corpus, Corpus):
+        raise UsageError(f"task {task!r}: corpus() returned {type(corpus).__name__}; return a Corpus")
+    return corpus

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from sweep.data import Dataset, DataSource, Split
 from sweep.tasks.base import Task
-from sweep.tasks.corpus import Corpus
+from sweep.tasks.corpus import Corpus, checked
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +43,7 @@ class TextClassification(Task):
         from sweep.bags import BagSplit
         from sweep.token_cache import Key, load_or_build
 
-        corpus = self.corpus(source)
+        corpus = checked(self.corpus(source), self.name)
         key: Key = {"data": corpus.data_hash, "tokenizer": self.tokenizer, "pipeline": self.pipeline_version}
         tables = load_or_build(
             source.tokens, self.name, key, lambda: _tokenized(corpus.rows(), self.tokenizer)

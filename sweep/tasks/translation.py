@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 from pydantic import Field
 
 from sweep.data import Dataset, DataSource, Split
-from sweep.tasks.base import Task
-from sweep.tasks.corpus import Corpus
+from sweep.tasks.base import MOST, Task
+from sweep.tasks.corpus import Corpus, checked
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,10 +60,14 @@ class Translation(Task):
         ] = "sentences"
         batch_tokens: Annotated[
             int,
-            Field(ge=1, description="padded tokens of source and target in a batch, with batching: tokens"),
+            Field(
+                ge=1,
+                le=MOST,
+                description="padded tokens of source and target in a batch, with batching: tokens",
+            ),
         ] = 4096
         max_len: Annotated[int, Field(ge=1, le=1024, description="tokens a translation has at most")] = 60
-        beam: Annotated[int, Field(ge=1, description="hypotheses of the beam search; 1: greedy")] = 1
+        beam: Annotated[int, Field(ge=1, le=MOST, description="hypotheses of the beam search; 1: greedy")] = 1
 
     options: Options
 
@@ -83,7 +87,7 @@ class Translation(Task):
         from sweep.pairs import PairSplit
         from sweep.token_cache import Key, load_or_build
 
-        corpus = self.corpus(source)
+        corpus = checked(self.corpus(source), self.name)
         names = self.tokenizers()
         key: Key = {
             "data": corpus.data_hash,

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 import prune
 from prune.errors import PruneError
 from prune.masks import kept_weights
+from prune.scores import Products
 
 METHODS = ["random", "magnitude", "snip", "grasp", "synflow"]
 SIZES = {"0": 12 * 20, "2": 20 * 15, "4": 15 * 4}
@@ -291,6 +292,9 @@ def test_a_method_of_ones_own(added_methods) -> None:
     assert kept(masks) == {"0": 2, "2": 2, "4": 2}
     with pytest.raises(PruneError, match="'first' is registered already"):
         prune.method("first")
+    for name in (5, first):  # the second is @prune.method without brackets
+        with pytest.raises(PruneError, match=r'its name is no text: write @method\("name"\)$'):
+            prune.method(name)
     with pytest.raises(PruneError, match="'never' has iterations=0"):
         prune.method("never", iterations=0)
 
@@ -311,6 +315,89 @@ def test_a_method_that_returns_nonsense_is_named(added_methods) -> None:
 
     with pytest.raises(PruneError, match="'nan' gives NaN in layer '2'"):
         pruned("nan", 1)
+
+
+@pytest.mark.parametrize(
+    ("returned", "found"),
+    [
+        (lambda weights: None, "None"),
+        (lambda weights: dict(enumerate(weights)), "dict"),
+        (lambda weights: (w.abs() for w in weights), "generator"),
+        (lambda weights: torch.cat([w.flatten() for w in weights]), "Tensor of torch.float32"),
+        (lambda weights: 1.0, "float"),
+        (lambda weights: [w.detach().numpy() for w in weights], "a list with ndarray"),
+        (lambda weights: [w.tolist() for w in weights], "a list with list"),
+        (lambda weights: [*weights[:2], weights[2].long()], "a list with Tensor of torch.int64"),
+        (lambda weights: [*weights[:2], weights[2] > 0], "a list with Tensor of torch.bool"),
+        (lambda weights: Products([w.int() for w in weights], weights), "a list with Tensor of torch.int32"),
+        (lambda weights: Products(weights, None), "None"),
+        (lambda weights: weights[:2], r"scores of shapes \[\(20, 12\), \(15, 20\)\]"),
+        (lambda weights: [], r"scores of shapes \[\]"),
+        (lambda weights: [w.T for w in weights], r"scores of shapes \[\(12, 20\), \(20, 15\), \(15, 4\)\]"),
+        (lambda weights: Products(weights, weights[:1]), r"scores of shapes \[\(20, 12\)\]"),
+    ],
+)  # fmt: skip
+def test_what_is_no_scores_is_named(returned, found, added_methods) -> None:
+    prune.method("odd")(lambda scoring: returned(scoring.weights))
+    wanted = (
+        r"one per weight, \[\(20, 12\), \(15, 20\), \(4, 15\)\]"
+        if "shapes" in found
+        else "a list of one float tensor of scores per weight tensor, of the same shape"
+    )
+    with pytest.raises(PruneError, match=f"^pruning method 'odd' returned {found}: return {wanted}$"):
+        pruned("odd", 1)
+
+
+def zero(weight: Tensor) -> None:
+    weight.data.zero_()
+
+
+def swap_two(weight: Tensor) -> None:
+    weight.data[0] = weight.data[0].flip(0)
+
+
+def turn_one_round(weight: Tensor) -> None:
+    weight.data[1, 2] *= -1
+
+
+def widen(weight: Tensor) -> None:
+    weight.data = weight.data.double()
+
+
+@pytest.mark.parametrize("change", [zero, swap_two, turn_one_round, widen])
+def test_a_method_that_changes_the_models_weights_is_named(change, added_methods) -> None:
+    @prune.method("meddler")
+    def meddler(scoring: prune.Scoring) -> list[Tensor]:
+        change(scoring.model[2].weight)
+        return [w.abs() for w in scoring.weights]
+
+    message = (
+        r"^pruning method 'meddler' changed the model's weights \(layer '2'\); work on scoring\.weights$"
+    )
+    with pytest.raises(PruneError, match=message):
+        pruned("meddler", 1)
+    with pytest.raises(PruneError, match=message):
+        prune.score(network(), F.cross_entropy, batches(), "meddler")
+
+
+def test_a_method_may_change_its_own_copy_of_the_weights_which_may_hold_anything_where_pruned(
+    added_methods,
+) -> None:
+    @prune.method("probe")
+    def probe(scoring: prune.Scoring) -> list[Tensor]:
+        for weight in scoring.weights:
+            weight.data.abs_()
+        return scoring.gradient()
+
+    model, plain = network(), network()
+    prune.prune_model(model, F.cross_entropy, batches(), "random", 0.5)
+    for layer in model[::2]:
+        layer.weight.data[~layer.weight_mask] = float("nan")
+    assert prune.prune_model(model, F.cross_entropy, batches(), "probe", 1).kept == 60
+    for layer, before in zip(model[::2], plain[::2], strict=True):
+        assert torch.equal(
+            layer.weight.where(layer.weight_mask, 0), before.weight.where(layer.weight_mask, 0)
+        )
 
 
 @pytest.mark.parametrize("method", ["snip", "grasp", "synflow"])

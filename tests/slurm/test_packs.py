@@ -44,7 +44,8 @@ def test_a_failing_smoke_test_costs_one_job(sweeps):
     lines = sweeps.status("tried").values()
     assert {(line["state"], line["attempts"]) for line in lines} == {("interrupted", 0)}
     assert {line["detail"] for line in lines} == {
-        "not begun, the smoke test failed: smoke test of toy with broken_too: ValueError: no scores today"
+        "not begun, the smoke test failed: smoke test of toy with broken_too: broken_too.py, line 7: "
+        "ValueError: no scores today"
     }
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import textwrap
 
@@ -12,12 +13,12 @@ import pytest
 import torch
 import yaml
 from mounts import remount, small_disk
-from workplace import Workplace, science
+from workplace import ROOT, Workplace, science
 
 import sweep
 from sweep.checkpoint import Checkpoint, save_tensors
 from sweep.cli import launch_main, main
-from sweep.errors import StorageError
+from sweep.errors import StorageError, UsageError
 
 GRID = {"tasks": {"toy": {"epochs": 1}}, "pruners": ["random"], "compressions": [1], "seeds": [0]}
 
@@ -73,11 +74,20 @@ def refused(result, message, code=2):
         ("launch --local --grid grid.yaml --only pruner=randm", r"--only pruner=randm: .*'random'"),
         ("launch --local --grid grid.yaml --only seed=7", r"--only seed=7: no run .*--dry-run"),
         ("launch --local --grid grid.yaml --only seed=[x", r"value '\[x' is not valid YAML"),
+        pytest.param(
+            "launch --local --grid grid.yaml --set epochs=" + "[" * 3000, r"value \[+.. has brackets .* without end",
+            id="set brackets",
+        ),
+        pytest.param(
+            "launch --local --grid grid.yaml --only seed=" + "[" * 3000, r"value \[+.. has brackets .* without end",
+            id="only brackets",
+        ),
         ("launch --local --grid grid.yaml --only seed", r"--only seed: write --only KEY=VALUE"),
         ("launch --local --grid grid.yaml --slots 0", r"--slots 0: must be at least 1"),
         ("launch --local --grid grid.yaml --slots x", r"'--slots': .*integer.*; see sweep launch --help"),
         ("launch --local --grid grid.yaml --retry x", r"--retry x: must be failed or all"),
         ("launch --local --grid grid.yaml --seeds x", r"seeds 'x' are no list or range .*; write 0-4"),
+        ("launch --local --grid grid.yaml --seeds 4-1", r"seeds '4-1': the range 4-1 falls; write 1-4"),
         ("launch --local --grid grid.yaml --seeds 0-99999999999", r"are 100000000000; give at most 100000"),
         ("launch --local --grid grid.yaml --seeds 4294967296", r"seed = 4294967296: .* less than 4294967296"),
         ("launch --local --grid grid.yaml --name a/b", r"sweep name 'a/b' cannot be a folder name; .*--name"),
@@ -91,6 +101,7 @@ def refused(result, message, code=2):
         ("logs nix --failed", r"no sweep 'nix'"),
         ("logs nix", r"no run 'nix' in .*results"),
         ("run nix", r"no run 'nix' in .*results"),
+        ("run nix --name ", r"sweep name '' cannot be a folder name"),
         ("run nix --name nix", r"no sweep 'nix'"),
         ("prepare --task toi", r"unknown task 'toi' \(did you mean 'toy'\?\)"),
         ("launch --local --grid grid.yaml --plugin nix.py", r"plug-in .*nix.py: no such file"),
@@ -103,16 +114,57 @@ def test_mistakes_on_the_command_line(command, tmp_path, arguments, message):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--seeds", r"seeds '' are no list or range .*; write 0-4"),
+        ("--name", r"sweep name '' cannot be a folder name; give another with --name"),
+        (
+            "--results",
+            r"'--results': is empty; name a folder or leave the option out; see sweep launch --help",
+        ),
+        ("--data-dir", r"'--data-dir': is empty; name a folder or leave the option out"),
+    ],
+)
+def test_a_value_that_is_empty_is_not_taken_for_none(command, tmp_path, option, message):
+    """As from a shell's variable that is not set."""
+    write_grid(tmp_path)
+    refused(command("launch", "--local", "--grid", "grid.yaml", option, ""), message)
+    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "grid").exists()
+
+
 def test_the_launch_module_answers_alike(command):
     refused(command("--nope", entry=launch_main), r"--nope.*; see python -m sweep.launch --help")
     refused(command("--local", "--grid", "demp", entry=launch_main), r"unknown grid 'demp'")
 
 
+def test_a_current_folder_that_is_gone(tmp_path):
+    folder = tmp_path / "gone"
+    command = f"mkdir {folder} && cd {folder} && rmdir {folder} && exec {sys.executable} -m sweep.launch"
+    environment = {name: value for name, value in os.environ.items() if name != "SWEEP_RESULTS"}
+    done = subprocess.run(
+        ["sh", "-c", f"{command} --grid demo --local --dry-run"],
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: the current folder is gone; change to one that exists\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("pruners: [randm]", r"unknown pruner 'randm' \(did you mean 'random'\?\); known: grasp, magnitude"),
-        ("tasks: [toi]", r"task 'toi', which is unknown \(did you mean 'toy'\?\)"),
+        (
+            "pruners: [randm]",
+            r"unknown pruner 'randm' \(did you mean 'random'\?\); known: grasp.*; if it is yours, name its file with --plugin",
+        ),
+        ("pruners: [dense]", r"pruner name 'dense' is taken by the runs at compression 0; choose another"),
+        (
+            "tasks: [toi]",
+            r"task 'toi', which is unknown \(did you mean 'toy'\?\); if it is yours, name its file with --plugin$",
+        ),
         ("seed: [0]", r"grid 'grid.yaml': unknown key 'seed' \(did you mean 'seeds'\?\)"),
         ("compressions: [-1]", r"grid 'grid.yaml': compressions.0 = -1: .*greater than or equal to 0"),
         ("compressions: [.inf]", r"compression = inf: input should be a finite number"),
@@ -125,6 +177,15 @@ def test_the_launch_module_answers_alike(command):
         ("set: {epochs: 2020-13-45}", r"grid 'grid.yaml'.*not valid YAML"),
         ("set: {epochs: [1}", r"grid 'grid.yaml', line \d+: not valid YAML"),
         ("name: a/b", r"sweep name 'a/b' cannot be a folder name"),
+        ("<<: {slurm: 3}", r"grid 'grid.yaml': slurm = '3': input should be a valid dictionary"),
+        (
+            "seeds: [0]\nname: g\nseeds: [1]",
+            r"line \d+: not valid YAML: the key 'seeds' is given twice; leave one",
+        ),
+        ("set: {lr: 1, lr: 2}", r"line \d+: not valid YAML: the key 'lr' is given twice; leave one"),
+        pytest.param("set: " + "[" * 3000, r"grid 'grid.yaml' has brackets .* without end", id="brackets"),
+        ("seeds: true", r"grid 'grid.yaml': seeds = True: true and false are no seeds"),
+        ("seeds: [1, false]", r"grid 'grid.yaml': seeds = \[1, False\]: true and false are no seeds"),
     ],
 )
 def test_mistakes_in_a_grid(command, tmp_path, text, message):
@@ -191,6 +252,22 @@ def test_missing_and_broken_data(command, tmp_path, train, message):
             "from prune.scores import method\n@method('grasp')\ndef mine(scoring): ...\n",
             r"mine.py, line 2: PruneError: .*'grasp' is registered already: choose another name",
         ),
+        (
+            "import prune\n@prune.method(5)\ndef f(s): ...\n",
+            r"mine.py, line 2: .* method 5: its name is no text: write",
+        ),
+        (
+            "from sweep.tasks import task\n@task(5)\nclass A: ...\n",
+            r"mine.py: task name 5 is no text; write @task",
+        ),
+        (
+            "from sweep.tasks import task\n@task('a')\nclass A: ...\n",
+            r"mine.py: task 'a' is .*plugin_mine.A.*; make it",
+        ),
+        (
+            "from sweep.tasks import Task, task\n@task('a')\nclass A(Task): ...\n",
+            r"mine.py: task 'a': A has no `summary`; give it one, one line of text",
+        ),
     ],
 )
 def test_a_plugin_that_raises_when_imported(command, tmp_path, source, message):
@@ -205,10 +282,13 @@ def test_a_plugin_that_raises_when_imported(command, tmp_path, source, message):
 
 
 PLUGIN = """
+    import sys
+
     import torch
 
     from prune.scores import method
     from sweep.tasks import Task, task
+    from sweep.tasks.corpus import Corpus
     from sweep.tasks.toy import Toy
 
     @method("wrong_shape")
@@ -219,17 +299,51 @@ PLUGIN = """
     def not_a_number(scoring):
         return [weight * torch.nan for weight in scoring.weights]
 
+    @method("dense")
+    def dense(scoring):
+        return scoring.weights
+
     @method("crash")
     def crash(scoring):
         raise RuntimeError("scores went\\nastray")
+
+    @method("leave")
+    def leave(scoring):
+        sys.exit("nothing to score")
 
     @task("bad_prepare")
     class BadPrepare(Toy):
         def prepare(self, source):
             raise ValueError("no corpus\\ntoday")
 
+    @task("no_data")
+    class NoData(Toy):
+        def prepare(self, source):
+            super().prepare(source)
+
+    @task("no_corpus")
+    class NoCorpus(Toy):
+        def corpus(self, source):
+            pass
+
+    @task("exits")
+    class Exits(Toy):
+        def corpus(self, source):
+            sys.exit("no rows")
+
+    @task("no_test_rows")
+    class NoTestRows(Toy):
+        def corpus(self, source):
+            return Corpus.of({**super().corpus(source).rows(), "test": []})
+
+    @task("no_training_rows")
+    class NoTrainingRows(Toy):
+        def corpus(self, source):
+            return Corpus.of({**super().corpus(source).rows(), "train": []})
+
     @task("unfinished")
     class Unfinished(Task):
+        summary = "without methods"
         defaults = Toy.defaults
 
     @task("a/b")
@@ -240,6 +354,13 @@ PLUGIN = """
     class BadModel(Toy):
         def model(self, data):
             raise ValueError("no model today")
+
+    @task("bad_metric")
+    class BadMetric(Toy):
+        embed_dim = 512
+
+        def evaluate(self, model, split, batch_size):
+            return {"accuracy": float("nan"), "loss": 1.0}
 
     @task("bad_loss")
     class BadLoss(Toy):
@@ -271,6 +392,11 @@ def registries(monkeypatch):
     ("task", "message"),
     [
         ("bad_prepare", r"task 'bad_prepare' \(.*mine.py, line {}\): ValueError: no corpus today"),
+        ("no_data", r"task 'no_data': prepare\(\) returned NoneType; return a sweep.data.Dataset"),
+        ("no_corpus", r"task 'no_corpus': corpus\(\) returned NoneType; return a Corpus"),
+        ("no_test_rows", r"task 'no_test_rows' has no test rows; give it at least one"),
+        ("no_training_rows", r"task 'no_training_rows' has no training rows; give it at least one"),
+        ("exits", r"task 'exits' \(.*mine.py, line \d+\): SystemExit: no rows"),
         ("unfinished", r"task 'unfinished' \(.*mine.py\): TypeError: .*abstract"),
         ("a/b", r"run 'a/b-random-c1-s0-\w+' cannot be a folder name; rename its task or pruner"),
     ],
@@ -280,6 +406,15 @@ def test_a_task_that_fails_before_any_slot_opens(command, tmp_path, task, messag
     (tmp_path / "mine.py").write_text(textwrap.dedent(PLUGIN))
     launch = ("launch", "--local", "--grid", "grid.yaml", "--plugin", "mine.py")
     refused(command(*launch), message.format(line_of("no corpus")))
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.usefixtures("registries")
+def test_a_pruner_by_the_name_of_the_runs_that_prune_nothing(command, tmp_path):
+    write_grid(tmp_path, pruners=["random", "dense"])
+    (tmp_path / "mine.py").write_text(textwrap.dedent(PLUGIN))
+    launch = ("launch", "--local", "--grid", "grid.yaml", "--plugin", "mine.py")
+    refused(command(*launch), r"pruner name 'dense' is taken by the runs at compression 0; choose another")
     assert not (tmp_path / "results").exists()
 
 
@@ -321,6 +456,7 @@ def launched_with_faults(folder, token_cache):
             "wrong_shape": {},
             "not_a_number": {},
             "crash": {},
+            "leave": {},
         },
     )
     work = Workplace(folder / "results", {"SWEEP_CACHE": str(token_cache)})
@@ -339,7 +475,8 @@ FAULTS = {
     "snip": r"the test loss is (nan|inf) after epoch 1; lower lr \(now 1e\+30\)",
     "wrong_shape": r"pruning method 'wrong_shape' returned scores of shapes \[\(\)\]: return one per weight, \[\(4, 64\)\]",
     "not_a_number": r"pruning method 'not_a_number' gives NaN in layer 'fc': check weights, data and loss",
-    "crash": r"RuntimeError: scores went astray",
+    "crash": rf"mine\.py, line {line_of('astray')}: RuntimeError: scores went astray",
+    "leave": rf"mine\.py, line {line_of('nothing to')}: SystemExit: nothing to score",
 }
 
 
@@ -353,8 +490,8 @@ def test_runs_that_fail_say_why_and_leave_the_others_alone(faulty):
         status = statuses[pruner]
         assert (status["state"], status["exit_status"]) == ("failed", 1)
         assert re.fullmatch(message, status["detail"]), status["detail"]
-        assert re.search(rf"^\S+ +failed toy-{pruner}-\S+  {message}  \[\d/6\]$", done.stdout, re.M)
-    assert "6 runs: 1 done, 5 failed" in done.stdout
+        assert re.search(rf"^\S+ +failed toy-{pruner}-\S+  {message}  \[\d/7\]$", done.stdout, re.M)
+    assert "7 runs: 1 done, 6 failed" in done.stdout
     assert [row["pruner"] for row in sweep.load(work.results / "grid").to_pylist()] == ["random"]
 
 
@@ -365,7 +502,7 @@ def test_the_logs_of_failed_runs_have_what_the_status_leaves_out(faulty):
     logs = {re.search(r"/runs/toy-(\w+)-", part)[1]: part for part in shown.stdout.split("==> ")[1:]}
     assert sorted(logs) == sorted(FAULTS)
     # what the user can mend is one line; what surprised the project has its traceback, down to the plug-in's line
-    assert [name for name, text in logs.items() if "Traceback" in text] == ["crash"]
+    assert [name for name, text in logs.items() if "Traceback" in text] == ["crash", "leave"]
     assert f'mine.py", line {line_of("astray")}, in crash' in logs["crash"]
     assert re.search(rf"^error: {FAULTS['wrong_shape']}$", logs["wrong_shape"], re.M)
 
@@ -389,7 +526,7 @@ def test_without_retry_failed_runs_stay_as_they_are(faulty, command):
     work, arguments, _ = faulty
     code, out, err = command("launch", "--results", work.results, *arguments)
     assert (code, err, "start" in out) == (1, "", False)
-    assert "6 runs: 1 done, 5 failed" in out
+    assert "7 runs: 1 done, 6 failed" in out
 
 
 def test_a_user_without_a_home_folder(command, tmp_path, monkeypatch):
@@ -406,13 +543,16 @@ def test_a_user_without_a_home_folder(command, tmp_path, monkeypatch):
 def test_a_compression_that_keeps_nothing_and_tasks_that_break_in_the_run(work, tmp_path):
     """How many weights there are only the model knows, so these fail as runs, each with its reason."""
     (tmp_path / "mine.py").write_text(textwrap.dedent(PLUGIN))
-    grid = write_grid(tmp_path, tasks=["toy", "bad_model", "bad_loss"], compressions=[3], pruners=["snip"])
+    grid = write_grid(
+        tmp_path, tasks=["toy", "bad_model", "bad_loss", "bad_metric"], compressions=[3], pruners=["snip"]
+    )
     done = work("--grid", grid, "--local", "--plugin", tmp_path / "mine.py")
     assert (done.returncode, done.stderr) == (1, "")
     for task, reason in {
         "toy": "compression 3.0 keeps none of 256 prunable weights: 2.4082 is the most that keeps one",
-        "bad_model": "ValueError: no model today",
-        "bad_loss": "ValueError: no loss today",
+        "bad_model": rf"mine\.py, line {line_of('no model')}: ValueError: no model today",
+        "bad_loss": rf"mine\.py, line {line_of('no loss')}: ValueError: no loss today",
+        "bad_metric": "the test accuracy is nan while the losses are numbers; mend evaluate\\(\\) of bad_metric",
     }.items():
         assert re.search(rf"failed {task}-snip-c3-s0-\w+  {reason}  ", done.stdout), done.stdout
 
@@ -437,12 +577,32 @@ def copied(finished, tmp_path, work):
 LAUNCH = ("launch", "--local", "--grid", "grid.yaml")
 
 
-def test_another_grid_under_a_name_that_is_taken(command, copied, tmp_path):
+def test_another_grid_under_a_name_that_is_taken(command, copied, tmp_path, monkeypatch):
+    """It is refused in a dry run as in earnest, and before any data is looked at."""
     before = snapshot(tmp_path / "results")
-    refused(
-        command(*LAUNCH, "--set", "epochs=2"), r"sweep 'grid' .*; launch it under another name with --name"
-    )
+    monkeypatch.setattr("sweep.launch.prepared", lambda *_: pytest.fail("data was prepared"))
+    for dry_run in ((), ("--dry-run",)):
+        refused(
+            command(*LAUNCH, "--set", "epochs=2", *dry_run),
+            r"sweep 'grid' .*; launch it under another name with --name",
+        )
     assert snapshot(tmp_path / "results") == before
+
+
+def test_a_sweep_or_the_beginning_of_several_ids_where_one_run_is_meant(command, copied):
+    refused(command("logs", "grid"), r"'grid' is a sweep: add --failed, or give the id of a run$")
+    refused(command("run", "grid"), r"'grid' is a sweep: give the id of a run$")
+    refused(
+        command("logs", "toy-"),
+        r"'toy-' fits 2 runs \(grid: toy-random-c1-s0-.*, ..\); write more of the id$",
+    )
+    refused(command("run", "toy-"), r"'toy-' fits 2 runs \(.*\); write more of the id, or give --name$")
+
+
+def test_a_table_that_there_is_not(copied, work):
+    message = r"^no table 'results' \(did you mean 'result'\?\); there are result, epochs, layers$"
+    with pytest.raises(UsageError, match=message):
+        sweep.load(work.results / "grid", "results")
 
 
 def snapshot(folder):

@@ -69,6 +69,19 @@ def test_a_dumped_grid_is_read_back():
     assert Grid.parse(g.dump(), "grid.yaml") == g
 
 
+def test_keys_that_are_merged_in_count_and_may_be_overridden():
+    text = """
+        tasks: [toy]
+        pruners: {random: &few {epochs: 1, lr: 0.5}, grasp: {<<: *few, lr: 0.25}}
+        compressions: [1]
+        <<: {seeds: [3], slurm: {toy: {time: 10:00:00}}}
+        seeds: [4]
+    """
+    g = Grid.parse(text, "g.yaml")
+    assert (g.seeds, g.pruners["grasp"]) == ([4], {"epochs": 1, "lr": 0.25})
+    assert g.slurm == {"toy": {"time": "10:00:00"}}
+
+
 def test_only_selects_by_field_and_does_not_check_what_it_leaves_out():
     g = grid(tasks=["toy", "not_there"])
     chosen = expand(
@@ -76,11 +89,34 @@ def test_only_selects_by_field_and_does_not_check_what_it_leaves_out():
     )
     assert [(r.pruner, r.seed) for r in chosen] == [("random", 1), ("grasp", 1)]
     with pytest.raises(
-        UsageError, match=r"grid 'g' has the task 'not_there', which is unknown; .*--only task=toy"
+        UsageError,
+        match=r"grid 'g' has the task 'not_there', which is unknown; .*, or leave it out with --only task=toy",
     ):
         expand(g)
     with pytest.raises(UsageError, match=r"--only: unknown field 'sed' \(did you mean 'seed'\?\)"):
         expand(g, {"task": ["toy"], "sed": ["1"]})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "seeds"),
+    [
+        ("seed", "20240101", [20240101]),
+        ("seed", "20240102.0", [20240102]),
+        ("seed", "2.0240103e7", [20240103]),
+        ("lr", "1e-2", [20240101]),
+        ("lr", "0.01000001", [20240102]),
+        ("lr", "1.00000E-2", [20240101]),
+        ("compression", "1e0", [20240101, 20240102, 20240103]),
+        ("shuffle", "1", []),
+        ("shuffle", "false", [20240101, 20240102, 20240103]),
+    ],
+)
+def test_only_compares_numbers_to_the_last_digit(field, value, seeds):
+    g = grid(pruners=["random"], compressions=[1])
+    runs = []
+    for seed, lr in ((20240101, 0.01), (20240102, 0.01000001), (20240103, 0.02)):
+        runs += expand(g.with_settings({"lr": lr}, [seed]), {field: [value]})
+    assert [run.seed for run in runs] == seeds
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("0-2", [0, 1, 2]), ("7", [7]), ("5, 1-2,1", [5, 1, 2])])
@@ -88,10 +124,15 @@ def test_seed_ranges(text, seeds):
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "3-1", "1-", "-1"])
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "5,", "5,0--1", "1.5", "9" * 5000])
 def test_bad_seed_ranges(text):
     with pytest.raises(UsageError, match="no list or range of whole numbers"):
         parse_seeds(text)
+
+
+def test_a_range_of_seeds_that_falls():
+    with pytest.raises(UsageError, match=r"^seeds '7, 4-1': the range 4-1 falls; write 1-4$"):
+        parse_seeds("7, 4-1")
 
 
 @pytest.mark.parametrize(

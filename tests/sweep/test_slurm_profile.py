@@ -165,6 +165,17 @@ def test_a_dry_run_prints_the_scripts_and_needs_no_slurm(work, grid, tmp_path):
             ["--local", "--max-concurrent", "3"],
             "error: --max-concurrent 3: works only without --local, on Slurm",
         ),
+        (
+            ["--local", "--retries", "3"],
+            "error: --retries 3: works only without --local, on Slurm; leave it out",
+        ),
+        (
+            ["--local", "--retries", "0"],
+            "error: --retries 0: works only without --local, on Slurm; leave it out",
+        ),
+        (["--local", "--no-smoke"], "error: --no-smoke: works only without --local, on Slurm; leave it out"),
+        (["--local", "--wait"], "error: --wait: works only without --local, on Slurm; leave it out"),
+        (["--retries", "-1"], "error: --retries -1: must be at least 0"),
         (["--slots", "3"], "error: --slots 3: works only with --local; leave it out"),
         (["--max-concurrent", "0"], "error: --max-concurrent 0: must be at least 1"),
         (["--profile", "no.yaml"], "error: --profile no.yaml: no such file; the shipped ones are in slurm/"),

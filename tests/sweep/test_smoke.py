@@ -1,12 +1,15 @@
 """Trying out one batch of each task and pruner."""
 
 import math
+import sys
+from dataclasses import replace
 
 import pytest
 
 import prune
 from sweep.catalog import Submission
 from sweep.errors import SweepError
+from sweep.plugins import load_plugins
 from sweep.smoke import representatives, try_out
 from sweep.spec import Run
 
@@ -48,15 +51,15 @@ def test_every_pruner_on_both_tasks(submission):
     assert all(math.isfinite(float(line.rpartition(" ")[2])) for line in said)
 
 
-def test_a_failure_names_task_and_pruner(submission, monkeypatch):
-    @prune.method("unwell")
-    def unwell(scoring):
-        raise ZeroDivisionError("one over nothing")
-
+def test_a_failure_names_task_pruner_and_the_line_of_the_plugin(submission, tmp_path):
+    plugin = tmp_path / "unwell.py"
+    plugin.write_text(
+        'import prune\n\n@prune.method("unwell")\ndef unwell(scoring):\n    raise SystemExit("out of nothing")\n'
+    )
+    load_plugins([plugin])
+    message = "smoke test of toy with unwell: unwell.py, line 5: SystemExit: out of nothing"
     try:
-        with pytest.raises(
-            SweepError, match=r"^smoke test of toy with unwell: ZeroDivisionError: one over nothing$"
-        ):
-            try_out([spec("unwell", 1)], submission)
+        with pytest.raises(SweepError, match=f"^{message}$"):
+            try_out([spec("unwell", 1)], replace(submission, plugins=[str(plugin)]))
     finally:
-        del prune.METHODS["unwell"]
+        del prune.METHODS["unwell"], sys.modules["plugin_unwell"]

@@ -35,6 +35,7 @@ def test_at_compression_zero_all_pruners_are_one_run():
         "toy", "grasp", 0.0, 0, {"iterations": 5}
     )
     assert Run.make("toy", "random", 0, 0, {}).pruner == "dense"
+    assert Run.make("toy", "random", -0.0, 0, {}).id == Run.make("toy", "random", 0, 0, {}).id
 
 
 def test_a_run_survives_json():
@@ -42,6 +43,18 @@ def test_a_run_survives_json():
     again = Run.model_validate_json(run.model_dump_json())
     assert again == run
     assert again.id == run.id
+
+
+@pytest.mark.parametrize(
+    "field", ["epochs", "batch_size", "eval_batch_size", "score_samples", "score_batch_size", "iterations"]
+)
+def test_absurd_numbers_are_refused(field):
+    assert getattr(make(**{field: 2**31 - 1}), field) == 2**31 - 1
+    for value in (2**31, 10**20):
+        with pytest.raises(
+            UsageError, match=f"{field} = {value}: input should be less than or equal to 2147483647"
+        ):
+            make(**{field: value})
 
 
 @pytest.mark.parametrize(
@@ -67,6 +80,14 @@ def test_a_run_survives_json():
         (
             ("toy", "random", 1, 0, {"scope": "globl"}),
             r"scope = 'globl': input should be 'global' or 'layer'",
+        ),
+        (
+            ("toy_translation", "random", 1, 0, {"beam": 10**20}),
+            r"beam = 10+: .*less than or equal to 2147483647",
+        ),
+        (
+            ("toy_translation", "random", 1, 0, {"batch_tokens": 2**31}),
+            r"batch_tokens = 2147483648: .*less than or",
         ),
         (("toy", "random", 1, 0, {"device": "gpu"}), r"device = 'gpu': input should be 'cpu' or 'cuda'"),
     ],

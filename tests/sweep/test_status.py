@@ -46,6 +46,8 @@ PLUGIN = """
         raise RuntimeError("no scores")
 """
 
+WHY = f"mine.py, line {PLUGIN[: PLUGIN.index('raise')].count(chr(10)) + 1}: RuntimeError: no scores"
+
 
 def wait_for(condition, seconds=90):
     """Wait until `condition()` is true; its value."""
@@ -141,7 +143,7 @@ def test_every_state_as_json(motley):
     details = {key: line["detail"] for key, line in found.items() if line["detail"]}
     assert details == {
         ("random", "c1"): f"data {before[:12]}, now {now[:12]}",
-        ("broken", "c1"): "RuntimeError: no scores",
+        ("broken", "c1"): WHY,
         ("magnitude", "c1"): "stopped by SIGTERM",
         ("snip", "c1"): "killed without a word",
         ("synflow", "c1"): "no heartbeat from elsewhere for over a minute",
@@ -173,7 +175,7 @@ def test_every_state_as_a_table(motley):
         explained["running"][1].rstrip(),
     )
     assert explained["failed"][0].endswith("--retry failed tries again")
-    assert explained["failed"][1:] == [f"  {ids['broken', 'c1']}  RuntimeError: no scores"]
+    assert explained["failed"][1:] == [f"  {ids['broken', 'c1']}  {WHY}"]
     assert explained["interrupted"][1:] == [
         f"  {ids['magnitude', 'c1']}  stopped by SIGTERM",
         f"  {ids['snip', 'c1']}  killed without a word",

@@ -12,20 +12,12 @@ from sweep.bags import BagSplit
 from sweep.classification import evaluate
 from sweep.data import DataSource
 from sweep.errors import UsageError
+from sweep.spec import Run
 from sweep.tasks import TASKS, Task, get_task, task
+from sweep.tasks.base import DEFAULTS
 from sweep.tasks.corpus import Corpus
 from sweep.tasks.text_classification import Row, TextClassification
-
-DEFAULTS = {
-    "epochs",
-    "batch_size",
-    "eval_batch_size",
-    "lr",
-    "betas",
-    "eps",
-    "score_samples",
-    "score_batch_size",
-}
+from sweep.tasks.toy import Toy
 
 
 @pytest.fixture
@@ -39,7 +31,7 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class Colours(TextClassification):
     summary: ClassVar[str] = "two texts"
     num_classes: ClassVar[int] = 2
-    defaults: ClassVar[Mapping[str, Any]] = {}
+    defaults: ClassVar[Mapping[str, Any]] = Toy.defaults
 
     def corpus(self, source: DataSource) -> Corpus:
         train = [Row(0, "Red rose, red"), Row(1, "Blue sky")]
@@ -57,6 +49,49 @@ class TestRegistry:
         with pytest.raises(UsageError, match=r"'toy' of Colours is taken by sweep\.tasks\.toy\.Toy"):
             task("toy")(Colours)
 
+    @pytest.mark.parametrize("name", [5, None, Colours])
+    def test_a_name_that_is_no_text(self, name: Any) -> None:
+        with pytest.raises(
+            UsageError, match=r'^task name .* is no text; write @task\("name"\) above the class$'
+        ):
+            task(name)
+
+    @pytest.mark.parametrize(
+        ("attributes", "message"),
+        [
+            ({"summary": None}, "Mine has no `summary`; give it one, one line of text"),
+            ({"defaults": None}, "Mine has no `defaults`; give it one, a mapping"),
+            (
+                {"defaults": {k: v for k, v in Toy.defaults.items() if k != "eps"}},
+                "`defaults` of Mine lack 'eps'; add it to `defaults`",
+            ),
+            ({"Options": None}, "Options of Mine is None; make it a class derived from Task.Options"),
+        ],
+    )
+    def test_a_class_that_lacks_what_every_task_has(self, attributes: dict[str, Any], message: str) -> None:
+        with pytest.raises(UsageError, match=f"^task 'mine': {message}$"):
+            task("mine")(type("Mine", (Toy,), attributes))
+        assert "mine" not in TASKS
+
+    def test_what_is_no_task(self) -> None:
+        for kind in (Corpus, 5):
+            with pytest.raises(
+                UsageError, match=r"'mine' is .*no subclass of sweep\.tasks\.Task; make it one"
+            ):
+                task("mine")(kind)  # type: ignore[type-var]
+
+    def test_the_keys_that_defaults_must_have_are_those_that_a_run_has_no_default_for(self) -> None:
+        needed = {name for name, field in Run.model_fields.items() if field.is_required()}
+        assert needed == {"task", "pruner", "compression", "seed", *DEFAULTS}
+
+    @pytest.mark.parametrize("key", ["epoch", "seed", "options"])
+    def test_an_unknown_key_in_defaults(self, key: str) -> None:
+        task("mine")(type("Mine", (Toy,), {"defaults": {**Toy.defaults, key: 3}}))
+        with pytest.raises(
+            UsageError, match=f"task 'mine': unknown key '{key}' in its `defaults`.*leave it out"
+        ):
+            Run.make("mine", "random", 1, 0, {})
+
     def test_an_unknown_name(self) -> None:
         with pytest.raises(
             UsageError, match=r"unknown task 'agnews' \(did you mean 'ag_news'\?\); known: ag_news"
@@ -68,7 +103,7 @@ class TestRegistry:
 def test_built_in_tasks_say_what_a_run_needs(name: str) -> None:
     kind = get_task(name)
     assert kind.name == name
-    assert set(kind.defaults) == DEFAULTS
+    assert set(kind.defaults) == set(DEFAULTS)
     assert "\n" not in kind.summary
     assert kind.metric == "accuracy"
 
