@@ -67,7 +67,8 @@ def liveness(run: RunPaths, claim: Claim) -> Liveness:
     if same_machine:
         started = process_start(claim.content["pid"])
         return "live" if started is not None and started == claim.content["pid_start"] else "dead"
-    silent = _seconds_since_heartbeat(run, claim.number)
+    # a heartbeat from the future is from before a clock went back, and no later one has replaced it
+    silent = abs(_seconds_since_heartbeat(run, claim.number))
     if silent < SILENT_SECONDS:
         return "live"
     restarted = (
@@ -234,7 +235,7 @@ def _machine() -> dict[str, str]:
 
 
 def _seconds_since_heartbeat(run: RunPaths, number: int) -> float:
-    """Age of the heartbeat by the file system's own clock, since machines' clocks differ."""
+    """Age of the heartbeat by the file system's own clock, since machines' clocks differ; negative if that went back since."""
     beat = run.heartbeat(number)
     last = (beat if beat.exists() else run.attempt(number)).stat().st_mtime
     probe = run.attempts / f".now-{os.getpid()}"
