@@ -150,4 +150,4 @@ def _damaged(path: Path, error: Exception) -> StorageError:
 
 
 def _numbers(sweep: SweepPaths) -> list[int]:
-    return [int(path.stem) for path in sweep.submissions.glob("*.json") if path.stem.isdigit()]
+    return [int(path.stem) for path in sweep.submissions.glob("*.json") if path.stem.isdecimal()]

@@ -524,6 +524,17 @@ def test_a_damaged_checkpoint_is_told_of_and_costs_only_time(tmp_path):
         assert re.fullmatch(r"checkpoint \S+checkpoint.pt cannot be read \(.+\): the run begins anew", line)
 
 
+@pytest.mark.parametrize("content", [b"\xff\x00", b"null", b"[]"])
+def test_a_damaged_attempt_stops_no_command(command, copied, content):
+    paths, (first, second) = copied
+    paths.run(first).attempt(2).write_bytes(content)
+    (paths.run(second).attempts / "².json").write_text("{}")
+    (paths.submissions / "².json").write_text("{}")
+    for arguments in (("status", "grid"), ("report", "grid"), ("logs", "grid", "--failed"), LAUNCH):
+        code, _, err = command(*arguments)
+        assert (code, err) == (0, "")
+
+
 @pytest.mark.parametrize("where", ["in a tensor", "in the list of parts"])
 def test_a_checkpoint_with_one_wrong_byte_is_damaged(tmp_path, where):
     """torch.load takes both: it reads another number, and leaves a tensor unread whose part is marked as a folder."""
