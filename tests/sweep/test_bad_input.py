@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -494,6 +495,23 @@ def test_a_damaged_result_is_named_and_made_again(command, copied, finished, wor
         ]
         assert numbers[0] == numbers[1]
         assert (paths.run(first).attempts / "0002.superseded.result.parquet").stat().st_size == whole - 1
+
+
+def test_wrong_bytes_in_a_result_are_named_and_stop_no_other_sweep(command, copied, tmp_path):
+    paths, (first, _) = copied
+    result = paths.run(first).result
+    table = pq.read_table(result)
+    no_text = pa.array([b"\xe5x"]).view(pa.string())
+    # without checksums, as older files are
+    pq.write_table(table.set_column(table.schema.get_field_index("host"), "host", no_text), result)
+    code, out, err = command("status", "grid")
+    assert (code, err) == (3, "")
+    assert re.search(
+        rf"^stale: .*damaged.*\n  {first}  .*result.parquet: not a whole Parquet file", out, re.M
+    )
+    assert command("report", "grid")[0] == 0
+    code, out, err = command(*LAUNCH, "--name", "another")
+    assert (code, err, "2 runs: 2 done" in out) == (0, "", True)
 
 
 def test_a_damaged_catalog_is_named_with_the_mend_which_works(command, copied):
