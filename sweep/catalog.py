@@ -119,6 +119,8 @@ def read_runs(sweep: SweepPaths) -> dict[str, dict[str, Any]]:
     """The sweep's runs by id, in the grid's order; empty if it has never been launched. Raises StorageError if damaged."""
     try:
         lines = sweep.runs_list.read_text(encoding="utf-8").splitlines()
+        if not lines:  # a launch without runs writes no list
+            raise ValueError("no run in it")
         return {run["id"]: run for run in map(json.loads, lines)}
     except FileNotFoundError:
         return {}

@@ -530,6 +530,18 @@ def test_a_damaged_catalog_is_named_with_the_mend_which_works(command, copied):
         assert command("status", "grid")[0] == 0
 
 
+def test_a_list_of_runs_without_a_line_is_damaged(command, copied):
+    paths, _ = copied
+    report = paths.report_markdown.read_text()
+    paths.runs_list.write_text("")
+    for arguments in (("status", "grid"), ("report", "grid"), LAUNCH):
+        refused(
+            command(*arguments),
+            rf"{paths.runs_list} is damaged \(no run in it\); delete it and repeat the launch",
+        )
+    assert paths.report_markdown.read_text() == report
+
+
 def test_a_damaged_checkpoint_is_told_of_and_costs_only_time(tmp_path):
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {"run": "a"})
     checkpoint.save({"weights": torch.zeros(1000)})
