@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import UnionType
 from typing import Any, Self
 
 from sweep.errors import StorageError, UsageError
@@ -53,8 +54,12 @@ class Submission:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             content["data"] = {task: DataStamp(**stamp) for task, stamp in content["data"].items()}
-            return cls(**content)
-        except (ValueError, LookupError, TypeError) as error:
+            submission = cls(**content)
+            _require(submission, runs=list, data_dir=str | None, plugins=list, engine=str, slurm=dict | None)
+            for stamp in submission.data.values():
+                _require(stamp, data_hash=str, pipeline_version=int)
+            return submission
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise _damaged(path, error) from error
 
 
@@ -143,6 +148,13 @@ def current_data(sweep: SweepPaths) -> dict[str, DataStamp]:
     for number in sorted(_numbers(sweep)):
         stamps |= Submission.read(sweep, number).data
     return stamps
+
+
+def _require(thing: object, **kinds: type | UnionType) -> None:
+    """Raise TypeError unless the attributes of `thing` are of these kinds."""
+    for name, kind in kinds.items():
+        if not isinstance(value := getattr(thing, name), kind):
+            raise TypeError(f"{name} is of type {type(value).__name__}")
 
 
 def _damaged(path: Path, error: Exception) -> StorageError:

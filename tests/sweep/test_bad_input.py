@@ -530,6 +530,29 @@ def test_a_damaged_catalog_is_named_with_the_mend_which_works(command, copied):
         assert command("status", "grid")[0] == 0
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": []}, {"data": None}, {"data": {"toy": 5}}, {"data": {"toy": {"data_hash": "x"}}},
+        {"data": {"toy": {"data_hash": 5, "data_verified": True, "pipeline_version": 1}}},
+        {"runs": None}, {"runs": 5}, {"plugins": "mine.py"}, {"data_dir": []}, {"slurm": []}, {"engine": None}, {"unknown": 1},
+    ],
+)  # fmt: skip
+def test_a_submission_of_another_shape_is_damaged(command, copied, change):
+    paths, ids = copied
+    path = paths.submission(1)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    for arguments in (("status", "grid"), ("run", ids[0])):
+        refused(command(*arguments), rf"{path} is damaged \(.*\); delete it and repeat the launch command")
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "5", '"x"', "{}"])
+def test_a_submission_that_is_no_object_is_damaged(command, copied, content):
+    paths, _ = copied
+    paths.submission(1).write_text(content)
+    refused(command("status", "grid"), rf"{paths.submission(1)} is damaged \(.*\); delete it")
+
+
 def test_a_list_of_runs_without_a_line_is_damaged(command, copied):
     paths, _ = copied
     report = paths.report_markdown.read_text()
