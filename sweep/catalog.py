@@ -133,6 +133,18 @@ def read_runs(sweep: SweepPaths) -> dict[str, dict[str, Any]]:
         raise _damaged(sweep.runs_list, error) from error
 
 
+def launched_runs(sweep: SweepPaths) -> dict[str, dict[str, Any]]:
+    """As `read_runs`. Raises StorageError also where the list lacks runs that have been launched: one cut short between lines."""
+    launched = {run_id for number in _numbers(sweep) for run_id in Submission.read(sweep, number).runs}
+    runs = read_runs(sweep)  # after the submissions: a launch writes its runs before
+    if lost := launched - runs.keys():
+        raise StorageError(
+            f"{sweep.runs_list} lacks {len(lost)} of the runs that were launched, such as {min(lost)}; "
+            "repeat the launch command, which adds them"
+        )
+    return runs
+
+
 def latest_submission(sweep: SweepPaths, run_id: str) -> Submission:
     """The last launch that had the run. Raises UsageError if there is none."""
     for number in sorted(_numbers(sweep), reverse=True):

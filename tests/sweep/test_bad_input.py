@@ -565,6 +565,22 @@ def test_a_list_of_runs_without_a_line_is_damaged(command, copied):
     assert paths.report_markdown.read_text() == report
 
 
+def test_a_list_of_runs_that_lacks_some_is_told_with_the_mend_which_works(command, copied):
+    paths, (_, second) = copied
+    report = paths.report_markdown.read_text()
+    whole = paths.runs_list.read_text()
+    paths.runs_list.write_text(whole.splitlines(keepends=True)[0])
+    for arguments in (("status", "grid"), ("report", "grid")):
+        refused(
+            command(*arguments),
+            rf"{paths.runs_list} lacks 1 of the runs .* such as {second}; repeat the launch",
+        )
+    assert paths.report_markdown.read_text() == report
+    code, out, err = command(*LAUNCH)
+    assert (code, err, "start" in out) == (0, "", False)
+    assert paths.runs_list.read_text() == whole
+
+
 def test_a_damaged_checkpoint_is_told_of_and_costs_only_time(tmp_path):
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {"run": "a"})
     checkpoint.save({"weights": torch.zeros(1000)})
