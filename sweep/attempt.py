@@ -28,6 +28,17 @@ SILENT_SECONDS = 60.0
 LOST_SECONDS = 600.0
 """... and for so long is dead: another may take over."""
 
+_FIELDS = {
+    "host": str,
+    "boot_id": str,
+    "pid_namespace": str,
+    "pid": int,
+    "pid_start": int,
+    "outcome": str | None,
+    "error": str | None,
+}
+"""What is asked of every attempt; one of Slurm has more."""
+
 Liveness = Literal["ended", "live", "unknown", "dead"]
 
 
@@ -67,7 +78,8 @@ def liveness(run: RunPaths, claim: Claim) -> Liveness:
     if same_machine:
         started = process_start(claim.content["pid"])
         return "live" if started is not None and started == claim.content["pid_start"] else "dead"
-    silent = _seconds_since_heartbeat(run, claim.number)
+    # a heartbeat from the future is from before a clock went back, and no later one has replaced it
+    silent = abs(_seconds_since_heartbeat(run, claim.number))
     if silent < SILENT_SECONDS:
         return "live"
     restarted = (
@@ -78,10 +90,7 @@ def liveness(run: RunPaths, claim: Claim) -> Liveness:
 
 def read_progress(run: RunPaths, claim: Claim) -> dict[str, Any]:
     """What the attempt last said of itself: `phase`, `epoch`, `epochs`, `loss`, ...; empty if nothing."""
-    try:
-        return json.loads(run.heartbeat(claim.number).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
+    return _read_object(run.heartbeat(claim.number)) or {}
 
 
 class Attempt:
@@ -209,7 +218,7 @@ def _numbers(run: RunPaths) -> list[int]:
     except FileNotFoundError:
         return []
     stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
-    return [int(stem) for stem in stems if stem.isdigit()]
+    return [int(stem) for stem in stems if stem.isdecimal()]
 
 
 def _latest_of(run: RunPaths, numbers: list[int]) -> Claim | None:
@@ -219,8 +228,18 @@ def _latest_of(run: RunPaths, numbers: list[int]) -> Claim | None:
 
 def _read(run: RunPaths, number: int) -> Claim | None:
     """The attempt; None if its file is gone or damaged."""
-    with suppress(FileNotFoundError, json.JSONDecodeError):
-        return Claim(number, json.loads(run.attempt(number).read_text(encoding="utf-8")))
+    content = _read_object(run.attempt(number))
+    if content is None or not all(isinstance(content.get(name), kind) for name, kind in _FIELDS.items()):
+        return None
+    return Claim(number, content)
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in `path`; None if the file is gone or holds anything else."""
+    with suppress(FileNotFoundError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
     return None
 
 
@@ -234,7 +253,7 @@ def _machine() -> dict[str, str]:
 
 
 def _seconds_since_heartbeat(run: RunPaths, number: int) -> float:
-    """Age of the heartbeat by the file system's own clock, since machines' clocks differ."""
+    """Age of the heartbeat by the file system's own clock, since machines' clocks differ; negative if that went back since."""
     beat = run.heartbeat(number)
     last = (beat if beat.exists() else run.attempt(number)).stat().st_mtime
     probe = run.attempts / f".now-{os.getpid()}"

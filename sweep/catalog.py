@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import UnionType
 from typing import Any, Self
 
 from sweep.errors import StorageError, UsageError
@@ -53,8 +54,12 @@ class Submission:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             content["data"] = {task: DataStamp(**stamp) for task, stamp in content["data"].items()}
-            return cls(**content)
-        except (ValueError, LookupError, TypeError) as error:
+            submission = cls(**content)
+            _require(submission, runs=list, data_dir=str | None, plugins=list, engine=str, slurm=dict | None)
+            for stamp in submission.data.values():
+                _require(stamp, data_hash=str, pipeline_version=int)
+            return submission
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise _damaged(path, error) from error
 
 
@@ -125,11 +130,25 @@ def read_runs(sweep: SweepPaths) -> dict[str, dict[str, Any]]:
     """The sweep's runs by id, in the grid's order; empty if it has never been launched. Raises StorageError if damaged."""
     try:
         lines = sweep.runs_list.read_text(encoding="utf-8").splitlines()
+        if not lines:  # a launch without runs writes no list
+            raise ValueError("no run in it")
         return {run["id"]: run for run in map(json.loads, lines)}
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (ValueError, LookupError, TypeError) as error:
         raise _damaged(sweep.runs_list, error) from error
+
+
+def launched_runs(sweep: SweepPaths) -> dict[str, dict[str, Any]]:
+    """As `read_runs`. Raises StorageError also where the list lacks runs that have been launched: one cut short between lines."""
+    launched = {run_id for number in _numbers(sweep) for run_id in Submission.read(sweep, number).runs}
+    runs = read_runs(sweep)  # after the submissions: a launch writes its runs before
+    if lost := launched - runs.keys():
+        raise StorageError(
+            f"{sweep.runs_list} lacks {len(lost)} of the runs that were launched, such as {min(lost)}; "
+            "repeat the launch command, which adds them"
+        )
+    return runs
 
 
 def latest_submission(sweep: SweepPaths, run_id: str) -> Submission:
@@ -149,6 +168,13 @@ def current_data(sweep: SweepPaths) -> dict[str, DataStamp]:
     return stamps
 
 
+def _require(thing: object, **kinds: type | UnionType) -> None:
+    """Raise TypeError unless the attributes of `thing` are of these kinds."""
+    for name, kind in kinds.items():
+        if not isinstance(value := getattr(thing, name), kind):
+            raise TypeError(f"{name} is of type {type(value).__name__}")
+
+
 def _damaged(path: Path, error: Exception) -> StorageError:
     return StorageError(
         f"{path} is damaged ({error}); delete it and repeat the launch command, which writes it anew"
@@ -156,4 +182,4 @@ def _damaged(path: Path, error: Exception) -> StorageError:
 
 
 def _numbers(sweep: SweepPaths) -> list[int]:
-    return [int(path.stem) for path in sweep.submissions.glob("*.json") if path.stem.isdigit()]
+    return [int(path.stem) for path in sweep.submissions.glob("*.json") if path.stem.isdecimal()]

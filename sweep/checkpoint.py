@@ -2,6 +2,7 @@
 
 import errno
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -45,6 +46,7 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
+            _require_whole(self.path)
             saved = torch.load(self.path, weights_only=True, map_location="cpu")
             return saved["state"] if saved["identity"] == self.identity else None
         except (
@@ -55,9 +57,10 @@ class Checkpoint:
             LookupError,
             ValueError,
             TypeError,
+            zipfile.BadZipFile,
         ) as error:
             told = f"checkpoint {self.path} cannot be read ({in_one_line(error)})"
-            # torch looks for what a file lacks that was cut short at a place before its beginning
+            # what damage moved to a place before the file's beginning is looked for there
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
                 raise StorageError(f"{told}; repeat the launch command with --retry failed") from error
             say(f"{told}: the run begins anew")
@@ -76,6 +79,17 @@ class Checkpoint:
     def delete(self) -> None:
         """Remove the file, once the result is durable."""
         self.path.unlink(missing_ok=True)
+
+
+def _require_whole(path: Path) -> None:
+    """Raise BadZipFile unless every part of a file of `save_tensors` has its checksum, which `torch.load` does not look at."""
+    with zipfile.ZipFile(path) as archive:
+        for part in archive.infolist():
+            # torch writes neither; of what is marked as a folder it reads nothing and leaves the tensor as memory was
+            if part.compress_type != zipfile.ZIP_STORED or part.external_attr:
+                raise zipfile.BadZipFile(f"part {part.filename!r} is no plain file")
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"part {damaged!r} does not have its checksum")
 
 
 def save_tensors(path: Path, content: Any) -> None:

@@ -15,10 +15,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweep.errors import StorageError, SweepError
-from sweep.files import replacing
+from sweep.errors import StorageError, SweepError, in_one_line
 from sweep.paths import SweepPaths, is_folder_name
-from sweep.store import EPOCHS, LAYERS, MANY_RESULTS, RESULT, SCHEMA_VERSION, NewerSchema, read_table, rows_of
+from sweep.store import (
+    DAMAGE,
+    EPOCHS,
+    LAYERS,
+    MANY_RESULTS,
+    RESULT,
+    SCHEMA_VERSION,
+    NewerSchema,
+    read_parquet,
+    read_table,
+    require_schema,
+    require_values,
+    rows_of,
+    write_parquet,
+)
 
 TABLES: Mapping[str, pa.Schema] = {"result": RESULT, "epochs": EPOCHS, "layers": LAYERS}
 
@@ -143,7 +156,7 @@ def _keep(sweep: SweepPaths, name: str, reading: Reading, tasks: Mapping[str, st
     """Write what was read as the collections of its tasks."""
     of_task = pa.array([tasks[folder] for folder in _folders(reading.table)], pa.string())
     for task in sorted(set(tasks.values())):
-        _write(sweep.collection(task, name), reading.table.filter(pc.equal(of_task, task)))
+        write_parquet(sweep.collection(task, name), reading.table.filter(pc.equal(of_task, task)), "zstd")
 
 
 def _scan(sweep: SweepPaths, name: str) -> tuple[dict[str, str], list[str]]:
@@ -176,30 +189,23 @@ def _read_collection(path: Path, schema: pa.Schema) -> tuple[pa.Table | None, Se
         version = _version(path)
         if 0 < version < SCHEMA_VERSION:
             return None, []
-        # not `read_table`, which imports pyarrow.dataset
-        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read()
-        return table.select([*schema.names, SOURCE]), []
-    except (pa.ArrowException, OSError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        return None, [f"{path}: not a whole collection ({reason}); `sweep collect` writes it anew"]
+        table = read_parquet(path, use_threads=True)
+        require_schema(table, schema.append(pa.field(SOURCE, pa.string())))
+        require_values(table)
+        return table, []
+    except DAMAGE as error:
+        told = f"{path}: not a whole collection ({in_one_line(error)}); `sweep collect` writes it anew"
+        return None, [told]
 
 
 def _version(path: Path) -> int:
     """The schema version of a collection; 0 where that cannot be told. Raises NewerSchema."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowException, OSError):
+        version = int((pq.read_schema(path).metadata or {}).get(b"prunesweep_schema", b"0"))
+    except DAMAGE:
         return 0
-    version = int(metadata.get(b"prunesweep_schema", b"0"))
     if version > SCHEMA_VERSION:
         raise NewerSchema(
             f"{path}: schema {version} is newer than this prunesweep's {SCHEMA_VERSION}; update prunesweep"
         )
     return version
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    content = pa.BufferOutputStream()
-    pq.write_table(table, content, compression="zstd")
-    with replacing(path) as temporary:
-        temporary.write_bytes(content.getvalue())

@@ -34,15 +34,15 @@ class Run(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
 
     epochs: Annotated[int, Field(ge=0, le=MOST, description="passes over the training rows after pruning")]
-    batch_size: Annotated[int, Field(ge=1, le=MOST)]
-    eval_batch_size: Annotated[int, Field(ge=1, le=MOST)]
+    batch_size: Annotated[int, Field(ge=1, le=MOST, description="rows in a batch of training")]
+    eval_batch_size: Annotated[int, Field(ge=1, le=MOST, description="rows in a batch of evaluation")]
     lr: Annotated[float, Field(gt=0, description="Adam's learning rate")]
     betas: Annotated[tuple[float, float], Field(description="Adam's betas")]
     eps: Annotated[float, Field(gt=0, description="Adam's epsilon")]
     score_samples: Annotated[
         int, Field(ge=1, le=MOST, description="training rows that the scores are computed on")
     ]
-    score_batch_size: Annotated[int, Field(ge=1, le=MOST)]
+    score_batch_size: Annotated[int, Field(ge=1, le=MOST, description="rows in a batch of scoring")]
 
     scope: Annotated[
         Literal["global", "layer"], Field(description="one threshold for all layers, or one each")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweep.attempt import latest, liveness, read_progress
-from sweep.catalog import DataStamp, current_data, read_runs
+from sweep.catalog import DataStamp, current_data, launched_runs
 from sweep.errors import SweepError
 from sweep.exit_codes import ExitCode
 from sweep.paths import RunPaths, SweepPaths
@@ -62,7 +62,7 @@ def survey(
         specs: the runs by id; by default all of the sweep, in the grid's order.
     """
     data = current_data(sweep) if data is None else data
-    specs = read_runs(sweep) if specs is None else specs
+    specs = launched_runs(sweep) if specs is None else specs
     begun = set(os.listdir(sweep.runs)) if sweep.runs.is_dir() else set()
     read = read or _reader(sweep, len(begun))
     return [

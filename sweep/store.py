@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweep.errors import SweepError, UsageError
+from sweep.errors import SweepError, UsageError, in_one_line
 from sweep.files import replacing
 
 SCHEMA_VERSION = 4
@@ -207,6 +207,30 @@ LAYERS = _schema(
 )
 
 
+MAY_BE_NULL = frozenset(
+    {
+        *TRANSLATION,
+        "test_accuracy",
+        "train_accuracy",
+        "threshold",
+        "effective_density",
+        "dead_units",
+        "dead_inputs",
+        "dead_outputs",
+        "padding_waste",
+        "gpu",
+        "peak_gpu_memory_bytes",
+        "git_sha",
+        "git_dirty",
+        "plugins",
+    }
+)
+"""The columns in which a null says something; in any other column of a file it is damage."""
+
+DAMAGE = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError)
+"""What reading a file with wrong bytes raises."""
+
+
 def write_rows(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write `rows` to `path` with exactly the columns of `schema`, atomically; the file is whole or absent.
 
@@ -216,11 +240,37 @@ def write_rows(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]])
     for row in rows:
         if unknown := set(row) ^ set(schema.names):
             raise KeyError(f"{path.name}: row and schema differ in {sorted(unknown)}")
+    write_parquet(path, pa.Table.from_pylist(rows, schema=schema))
+
+
+def write_parquet(path: Path, table: pa.Table, compression: str = "snappy") -> None:
+    """Write `table` to `path` with a checksum for each page, atomically."""
     content = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), content)
+    pq.write_table(table, content, compression=compression, write_page_checksum=True)
     # written by Python, since pyarrow takes no path that is not UTF-8
     with replacing(path) as temporary:
         temporary.write_bytes(content.getvalue())
+
+
+def read_parquet(path: Path, use_threads: bool = False) -> pa.Table:
+    """Read a whole file. By default in one thread: handing single values to others takes longer than reading them.
+
+    Raises one of `DAMAGE` for a file that is not whole, for a page that has another checksum (older files have none), and for
+    text that is not UTF-8.
+    """
+    # not `pq.read_table`, which imports pyarrow.dataset
+    file = pq.ParquetFile(pa.BufferReader(path.read_bytes()), page_checksum_verification=True)
+    table = file.read(use_threads=use_threads)
+    table.validate(full=True)
+    return table
+
+
+def require_values(table: pa.Table) -> None:
+    """Raise one of `DAMAGE` for a null in a column that never is, and for a time outside the calendar."""
+    for name in table.column_names:
+        if name not in MAY_BE_NULL and table[name].null_count:
+            raise ValueError(f"column {name!r} lacks a value")
+    rows_of(table.select([field.name for field in table.schema if field.type == _UTC]))
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
@@ -229,26 +279,40 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     Raises:
         SweepError: not a whole Parquet file of this project.
         NewerSchema: written by a newer prunesweep.
+        FileNotFoundError: there is no file.
     """
     try:
-        # one thread: handing single values to others takes longer than reading them
-        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
+        table = read_parquet(path)
+        version = int((table.schema.metadata or {}).get(b"prunesweep_schema", b"0"))
+        if version == 0:
+            raise SweepError(f"{path}: not written by prunesweep")
+        if version > SCHEMA_VERSION:
+            raise NewerSchema(
+                f"{path}: schema {version} is newer than this prunesweep's {SCHEMA_VERSION}; update prunesweep"
+            )
+        require_values(table)
+        return _brought_forward(table, schema, version)
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
-        raise SweepError(f"{path}: not a whole Parquet file ({str(error).splitlines()[0]})") from None
-    version = int((table.schema.metadata or {}).get(b"prunesweep_schema", b"0"))
-    if version == 0:
-        raise SweepError(f"{path}: not written by prunesweep")
-    if version > SCHEMA_VERSION:
-        raise NewerSchema(
-            f"{path}: schema {version} is newer than this prunesweep's {SCHEMA_VERSION}; update prunesweep"
-        )
+    except DAMAGE as error:
+        raise SweepError(f"{path}: not a whole Parquet file ({in_one_line(error)})") from None
+
+
+def _brought_forward(table: pa.Table, schema: pa.Schema, version: int) -> pa.Table:
+    if version == SCHEMA_VERSION:
+        require_schema(table, schema)
+        return table.replace_schema_metadata(schema.metadata)
     if version < 2:
         table = _from_1(table, schema)
-    if version < 4 and schema is RESULT:  # all runs were on the CPU
+    if schema is RESULT:  # all runs were on the CPU
         table = table.append_column("device", pa.array(["cpu"] * len(table)))
     return _migrated(table, schema)
+
+
+def require_schema(table: pa.Table, schema: pa.Schema) -> None:
+    """Raise ValueError unless `table` has exactly the columns of `schema`."""
+    if not table.schema.equals(schema):
+        raise ValueError(f"its columns are not those of schema {SCHEMA_VERSION}")
 
 
 def _from_1(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -264,8 +328,6 @@ def _from_1(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def _migrated(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Columns that an older file lacks are null; the order and types are the schema's."""
-    if table.schema.equals(schema):
-        return table.replace_schema_metadata(schema.metadata)
     return pa.table([_column(table, field) for field in schema], schema=schema)
 
 

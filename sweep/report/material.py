@@ -10,6 +10,7 @@ from sweep.collect import RowReader, collect
 from sweep.loading import load_sweep
 from sweep.paper import PAPER, PaperTask
 from sweep.paths import SweepPaths
+from sweep.report.samples import Samples, read_samples
 from sweep.spec import DENSE
 from sweep.stats import Cells, cells
 from sweep.status import RunStatus, pruners_of, survey
@@ -20,7 +21,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TaskMaterial:
-    """The complete runs of one task."""
+    """The complete runs of one task. epochs, layers: by run id, and so samples, of the first seed alone."""
 
     sweep: SweepPaths
     name: str
@@ -28,6 +29,7 @@ class TaskMaterial:
     rows: Sequence[Row]
     epochs: Mapping[str, Sequence[Row]]
     layers: Mapping[str, Sequence[Row]]
+    samples: Mapping[str, Samples]
 
     @property
     def metric(self) -> str:
@@ -92,15 +94,11 @@ def gather(sweep: SweepPaths) -> Material:
         for row in table.to_pylist():
             if row["run_id"] in done:
                 per_run[name][row["run_id"]].append(row)
-    tasks = [
-        TaskMaterial(
-            sweep,
-            task,
-            [status for status in statuses if status.spec["task"] == task],
-            [row for row in rows if row["task"] == task],
-            per_run["epochs"],
-            per_run["layers"],
-        )
-        for task in dict.fromkeys(row["task"] for row in rows)
-    ]
+    tasks = []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        of_task = [row for row in rows if row["task"] == task]
+        samples, damaged = read_samples(sweep, of_task)
+        problems += damaged
+        its = [status for status in statuses if status.spec["task"] == task]
+        tasks.append(TaskMaterial(sweep, task, its, of_task, per_run["epochs"], per_run["layers"], samples))
     return Material(sweep, statuses, tasks, problems)

@@ -1,6 +1,5 @@
 """What the report says of a translation task besides its metric: BLEU by other definitions, and sentences to look at."""
 
-import json
 import textwrap
 
 from sweep.bleu import N_GRAM, WEIGHTINGS, weighted
@@ -82,12 +81,12 @@ def _reweighted(row: Row) -> dict[str, object]:
 
 def _samples(task: TaskMaterial) -> list[Table]:
     """A table for each of the first sentences: source, reference, and what each network of the first seed makes of it."""
-    seed = min(row["seed"] for row in task.rows)
-    found = {}
-    for row in sorted((row for row in task.rows if row["seed"] == seed), key=lambda row: row["compression"]):
-        path = task.sweep.run(row["run_id"]).samples
-        if path.is_file():
-            found[row["pruner"], row["compression"]] = json.loads(path.read_text(encoding="utf-8"))
+    rows = sorted(task.rows, key=lambda row: row["compression"])
+    found = {
+        (row["pruner"], row["compression"]): task.samples[row["run_id"]]
+        for row in rows
+        if row["run_id"] in task.samples
+    }
     tables = []
     for index in range(min(_SAMPLES, *map(len, found.values())) if found else 0):
         sample = next(iter(found.values()))[index]

@@ -9,7 +9,17 @@ import time
 import pytest
 
 from sweep import attempt as attempts
-from sweep.attempt import Attempt, Busy, Claim, latest, liveness, process_start, read_progress, record_end
+from sweep.attempt import (
+    Attempt,
+    Busy,
+    Claim,
+    claims,
+    latest,
+    liveness,
+    process_start,
+    read_progress,
+    record_end,
+)
 from sweep.paths import RunPaths
 
 # A process that claims the run in argv[1], says so, and then sleeps: to be killed.
@@ -110,10 +120,11 @@ def test_a_later_process_with_the_same_number_is_not_the_holder(run):
 
 
 @pytest.mark.parametrize(
-    ("silent", "expected"), [(0, "live"), (120, "unknown"), (700, "dead"), (-3600, "live")]
+    ("silent", "expected"),
+    [(0, "live"), (120, "unknown"), (700, "dead"), (-30, "live"), (-120, "unknown"), (-3600, "dead")],
 )
 def test_on_another_machine_the_heartbeat_decides(run, silent, expected):
-    """Also with a heartbeat from the future, after a clock went back."""
+    """Also by one from the future, after a clock went back: a little ahead is no harm, far ahead it is as good as silence."""
     Attempt.claim(run).end("done")
     claim = rewrite(run, host="elsewhere", boot_id="other", outcome=None)
     age_heartbeat(run, 1, silent)
@@ -128,16 +139,44 @@ def test_after_a_restart_of_the_machine_silence_for_a_minute_is_death(run):
     claim = rewrite(run, boot_id="before the restart", outcome=None)
     age_heartbeat(run, 1, 30)
     assert liveness(run, claim) == "live"
-    age_heartbeat(run, 1, 90)
-    assert liveness(run, claim) == "dead"
+    for silent in (90, -90):
+        age_heartbeat(run, 1, silent)
+        assert liveness(run, claim) == "dead"
 
 
-def test_a_damaged_claim_neither_hides_the_one_before_nor_blocks_the_next(run):
+DAMAGED = [b'{"attempt"', b"", b"\xff\x00\xfe", b"null", b"[]", b"5", b'"x"', b"{}"]
+
+
+@pytest.mark.parametrize("content", [*DAMAGED, b'{"host": "h", "pid": []}'])
+def test_a_damaged_claim_neither_hides_the_one_before_nor_blocks_the_next(run, content):
     Attempt.claim(run).end("interrupted", "stopped by SIGTERM")
-    run.attempt(2).write_text('{"attempt"')
+    run.attempt(2).write_bytes(content)
     assert latest(run).number == 1
+    assert [claim.number for claim in claims(run)] == [1]
     Attempt.claim(run).end("done")
     assert latest(run).number == 3
+
+
+@pytest.mark.parametrize(
+    "field", [{"pid": "1"}, {"pid_start": None}, {"host": 5}, {"outcome": []}, {"error": {"a": 1}}]
+)
+def test_a_claim_with_a_field_of_another_kind_is_damaged(run, field):
+    Attempt.claim(run).end("failed", "no luck")
+    assert rewrite(run, **field) is None
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_heartbeat_is_no_progress(run, content):
+    Attempt.claim(run).end("done")
+    run.heartbeat(1).write_bytes(content)
+    assert read_progress(run, latest(run)) == {}
+
+
+def test_only_numbers_are_claims(run):
+    Attempt.claim(run).end("done")
+    for name in ("x.json", "².json", "-1.json", ".json"):
+        (run.attempts / name).write_text("{}")
+    assert latest(run).number == 1
 
 
 def test_the_end_of_a_silent_death_is_recorded_by_the_parent(run):

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -655,6 +657,23 @@ def test_a_damaged_result_is_named_and_made_again(command, copied, finished, wor
         assert (paths.run(first).attempts / "0002.superseded.result.parquet").stat().st_size == whole - 1
 
 
+def test_wrong_bytes_in_a_result_are_named_and_stop_no_other_sweep(command, copied, tmp_path):
+    paths, (first, _) = copied
+    result = paths.run(first).result
+    table = pq.read_table(result)
+    no_text = pa.array([b"\xe5x"]).view(pa.string())
+    # without checksums, as older files are
+    pq.write_table(table.set_column(table.schema.get_field_index("host"), "host", no_text), result)
+    code, out, err = command("status", "grid")
+    assert (code, err) == (3, "")
+    assert re.search(
+        rf"^stale: .*damaged.*\n  {first}  .*result.parquet: not a whole Parquet file", out, re.M
+    )
+    assert command("report", "grid")[0] == 0
+    code, out, err = command(*LAUNCH, "--name", "another")
+    assert (code, err, "2 runs: 2 done" in out) == (0, "", True)
+
+
 def test_a_damaged_catalog_is_named_with_the_mend_which_works(command, copied):
     paths, ids = copied
     for path in (paths.runs_list, paths.submission(1)):
@@ -671,6 +690,57 @@ def test_a_damaged_catalog_is_named_with_the_mend_which_works(command, copied):
         assert command("status", "grid")[0] == 0
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": []}, {"data": None}, {"data": {"toy": 5}}, {"data": {"toy": {"data_hash": "x"}}},
+        {"data": {"toy": {"data_hash": 5, "data_verified": True, "pipeline_version": 1}}},
+        {"runs": None}, {"runs": 5}, {"plugins": "mine.py"}, {"data_dir": []}, {"slurm": []}, {"engine": None}, {"unknown": 1},
+    ],
+)  # fmt: skip
+def test_a_submission_of_another_shape_is_damaged(command, copied, change):
+    paths, ids = copied
+    path = paths.submission(1)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    for arguments in (("status", "grid"), ("run", ids[0])):
+        refused(command(*arguments), rf"{path} is damaged \(.*\); delete it and repeat the launch command")
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "5", '"x"', "{}"])
+def test_a_submission_that_is_no_object_is_damaged(command, copied, content):
+    paths, _ = copied
+    paths.submission(1).write_text(content)
+    refused(command("status", "grid"), rf"{paths.submission(1)} is damaged \(.*\); delete it")
+
+
+def test_a_list_of_runs_without_a_line_is_damaged(command, copied):
+    paths, _ = copied
+    report = paths.report_markdown.read_text()
+    paths.runs_list.write_text("")
+    for arguments in (("status", "grid"), ("report", "grid"), LAUNCH):
+        refused(
+            command(*arguments),
+            rf"{paths.runs_list} is damaged \(no run in it\); delete it and repeat the launch",
+        )
+    assert paths.report_markdown.read_text() == report
+
+
+def test_a_list_of_runs_that_lacks_some_is_told_with_the_mend_which_works(command, copied):
+    paths, (_, second) = copied
+    report = paths.report_markdown.read_text()
+    whole = paths.runs_list.read_text()
+    paths.runs_list.write_text(whole.splitlines(keepends=True)[0])
+    for arguments in (("status", "grid"), ("report", "grid")):
+        refused(
+            command(*arguments),
+            rf"{paths.runs_list} lacks 1 of the runs .* such as {second}; repeat the launch",
+        )
+    assert paths.report_markdown.read_text() == report
+    code, out, err = command(*LAUNCH)
+    assert (code, err, "start" in out) == (0, "", False)
+    assert paths.runs_list.read_text() == whole
+
+
 def test_a_damaged_checkpoint_is_told_of_and_costs_only_time(tmp_path):
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {"run": "a"})
     checkpoint.save({"weights": torch.zeros(1000)})
@@ -681,6 +751,38 @@ def test_a_damaged_checkpoint_is_told_of_and_costs_only_time(tmp_path):
         assert checkpoint.load(said.append) is None
         (line,) = said
         assert re.fullmatch(r"checkpoint \S+checkpoint.pt cannot be read \(.+\): the run begins anew", line)
+
+
+@pytest.mark.parametrize("content", [b"\xff\x00", b"null", b"[]"])
+def test_a_damaged_attempt_stops_no_command(command, copied, content):
+    paths, (first, second) = copied
+    paths.run(first).attempt(2).write_bytes(content)
+    (paths.run(second).attempts / "².json").write_text("{}")
+    (paths.submissions / "².json").write_text("{}")
+    for arguments in (("status", "grid"), ("report", "grid"), ("logs", "grid", "--failed"), LAUNCH):
+        code, _, err = command(*arguments)
+        assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("where", ["in a tensor", "in the list of parts"])
+def test_a_checkpoint_with_one_wrong_byte_is_damaged(tmp_path, where):
+    """torch.load takes both: it reads another number, and leaves a tensor unread whose part is marked as a folder."""
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {"run": "a"})
+    checkpoint.save({"weights": torch.full((1000,), 0.5)})
+    content = bytearray(checkpoint.path.read_bytes())
+    if where == "in a tensor":
+        content[content.index(np.float32(0.5).tobytes() * 10) + 402] ^= 0x10
+    else:
+        # the last entry named data/0, of 46 bytes before the name; the attributes are 8 bytes before its end
+        content[content.rindex(b"archive/data/0") - 8] ^= 0x10
+    checkpoint.path.write_bytes(content)
+    assert torch.load(checkpoint.path)["state"]["weights"].shape == (1000,)
+    said = []
+    assert checkpoint.load(said.append) is None
+    (line,) = said
+    assert re.search(
+        r"checkpoint.pt cannot be read \(BadZipFile: part '\S+/data/0' .*: the run begins anew", line
+    )
 
 
 def test_a_checkpoint_that_the_system_does_not_give_out_is_an_error(tmp_path):

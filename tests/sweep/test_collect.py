@@ -111,6 +111,27 @@ def test_a_damaged_collection_costs_time_and_nothing_else(toy, caplog):
     assert collect(toy).read == 0
 
 
+@pytest.mark.parametrize("checked", [True, False])
+def test_wrong_bytes_in_a_collection_cost_time_and_nothing_else(toy, caplog, checked):
+    """Also in one without checksums, as they were."""
+    collect(toy)
+    before = sweep.load(toy.folder)
+    path = toy.collection("toy", "result")
+    if checked:
+        column = pq.read_metadata(path).row_group(0).column(0)
+        content = bytearray(path.read_bytes())
+        content[column.dictionary_page_offset + column.total_compressed_size - 1] ^= 0x80
+        path.write_bytes(content)
+    else:
+        table = pq.read_table(path)
+        index = table.schema.get_field_index("host")
+        no_text = pa.array([b"\xe5x"] * len(table)).view(pa.string())
+        pq.write_table(table.set_column(index, table.schema.field(index), no_text), path)
+    with caplog.at_level(logging.WARNING):
+        assert sweep.load(toy.folder).equals(before)
+    assert f"{path}: not a whole collection" in caplog.text
+
+
 def test_a_newer_collection_is_neither_read_nor_overwritten(toy):
     path = toy.collection("toy", "result")
     store.write_rows(path, store.RESULT, [row_of(store.RESULT)])

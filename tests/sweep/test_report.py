@@ -196,6 +196,34 @@ def test_escapes():
     assert rich("**a** `b<c` *d*") == "<strong>a</strong> <code>b&lt;c</code> <em>d</em>"
 
 
+TRANSLATION = {
+    **{f"bleu_precision_{n}": 50.0 for n in (1, 2, 3, 4)},
+    "bleu_brevity_penalty": 1.0,
+    "bleu_paper": 20.0,
+    "sacrebleu": 30.0,
+    "sacrebleu_signature": "s",
+}
+
+
+@pytest.mark.parametrize(
+    "content", [b'[{"source": "a", ', b"", b"\xff", b"null", b"5", b"[]", b"[{}]", b'[{"source": "a"}, 5]']
+)
+def test_damaged_sentences_are_left_out_and_named(tmp_path, content):
+    sweep = write_sweep(tmp_path / "s", compressions=(0.0, 1.0), seeds=(0,), **TRANSLATION)
+    for status in gather(sweep).statuses:
+        sentence = {"source": "Quelle", "reference": "source", "output": f"by {status.spec['pruner']}"}
+        sweep.run(status.run_id).samples.write_text(json.dumps([sentence]))
+    assert not any("could not be used" in text for text in notices(sweep))
+    damaged = sweep.run("toy-grasp-c1-s0").samples
+    damaged.write_bytes(content)
+    (notice,) = (notice for text, notice in notices(sweep).items() if "1 file could not be used" in text)
+    (line,) = notice.details
+    assert line.startswith(f"{damaged}: cannot be read (")
+    write_report(sweep)
+    texts = {line["text"] for line in records(sweep, "toy_sentence_1")}
+    assert texts == {"Quelle", "source", "by dense", "by random"}
+
+
 def test_a_report_is_the_same_every_time(written, tmp_path):
     shutil.copytree(written.folder, tmp_path / "s", ignore=shutil.ignore_patterns("report"))
     again = SweepPaths(tmp_path / "s")

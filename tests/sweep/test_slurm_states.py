@@ -76,7 +76,8 @@ def refined(place, tmp_path, base, job=None, claim=None, problem=""):
     run = SweepPaths(tmp_path).run("b")
     if claim is not None:
         run.attempts.mkdir(parents=True)
-        run.attempt(1).write_text(json.dumps({"slurm_job": "7_1"} | claim))
+        place_of_it = {"host": "h", "boot_id": "b", "pid_namespace": "n", "pid": 1, "pid_start": 1}
+        run.attempt(1).write_text(json.dumps({"slurm_job": "7_1"} | place_of_it | claim))
     status = RunStatus("b", {"id": "b"}, base, attempts=int(claim is not None))
     jobs = {(TOKEN, 1): job} if job else {}
     found = refine(status, run, place, Queue(jobs, problem))

@@ -2,12 +2,12 @@
 
 import logging
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rows import row_of
 
 from sweep import store
 from sweep.errors import SweepError, UsageError
@@ -15,12 +15,7 @@ from sweep.loading import load
 
 
 def result_row(**values):
-    """A row with a value of the right type in every column."""
-    samples = {
-        pa.string(): "x", pa.float64(): 0.5, pa.int64(): 1, pa.bool_(): True,
-        pa.timestamp("us", tz="UTC"): datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-    }  # fmt: skip
-    return {field.name: samples[field.type] for field in store.RESULT} | values
+    return row_of(store.RESULT, **values)
 
 
 def write(sweep, run_id, **values):
@@ -142,3 +137,87 @@ def test_damage_is_an_error_of_one_line(tmp_path):
     with pytest.raises(SweepError, match="not a whole Parquet file") as caught:
         store.read_result(path)
     assert "\n" not in str(caught.value)
+
+
+def flipped(path, index):
+    content = bytearray(path.read_bytes())
+    content[index] ^= 0x80
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("schema", [store.RESULT, store.EPOCHS, store.LAYERS])
+def test_a_flipped_bit_is_damage_or_changes_no_value(tmp_path, schema):
+    path = tmp_path / "x.parquet"
+    row = row_of(schema)
+    store.write_rows(path, schema, [row])
+    content = path.read_bytes()
+    damaged = 0
+    for index in range(0, len(content), 31):
+        path.write_bytes(content)
+        flipped(path, index)
+        try:
+            found = store.rows_of(store.read_table(path, schema))
+        except SweepError:
+            damaged += 1
+        else:
+            assert found == [row], index
+    assert damaged > len(content) / 31 / 3
+
+
+def unchecked(path, **values):
+    """Write a row as before there were checksums."""
+    pq.write_table(pa.Table.from_pylist([result_row(**values)], schema=store.RESULT), path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("run_id", pa.array([b"\xe5x"]).view(pa.string()), "UTF8"),
+        ("started_at", pa.array([2**62], pa.timestamp("us", tz="UTC")), "out of range"),
+    ],
+)
+def test_text_and_times_that_are_none_are_damage_also_without_checksums(tmp_path, column, value, told):
+    path = tmp_path / "result.parquet"
+    unchecked(path)
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.schema.get_field_index(column), column, value), path)
+    with pytest.raises(SweepError, match=rf"not a whole Parquet file .*{told}"):
+        store.read_result(path)
+
+
+def test_nothing_is_no_value_but_in_columns_that_say_so(tmp_path):
+    path = tmp_path / "result.parquet"
+    whole = result_row()
+    assert {*store.MAY_BE_NULL} <= {*store.RESULT.names, *store.LAYERS.names}
+    for name in whole:
+        unchecked(path, **{name: None})
+        if name in store.MAY_BE_NULL:
+            assert store.read_result(path) == whole | {name: None}
+        else:
+            with pytest.raises(SweepError, match=f"column '{name}' lacks a value"):
+                store.read_result(path)
+
+
+def test_a_column_of_another_name_or_kind_is_damage(tmp_path):
+    path = tmp_path / "result.parquet"
+    unchecked(path)
+    table = pq.read_table(path)
+    named = [name.replace("host", "hosu") for name in table.column_names]
+    kind = table.set_column(table.schema.get_field_index("kept"), "kept", pa.array([1.0]))
+    renamed = table.rename_columns(named).replace_schema_metadata(table.schema.metadata)
+    for changed in (renamed, kind):
+        pq.write_table(changed, path)
+        with pytest.raises(
+            SweepError, match=r"not a whole Parquet file .*its columns are not those of schema"
+        ):
+            store.read_result(path)
+
+
+def test_every_page_has_a_checksum_that_is_looked_at(tmp_path):
+    """Of a number any bits are a number: only the checksum tells."""
+    path = tmp_path / "epochs.parquet"
+    store.write_rows(path, store.EPOCHS, [row_of(store.EPOCHS)])
+    column = pq.read_metadata(path).row_group(0).column(store.EPOCHS.get_field_index("train_loss"))
+    flipped(path, column.dictionary_page_offset + column.total_compressed_size - 1)
+    with pytest.raises(SweepError, match="CRC"):
+        store.read_table(path, store.EPOCHS)
