@@ -88,7 +88,12 @@ def test_a_dry_run_starts_nothing(work, grid):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_ctrl_c_or_a_lost_terminal_stops_cleanly(work, grid, number):
     path = grid(tasks={"toy": {"epochs": STEPS}}, pruners=["random"])
-    process = work.start("--grid", path, "--local", "--name", "long")
+    process = work.start(
+        *("--grid", path, "--local", "--name", "long"),
+        preexec_fn=lambda: signal.signal(
+            signal.SIGHUP, signal.SIG_DFL
+        ),  # the tests may be under nohup themselves
+    )
     deadline = time.monotonic() + 60
     while '"epoch"' not in "".join(p.read_text() for p in work.results.glob("long/runs/*/attempts/*.live")):
         assert time.monotonic() < deadline
