@@ -139,15 +139,18 @@ class LocalEngine:
             self._record_silent_death(slot, status)
             self.display.ended(self._examine(slot.run_id))
 
-    def _record_silent_death(self, slot: _Slot, status: int) -> None:
-        """Write the end of an attempt whose process could not: only its parent knows how it died."""
+    def _record_silent_death(self, slot: _Slot, status: int, impatient: bool = False) -> None:
+        """Write the end of an attempt whose process could not: only its parent knows how it died, also where it killed it."""
         run = self.sweep.run(slot.run_id)
         claim = latest(run)
         if claim and claim.content["pid"] == slot.process.pid:
             if claim.outcome:
                 return
             try:
-                record_end(run, claim, *self._manner_of_death(status, run.log), status)
+                manner = self._manner_of_death(status, run.log)
+                if impatient and status == -signal.SIGKILL:
+                    manner = ("interrupted", "killed by a second Ctrl-C")
+                record_end(run, claim, *manner, status)
             except StorageError as error:
                 self.display.note(f"{slot.run_id}: {error}")
         elif status != ExitCode.OK:
@@ -180,18 +183,21 @@ class LocalEngine:
         return examine(self.sweep.run(run_id), spec, self.data.get(spec["task"]))
 
     def _stop(self) -> None:
-        self.display.note(f"stopping: {len(self._running)} runs save themselves (Ctrl-C again kills them)")
-        for slot in self._running:
-            slot.process.terminate()
+        impatient = False
         try:
+            self.display.note(
+                f"stopping: {len(self._running)} runs save themselves (Ctrl-C again kills them)"
+            )
+            for slot in self._running:
+                slot.process.terminate()
             for slot in self._running:
                 slot.process.wait()
         except KeyboardInterrupt:
+            impatient = True
             for slot in self._running:
                 slot.process.kill()
-                slot.process.wait()
         for slot in self._running:
-            self._record_silent_death(slot, slot.process.wait())
+            self._record_silent_death(slot, slot.process.wait(), impatient)
 
 
 def _require_writable(log: Path) -> None:

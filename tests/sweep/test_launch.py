@@ -1,8 +1,10 @@
 """Launching on this machine, end to end, by the commands that the documentation shows."""
 
+import json
 import os
 import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -106,6 +108,26 @@ def test_ctrl_c_or_a_lost_terminal_stops_cleanly(work, grid, number):
     assert work.states("long") == {run_id: "interrupted"}
     assert work.paths("long").run(run_id).checkpoint.is_file()
     assert "stopped by SIGTERM" in work.sweep("status", "long").stdout
+
+
+def test_ctrl_c_again_kills_what_does_not_stop(work, grid):
+    path = grid(tasks={"toy": {"epochs": STEPS}}, pruners=["random"])
+    process = work.start("--grid", path, "--local", "--name", "stuck", stderr=subprocess.STDOUT)
+    while not (
+        claims := [
+            p for p in work.results.glob("stuck/runs/*/attempts/*.json") if p.with_suffix(".live").exists()
+        ]
+    ):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(json.loads(claims[0].read_text())["pid"], signal.SIGSTOP)
+    process.send_signal(signal.SIGINT)
+    while "stopping: 1 runs save themselves" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "killed by a second Ctrl-C" in work.sweep("status", "stuck").stdout
 
 
 def test_under_nohup_a_launch_outlives_its_terminal(work, grid):
