@@ -138,8 +138,12 @@ class SweepPaths:
     def array(self, submission: int, number: int) -> ArrayPaths:
         return ArrayPaths(self.arrays / f"{submission:04d}-{number:03d}")
 
+    @property
+    def smokes(self) -> Path:
+        return self.folder / "smoke"
+
     def smoke(self, submission: int, number: int) -> ArrayPaths:
-        return ArrayPaths(self.folder / "smoke" / f"{submission:04d}-{number:03d}")
+        return ArrayPaths(self.smokes / f"{submission:04d}-{number:03d}")
 
     @property
     def follows(self) -> Path:

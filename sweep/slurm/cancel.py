@@ -10,6 +10,7 @@ from sweep.paths import SweepPaths
 from sweep.slurm.commands import NoAnswer, ask
 from sweep.slurm.follow import cancel_follow_ups
 from sweep.slurm.launch import settle_all
+from sweep.slurm.smoke import cancel_smoke_tests
 from sweep.slurm.states import places, with_slurm
 from sweep.status import RunStatus, survey
 
@@ -29,7 +30,8 @@ def cancel(sweep: SweepPaths, run_ids: Collection[str], say: Callable[[str], Non
     with locked(sweep.arrays):
         settle_all(sweep, say)
         active = _active(sweep)
-        if all(status.run_id in run_ids for status in active):
+        everything = all(status.run_id in run_ids for status in active)
+        if everything:
             cancel_follow_ups(sweep)
         chosen = _wholly(active, run_ids, say)
         at = places(sweep)
@@ -40,6 +42,8 @@ def cancel(sweep: SweepPaths, run_ids: Collection[str], say: Callable[[str], Non
         jobs = sorted({status.job for status in chosen})
         for begin in range(0, len(jobs), _AT_ONCE):
             ask("scancel", *jobs[begin : begin + _AT_ONCE])
+        if everything:
+            cancel_smoke_tests(sweep)
         if jobs:
             say(f"{len(jobs)} jobs cancelled; waiting until Slurm has let go of them")
         end = time.monotonic() + _PATIENCE_SECONDS

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sweep.paths import SweepPaths
-from sweep.slurm.manifest import Manifest, new_token
+from sweep.slurm.commands import ask
+from sweep.slurm.manifest import Manifest, arrays, new_token
 from sweep.slurm.profile import Profile
 from sweep.slurm.script import parameters
 from sweep.slurm.submit import submit
@@ -63,6 +64,12 @@ class SmokeTests:
         job_id = submit(array, manifest, short, parameters(short, manifest.token, threads, self._code))
         self._say(f"job {job_id}: a smoke test, which the runs of {tasks_of(specs)} wait for")
         return SmokeJob(job_id, array.log(job_id))
+
+
+def cancel_smoke_tests(sweep: SweepPaths) -> None:
+    """Take back those that wait or run, for which no array waits any more. Raises NoAnswer."""
+    for _, manifest in arrays(sweep.smokes):
+        ask("scancel", f"--name={manifest.token}")
 
 
 def tasks_of(specs: Sequence[Mapping[str, Any]]) -> str:

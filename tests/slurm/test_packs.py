@@ -1,6 +1,9 @@
 """Runs that share a job, and the job that tries a launch out, on a real Slurm."""
 
 import pytest
+from cluster import wait_for
+
+from sweep.slurm.manifest import arrays
 
 pytestmark = pytest.mark.slurm
 
@@ -73,6 +76,16 @@ def test_after_the_smoke_test_the_runs_start(sweeps):
     said = sweeps.launch("large", grid, "--pack", "7", "--wait")
     assert "a smoke test, which the runs of toy wait for" in said
     assert sweeps.states("large") == ["done"] * 21
+
+
+def test_what_is_cancelled_needs_no_smoke_test(sweeps):
+    grid = {"tasks": {"toy": {"epochs": 0}}, "pruners": ["random"], "compressions": [1], "seeds": "0-20"}
+    with sweeps.held_back():
+        sweeps.launch("untried", grid, "--pack", "7")
+        smoke = [manifest.token for _, manifest in arrays(sweeps.work.paths("untried").smokes)]
+        assert len(sweeps.cluster.jobs(",".join(smoke))) == 1
+        assert sweeps.command("cancel", "untried")[0] == 0
+        wait_for("the end of the smoke test", lambda: not sweeps.cluster.jobs(",".join(smoke)))
 
 
 def test_a_smoke_test_that_slurm_refuses_is_one_line(sweeps):

@@ -171,7 +171,7 @@ def test_every_state_as_a_table(motley):
     explained = {part.partition(":")[0]: part.splitlines() for part in parts}
     assert list(explained) == ["running", "failed", "interrupted", "stale", "unknown", "left"]
     assert re.fullmatch(
-        rf"  {ids['grasp', 'c1']}  epoch \d+/1000000  \d\.\d{{4}} .* (s|min)",
+        rf"  {ids['grasp', 'c1']}  epoch \d+/1000000, loss \d\.\d{{4}}, metric .*(s|min|h) left",
         explained["running"][1].rstrip(),
     )
     assert explained["failed"][0].endswith("--retry failed tries again")
