@@ -223,6 +223,9 @@ MAY_BE_NULL = frozenset(
         "git_sha",
         "git_dirty",
         "plugins",
+        # of a run that is older than the column, in a collection that has newer ones, too
+        "retries",
+        "retry_history",
     }
 )
 """The columns in which a null says something; in any other column of a file it is damage."""

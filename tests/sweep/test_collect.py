@@ -2,6 +2,8 @@
 
 import logging
 import re
+import shutil
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +15,7 @@ from sweep import store
 from sweep.cli import app
 from sweep.collect import collect, read_rows
 from sweep.look import look
+from sweep.paths import SweepPaths
 from sweep.report.material import gather
 from sweep.status import survey
 
@@ -150,6 +153,19 @@ def test_a_collection_of_an_older_schema_is_read_anew(toy):
     pq.write_table(pq.read_table(path).replace_schema_metadata({"prunesweep_schema": "1"}), path)
     assert len(sweep.load(toy.folder)) == 15
     assert collect(toy).read == 15
+
+
+def test_rows_of_older_schemas_are_collected_once(tmp_path, caplog):
+    """They lack columns that are never empty in newer ones."""
+    reference = Path(__file__).resolve().parents[2] / "results/reference/ag_news"
+    older = SweepPaths(tmp_path / "ag_news")
+    shutil.copytree(reference, older.folder, ignore=shutil.ignore_patterns("report"))
+    first = collect(older)
+    assert (first.runs, first.read, first.problems) == (90, 90, [])
+    again = collect(older)
+    assert (again.runs, again.read, again.problems) == (90, 0, [])
+    assert sweep.load(older.folder).equals(sweep.load(reference))
+    assert caplog.messages == []
 
 
 def test_a_report_of_a_large_sweep_collects_first(toy, monkeypatch):
