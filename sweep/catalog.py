@@ -139,9 +139,9 @@ def read_runs(sweep: SweepPaths) -> dict[str, dict[str, Any]]:
         raise _damaged(sweep.runs_list, error) from error
 
 
-def launched_runs(sweep: SweepPaths) -> dict[str, dict[str, Any]]:
-    """As `read_runs`. Raises StorageError also where the list lacks runs that have been launched: one cut short between lines."""
-    launched = {run_id for number in _numbers(sweep) for run_id in Submission.read(sweep, number).runs}
+def launched_runs(sweep: SweepPaths, launches: Iterable[Submission]) -> dict[str, dict[str, Any]]:
+    """As `read_runs`. Raises StorageError also where the list lacks runs of `launches`: one cut short between lines."""
+    launched = {run_id for launch in launches for run_id in launch.runs}
     runs = read_runs(sweep)  # after the submissions: a launch writes its runs before
     if lost := launched - runs.keys():
         raise StorageError(
@@ -160,11 +160,16 @@ def latest_submission(sweep: SweepPaths, run_id: str) -> Submission:
     raise UsageError(f"sweep {sweep.name!r} has never launched {run_id}; use the launch command")
 
 
-def current_data(sweep: SweepPaths) -> dict[str, DataStamp]:
-    """For each task the data of the latest submission that used it."""
+def submissions(sweep: SweepPaths) -> list[Submission]:
+    """All launches of the sweep, the latest last."""
+    return [Submission.read(sweep, number) for number in sorted(_numbers(sweep))]
+
+
+def current_data(sweep: SweepPaths, launches: Iterable[Submission] | None = None) -> dict[str, DataStamp]:
+    """For each task the data of the latest of `launches` that used it; by default they are read."""
     stamps: dict[str, DataStamp] = {}
-    for number in sorted(_numbers(sweep)):
-        stamps |= Submission.read(sweep, number).data
+    for launch in submissions(sweep) if launches is None else launches:
+        stamps |= launch.data
     return stamps
 
 

@@ -24,12 +24,12 @@ from sweep.store import (
     MANY_RESULTS,
     RESULT,
     SCHEMA_VERSION,
-    NewerSchema,
     read_parquet,
     read_table,
     require_schema,
     require_values,
     rows_of,
+    version_of,
     write_parquet,
 )
 
@@ -201,11 +201,6 @@ def _read_collection(path: Path, schema: pa.Schema) -> tuple[pa.Table | None, Se
 def _version(path: Path) -> int:
     """The schema version of a collection; 0 where that cannot be told. Raises NewerSchema."""
     try:
-        version = int((pq.read_schema(path).metadata or {}).get(b"prunesweep_schema", b"0"))
+        return version_of(path, pq.read_schema(path))
     except DAMAGE:
         return 0
-    if version > SCHEMA_VERSION:
-        raise NewerSchema(
-            f"{path}: schema {version} is newer than this prunesweep's {SCHEMA_VERSION}; update prunesweep"
-        )
-    return version

@@ -109,7 +109,9 @@ class Grid(BaseModel):
         """Read a grid from YAML text; `origin` names it in errors."""
         try:
             content = yaml.load(text, _Loader)
-            texts = yaml.load(text, _TextLoader)
+            if isinstance(content, dict) and "slurm" in content:
+                # as text, like a profile: YAML makes 36000 of a time 10:00:00
+                content["slurm"] = yaml.load(text, _TextLoader)["slurm"] or {}
         except RecursionError:
             raise UsageError(f"grid {origin!r} has brackets within brackets without end; mend it") from None
         except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
@@ -120,8 +122,6 @@ class Grid(BaseModel):
             ) from None
         if not isinstance(content, dict):
             raise UsageError(f"grid {origin!r} must be a mapping with the keys {', '.join(_keys())}")
-        if "slurm" in content:  # as text, like a profile: YAML makes 36000 of a time 10:00:00
-            content["slurm"] = texts["slurm"] or {}
         if not origin.endswith((".yaml", ".yml")):
             content.setdefault("name", origin)
         content.setdefault("name", Path(origin).stem)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweep.attempt import latest, liveness, read_progress
-from sweep.catalog import DataStamp, current_data, launched_runs
+from sweep.catalog import DataStamp, current_data, launched_runs, submissions
 from sweep.errors import SweepError
 from sweep.exit_codes import ExitCode
 from sweep.paths import RunPaths, SweepPaths
@@ -61,8 +61,9 @@ def survey(
             runs have begun, since a file for each run takes some milliseconds.
         specs: the runs by id; by default all of the sweep, in the grid's order.
     """
-    data = current_data(sweep) if data is None else data
-    specs = launched_runs(sweep) if specs is None else specs
+    launches = submissions(sweep) if data is None or specs is None else []
+    data = current_data(sweep, launches) if data is None else data
+    specs = launched_runs(sweep, launches) if specs is None else specs
     begun = set(os.listdir(sweep.runs)) if sweep.runs.is_dir() else set()
     read = read or _reader(sweep, len(begun))
     return [

@@ -286,19 +286,25 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     """
     try:
         table = read_parquet(path)
-        version = int((table.schema.metadata or {}).get(b"prunesweep_schema", b"0"))
+        version = version_of(path, table.schema)
         if version == 0:
             raise SweepError(f"{path}: not written by prunesweep")
-        if version > SCHEMA_VERSION:
-            raise NewerSchema(
-                f"{path}: schema {version} is newer than this prunesweep's {SCHEMA_VERSION}; update prunesweep"
-            )
         require_values(table)
         return _brought_forward(table, schema, version)
     except FileNotFoundError:
         raise
     except DAMAGE as error:
         raise SweepError(f"{path}: not a whole Parquet file ({in_one_line(error)})") from None
+
+
+def version_of(path: Path, schema: pa.Schema) -> int:
+    """The schema version that the file `path` says it has; 0 if it says none. Raises NewerSchema."""
+    version = int((schema.metadata or {}).get(b"prunesweep_schema", b"0"))
+    if version > SCHEMA_VERSION:
+        raise NewerSchema(
+            f"{path}: schema {version} is newer than this prunesweep's {SCHEMA_VERSION}; update prunesweep"
+        )
+    return version
 
 
 def _brought_forward(table: pa.Table, schema: pa.Schema, version: int) -> pa.Table:

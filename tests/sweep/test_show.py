@@ -67,7 +67,7 @@ def test_numbers_of_running_runs_stay_whole_in_a_narrow_window(printed):
     for width, shown in ((120, status.run_id), (80, status.run_id), (45, "toy_tra")):
         line = printed(width, lambda: show.progress_table([status]))[1]
         assert line.startswith(shown)
-        assert line.split()[-6:] == ["epoch", "12/15", "2.1235", "10.25", "12.3", "s"] or width == 120
+        assert line.replace("━", "").split()[-6:] == ["epoch", "12/15", "2.1235", "10.25", "12.3", "s"]
         assert ("━" in line) == (width == 120)
         assert len(line) <= width
 
