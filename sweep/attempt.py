@@ -20,7 +20,7 @@ from typing import Any, Literal
 from sweep import files
 from sweep.environment import slurm_job
 from sweep.errors import SweepError
-from sweep.paths import RunPaths
+from sweep.paths import AttemptNumber, RunPaths
 
 HEARTBEAT_SECONDS = 2.0
 SILENT_SECONDS = 60.0
@@ -50,7 +50,7 @@ class Busy(Exception):
 class Claim:
     """What `attempts/<n>.json` says."""
 
-    number: int
+    number: AttemptNumber
     content: dict[str, Any]
 
     @property
@@ -122,7 +122,7 @@ class Attempt:
         ):
             where = f"pid {previous.content.get('pid')} on {previous.content.get('host')}"
             raise Busy(f"attempt {previous.number} ({where}) is {state}")
-        number = max(numbers, default=0) + 1
+        number = AttemptNumber(max(numbers, default=0) + 1)
         pid = os.getpid()
         content = {
             "attempt": number,
@@ -212,21 +212,21 @@ def _was_requeued(claim: Claim) -> bool:
     )
 
 
-def _numbers(run: RunPaths) -> list[int]:
+def _numbers(run: RunPaths) -> list[AttemptNumber]:
     try:
         names = os.listdir(run.attempts)
     except FileNotFoundError:
         return []
     stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
-    return [int(stem) for stem in stems if stem.isdecimal()]
+    return [AttemptNumber(int(stem)) for stem in stems if stem.isdecimal()]
 
 
-def _latest_of(run: RunPaths, numbers: list[int]) -> Claim | None:
+def _latest_of(run: RunPaths, numbers: list[AttemptNumber]) -> Claim | None:
     readable = (_read(run, number) for number in sorted(numbers, reverse=True))
     return next(filter(None, readable), None)
 
 
-def _read(run: RunPaths, number: int) -> Claim | None:
+def _read(run: RunPaths, number: AttemptNumber) -> Claim | None:
     """The attempt; None if its file is gone or damaged."""
     content = _read_object(run.attempt(number))
     if content is None or not all(isinstance(content.get(name), kind) for name, kind in _FIELDS.items()):
@@ -252,7 +252,7 @@ def _machine() -> dict[str, str]:
     }
 
 
-def _seconds_since_heartbeat(run: RunPaths, number: int) -> float:
+def _seconds_since_heartbeat(run: RunPaths, number: AttemptNumber) -> float:
     """Age of the heartbeat by the file system's own clock, since machines' clocks differ; negative if that went back since."""
     beat = run.heartbeat(number)
     last = (beat if beat.exists() else run.attempt(number)).stat().st_mtime

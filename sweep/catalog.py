@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from sweep.errors import StorageError, UsageError
 from sweep.files import cannot_write, create, write_text
-from sweep.paths import SweepPaths
+from sweep.paths import SubmissionNumber, SweepPaths
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class Submission:
     argv: list[str] = field(default_factory=lambda: list(sys.argv))
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
-    def save(self, sweep: SweepPaths) -> int:
+    def save(self, sweep: SweepPaths) -> SubmissionNumber:
         """Write it under the next free number, which is returned."""
-        number = max(_numbers(sweep), default=0) + 1
+        number = SubmissionNumber(max(_numbers(sweep), default=0) + 1)
         # escaped, since a path that is not UTF-8 has letters that cannot be written otherwise
         while not create(sweep.submission(number), json.dumps(asdict(self), indent=1)):
-            number += 1
+            number = SubmissionNumber(number + 1)
         return number
 
     @classmethod
-    def read(cls, sweep: SweepPaths, number: int) -> Self:
+    def read(cls, sweep: SweepPaths, number: SubmissionNumber) -> Self:
         """Read submission `number`. Raises StorageError if its file is damaged."""
         path = sweep.submission(number)
         try:
@@ -186,5 +186,7 @@ def _damaged(path: Path, error: Exception) -> StorageError:
     )
 
 
-def _numbers(sweep: SweepPaths) -> list[int]:
-    return [int(path.stem) for path in sweep.submissions.glob("*.json") if path.stem.isdecimal()]
+def _numbers(sweep: SweepPaths) -> list[SubmissionNumber]:
+    return [
+        SubmissionNumber(int(path.stem)) for path in sweep.submissions.glob("*.json") if path.stem.isdecimal()
+    ]

@@ -23,7 +23,7 @@ from sweep.exit_codes import ExitCode
 from sweep.grid import Grid, as_text, expand, parse_seeds, parse_value
 from sweep.local import LocalEngine
 from sweep.look import look, refined
-from sweep.paths import SweepPaths, sweep_paths
+from sweep.paths import SubmissionNumber, SweepPaths, sweep_paths
 from sweep.plugins import load_plugins
 from sweep.spec import Run
 from sweep.status import RunStatus, State, counts, exit_code, survey
@@ -115,9 +115,9 @@ def launch(request: Request) -> ExitCode:
     for status in statuses:
         if status.state == "done":  # what a power failure between result and clean-up left
             sweep.run(status.run_id).checkpoint.unlink(missing_ok=True)
-    number = _submission(request, source, stamps, specs).save(sweep)
+    submission = _submission(request, source, stamps, specs).save(sweep)
     if todo:
-        _execute(request, sweep, number, stamps, todo, total=len(statuses))
+        _execute(request, sweep, submission, stamps, todo, total=len(statuses))
     return finish(sweep, set(specs))
 
 
@@ -184,7 +184,7 @@ def finish(sweep: SweepPaths, run_ids: set[str]) -> ExitCode:
 def _execute(
     request: Request,
     sweep: SweepPaths,
-    number: int,
+    submission: SubmissionNumber,
     stamps: Mapping[str, DataStamp],
     todo: Sequence[RunStatus],
     total: int,
@@ -194,12 +194,12 @@ def _execute(
     already = f", {complete} already complete or left alone" if complete else ""
     show.console.print(f"{sweep.name}: {len(todo)} runs in {slots} slots{already}")
     # `kill` and a lost terminal stop a launch as Ctrl-C does; in the background of a script Ctrl-C does not even arrive
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if not nohup(number):
-            signal.signal(number, signal.default_int_handler)
+    for signal_number in (signal.SIGTERM, signal.SIGHUP):
+        if not nohup(signal_number):
+            signal.signal(signal_number, signal.default_int_handler)
     again = {status.run_id for status in todo} if request.retry == "all" else set()
     with show.make_display(len(todo), slots) as display:
-        engine = LocalEngine(sweep, number, stamps, slots, display, again=again)
+        engine = LocalEngine(sweep, submission, stamps, slots, display, again=again)
         engine.execute([status.spec for status in todo])
 
 

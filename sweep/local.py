@@ -15,7 +15,7 @@ from sweep.exit_codes import BUSY, ExitCode
 from sweep.files import cannot_write
 from sweep.memory import OutOfMemory
 from sweep.nursery import Nursery, RunProcess
-from sweep.paths import SweepPaths
+from sweep.paths import SubmissionNumber, SweepPaths
 from sweep.status import RunStatus, examine
 from sweep.stop import BetweenSteps
 
@@ -55,7 +55,7 @@ class LocalEngine:
     def __init__(
         self,
         sweep: SweepPaths,
-        submission: int,
+        submission: SubmissionNumber,
         data: Mapping[str, DataStamp],
         slots: int,
         display: Display,

@@ -16,8 +16,14 @@ results/<sweep>/grid.yaml             the grid, as resolved
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NewType
 
 from sweep.errors import UsageError, nearest
+
+SubmissionNumber = NewType("SubmissionNumber", int)
+"""Of a launch, counted from 1 within its sweep."""
+AttemptNumber = NewType("AttemptNumber", int)
+"""Of an execution of a run, counted from 1 within the run."""
 
 
 def results_root(given: Path | None = None) -> Path:
@@ -67,13 +73,13 @@ class RunPaths:
     def epochs(self) -> Path:
         return self.folder / "epochs.parquet"
 
-    def attempt(self, number: int) -> Path:
+    def attempt(self, number: AttemptNumber) -> Path:
         return self.attempts / f"{number:04d}.json"
 
-    def heartbeat(self, number: int) -> Path:
+    def heartbeat(self, number: AttemptNumber) -> Path:
         return self.attempts / f"{number:04d}.live"
 
-    def superseded(self, table: Path, number: int) -> Path:
+    def superseded(self, table: Path, number: AttemptNumber) -> Path:
         """Where attempt `number` puts a result that it replaces."""
         return self.attempts / f"{number:04d}.superseded.{table.name}"
 
@@ -128,28 +134,28 @@ class SweepPaths:
     def submissions(self) -> Path:
         return self.folder / "submissions"
 
-    def submission(self, number: int) -> Path:
+    def submission(self, number: SubmissionNumber) -> Path:
         return self.submissions / f"{number:04d}.json"
 
     @property
     def arrays(self) -> Path:
         return self.folder / "arrays"
 
-    def array(self, submission: int, number: int) -> ArrayPaths:
+    def array(self, submission: SubmissionNumber, number: int) -> ArrayPaths:
         return ArrayPaths(self.arrays / f"{submission:04d}-{number:03d}")
 
     @property
     def smokes(self) -> Path:
         return self.folder / "smoke"
 
-    def smoke(self, submission: int, number: int) -> ArrayPaths:
+    def smoke(self, submission: SubmissionNumber, number: int) -> ArrayPaths:
         return ArrayPaths(self.smokes / f"{submission:04d}-{number:03d}")
 
     @property
     def follows(self) -> Path:
         return self.folder / "follow"
 
-    def follow(self, submission: int) -> ArrayPaths:
+    def follow(self, submission: SubmissionNumber) -> ArrayPaths:
         return ArrayPaths(self.follows / f"{submission:04d}")
 
     @property

@@ -12,7 +12,7 @@ from sweep.catalog import Submission, latest_submission, read_runs
 from sweep.environment import slurm_job
 from sweep.errors import SweepError, UsageError, in_one_line, nearest
 from sweep.exit_codes import BUSY, ExitCode
-from sweep.paths import RunPaths, SweepPaths
+from sweep.paths import AttemptNumber, RunPaths, SubmissionNumber, SweepPaths
 from sweep.plugins import load_plugins, told
 from sweep.status import staleness
 from sweep.stop import Stop, Stopped, stop_with_parent
@@ -117,7 +117,7 @@ def _readable_result(paths: RunPaths) -> dict[str, object] | None:
         return None
 
 
-def _set_aside(paths: RunPaths, attempt: int, again: bool) -> None:
+def _set_aside(paths: RunPaths, attempt: AttemptNumber, again: bool) -> None:
     """Keep what this attempt will replace, under the attempt's number; the result first, so that no half is taken for whole."""
     for table in (paths.result, paths.layers, paths.epochs):
         if table.exists():
@@ -132,7 +132,10 @@ def main() -> int:
     parser.add_argument("run_id", metavar="ID")
     parser.add_argument("--sweep", type=Path, required=True, metavar="FOLDER", help="the sweep's folder")
     parser.add_argument(
-        "--submission", type=int, metavar="N", help="whose data and plug-ins to use (default: the latest)"
+        "--submission",
+        type=lambda text: SubmissionNumber(int(text)),
+        metavar="N",
+        help="whose data and plug-ins to use (default: the latest)",
     )
     parser.add_argument("--again", action="store_true", help="make it anew although it is complete")
     arguments = parser.parse_args()

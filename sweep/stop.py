@@ -59,9 +59,9 @@ class Stop:
         for number in self.SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, signal_number: int, frame: FrameType | None) -> None:
         first = self.requested is None
-        self.requested = self.requested or signal.Signals(number).name
+        self.requested = self.requested or signal.Signals(signal_number).name
         # a second signal must not break into what the first one began
         if first and not self._deferred:
             raise Stopped(self.requested)
@@ -81,9 +81,9 @@ class Stop:
             raise Stopped(self.requested)
 
 
-def nohup(number: int) -> bool:
+def nohup(signal_number: int) -> bool:
     """Whether that is the signal of a lost terminal, and this process was started to outlive it."""
-    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
+    return signal_number == signal.SIGHUP and signal.getsignal(signal_number) == signal.SIG_IGN
 
 
 def stop_with_parent() -> None:

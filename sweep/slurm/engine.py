@@ -8,7 +8,7 @@ from typing import Any
 
 from sweep.errors import SweepError
 from sweep.exit_codes import ExitCode
-from sweep.paths import SweepPaths
+from sweep.paths import SubmissionNumber, SweepPaths
 from sweep.slurm.limits import Limits
 from sweep.slurm.manifest import Manifest, new_token
 from sweep.slurm.profile import Profile
@@ -76,7 +76,7 @@ class SlurmEngine:
     def __init__(
         self,
         sweep: SweepPaths,
-        submission: int,
+        submission: SubmissionNumber,
         profile: Profile,
         by_task: Mapping[str, Mapping[str, Any]],
         code: Path,

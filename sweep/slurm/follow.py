@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.catalog import Submission
-from sweep.paths import SweepPaths
+from sweep.paths import SubmissionNumber, SweepPaths
 from sweep.slurm.commands import ask
 from sweep.slurm.manifest import Manifest, arrays, new_token, read_answer
 from sweep.slurm.profile import Profile
@@ -18,7 +18,7 @@ _MEGABYTES = 2000
 
 def submit_follow_up(
     sweep: SweepPaths,
-    submission: int,
+    submission: SubmissionNumber,
     profile: Profile,
     code: Path,
     run_ids: Collection[str],

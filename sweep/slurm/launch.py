@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from sweep.catalog import DataStamp, Submission, locked
-from sweep.paths import SweepPaths
+from sweep.paths import SubmissionNumber, SweepPaths
 from sweep.slurm import snapshot
 from sweep.slurm.choice import Choice, choose
 from sweep.slurm.commands import NoAnswer
@@ -149,7 +149,7 @@ def dry_run(
         say(f"# {error}; MaxArraySize = {limits.array_size + 1} is a guess")
     engine = SlurmEngine(
         sweep,
-        1,
+        SubmissionNumber(1),
         request.profile,
         request.by_task,
         sweep.code / "<hash>",

@@ -13,7 +13,7 @@ from typing import Any
 
 from sweep.errors import StorageError
 from sweep.files import create, write_json
-from sweep.paths import ArrayPaths
+from sweep.paths import ArrayPaths, SubmissionNumber
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Manifest:
     """
 
     token: str
-    submission: int
+    submission: SubmissionNumber
     tasks: list[list[str]]
     code: str
     again: bool = False

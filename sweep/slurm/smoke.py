@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep.paths import SweepPaths
+from sweep.paths import SubmissionNumber, SweepPaths
 from sweep.slurm.commands import ask
 from sweep.slurm.manifest import Manifest, arrays, new_token
 from sweep.slurm.profile import Profile
@@ -36,7 +36,9 @@ class SmokeTests:
         say: told of each job.
     """
 
-    def __init__(self, sweep: SweepPaths, submission: int, code: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, sweep: SweepPaths, submission: SubmissionNumber, code: Path, say: Callable[[str], None]
+    ) -> None:
         self._sweep, self._submission, self._code, self._say = sweep, submission, code, say
         self._jobs: dict[str, SmokeJob] = {}
 
