@@ -29,7 +29,7 @@ test-slurm: $(VENV)/.dev
 
 SEED ?= 1
 storm: $(VENV)/.dev
-	@$(BIN)/python tests/slurm/storm.py --seed $(SEED)
+	@PYTHONPATH=tests $(BIN)/python tests/end_to_end/slurm/storm.py --seed $(SEED)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from prune import ops
-from sweep.provenance import machine
+from sweep.core.provenance import machine
 
 Select = Callable[[list[Tensor], int], list[Tensor]]
 LIBC = ctypes.CDLL(None)

@@ -23,12 +23,12 @@ from turns import Turn, Worker, work
 
 import prune
 from models import Seq2SeqTransformer
-from prune.linear import prunable_linears
+from prune.masked_linear import prunable_linears
 from prune.masks import Score, kept_weights, select
-from prune.scores import current_masks
-from prune.scoring import Batches, Scoring, scoring_mode
-from sweep.provenance import machine
-from sweep.translation import cross_entropy
+from prune.methods import current_masks
+from prune.scoring_context import Batches, Scoring, scoring_mode
+from sweep.core.provenance import machine
+from sweep.tasks.metrics.translation import cross_entropy
 
 PAIRS, TOKENS, SOURCE_VOCABULARY, TARGET_VOCABULARY = 64, 22, 19214, 10837
 

@@ -37,7 +37,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prune.ops import masked_linear
-from sweep.provenance import machine
+from sweep.core.provenance import machine
 
 SHAPES = ["10837x512x4096", "512x512x4096", "2048x512x4096", "4096x4096x1024", "512x512x64", "10837x512x64"]
 SMALL = ["4x64x64", "4x64x8192"]

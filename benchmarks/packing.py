@@ -20,9 +20,9 @@ from typing import Any
 
 import yaml
 
-from sweep.paths import SweepPaths
-from sweep.provenance import machine
-from sweep.slurm.manifest import arrays, read_answer
+from sweep.core.provenance import machine
+from sweep.executors.slurm.manifest import arrays, read_answer
+from sweep.store.layout import SweepPaths
 
 
 def launch(folder: Path, name: str, seeds: range, pack: int, data: list[str]) -> None:

@@ -20,8 +20,8 @@ from pathlib import Path
 import yaml
 
 import sweep
-from sweep.paths import SweepPaths
-from sweep.provenance import machine
+from sweep.core.provenance import machine
+from sweep.store.layout import SweepPaths
 
 WORK = ("seconds_prune", "seconds_train", "seconds_evaluate")
 

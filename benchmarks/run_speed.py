@@ -23,13 +23,13 @@ from torch.utils.data import DataLoader
 from turns import Turn, Worker, work
 
 import prune
-from sweep.checkpoint import Checkpoint
-from sweep.data import Dataset, DataSource
-from sweep.experiment import make_task
-from sweep.provenance import machine
-from sweep.spec import Run
-from sweep.stop import Stop
-from sweep.train import train
+from sweep.config.run_spec import Run
+from sweep.core.provenance import machine
+from sweep.core.signals import Stop
+from sweep.run.checkpoint import Checkpoint
+from sweep.run.experiment import make_task
+from sweep.run.train_loop import train
+from sweep.tasks.data.dataset import Dataset, DataSource
 
 
 def prepared(threads: int, arguments: argparse.Namespace) -> tuple[Run, Any, Dataset, nn.Module]:

@@ -24,11 +24,12 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from sweep.catalog import read_runs
-from sweep.paths import SweepPaths
-from sweep.provenance import machine
-from sweep.slurm.manifest import arrays, read_answer
-from sweep.store import EPOCHS, LAYERS, RESULT, read_table, write_rows
+from sweep.core.provenance import machine
+from sweep.executors.slurm.manifest import arrays, read_answer
+from sweep.store.layout import SweepPaths
+from sweep.store.parquet import read_table, write_rows
+from sweep.store.schema import EPOCHS, LAYERS, RESULT
+from sweep.store.submissions import read_runs
 
 SBATCH = """#!/bin/bash
 echo x >> "$FAKE/taken"

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from models import Seq2SeqTransformer
-from sweep.data import DataSource
-from sweep.experiment import make_task, prune_network
-from sweep.pairs import PAD
-from sweep.seeds import derive
-from sweep.spec import Run
+from sweep.config.run_spec import Run
+from sweep.run.experiment import make_task
+from sweep.run.pruning import prune_network
+from sweep.run.seeds import derive
+from sweep.tasks.data.dataset import DataSource
+from sweep.tasks.data.sentence_pairs import PAD
 
 ROWS = 64
 

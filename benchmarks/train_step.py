@@ -28,9 +28,9 @@ from torch.profiler import ProfilerActivity, profile
 
 import prune
 from models import Seq2SeqTransformer, TextClassificationModel
-from sweep.captured import CapturedSteps
-from sweep.device import use
-from sweep.row_gradients import RowGradients
+from sweep.run.cuda_graphs import CapturedSteps
+from sweep.run.device import use
+from sweep.run.embedding_grads import RowGradients
 
 ROWS, TOKENS, PAD = 128, 22, 1
 _NOTHING = torch.empty(0)
@@ -179,7 +179,7 @@ def measure(
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Versions and processors; `sweep.provenance` would want the project installed."""
+    """Versions and processors; `sweep.core.provenance` would want the project installed."""
     return {
         "torch_version": str(torch.__version__),
         "cuda": torch.version.cuda,

@@ -23,9 +23,9 @@ from turns import Turn, Worker, work
 
 import prune
 from models import Seq2SeqTransformer
-from sweep.provenance import machine
-from sweep.row_gradients import RowGradients
-from sweep.translation import cross_entropy
+from sweep.core.provenance import machine
+from sweep.run.embedding_grads import RowGradients
+from sweep.tasks.metrics.translation import cross_entropy
 
 PAIRS, TOKENS = 128, 22
 SOURCE_VOCABULARY, TARGET_VOCABULARY, SIZE = 19214, 10837, 512

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweep.files import write_text
-from sweep.paper import PAPER
-from sweep.paths import SweepPaths
-from sweep.report.beside_paper import FLOPS_TOLERANCE
-from sweep.report.material import TaskMaterial, gather
+from sweep.core.atomic_files import write_text
+from sweep.report.inputs import TaskMaterial, gather
+from sweep.report.paper import PAPER
+from sweep.report.paper_comparison import FLOPS_TOLERANCE
+from sweep.report.stats import Summary, holm, losses_to_dense, paired_differences, sign_flip_p, smallest_p
 from sweep.report.summary import LEVEL, listed, phrase, verdicts
 from sweep.report.translation import by_weighting
-from sweep.stats import Summary, holm, losses_to_dense, paired_differences, sign_flip_p, smallest_p
+from sweep.store.layout import SweepPaths
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "results" / "reference"

@@ -1,6 +1,6 @@
 """Models as plain PyTorch modules: linear layers are `nn.Linear`, so that pruning can find and swap them."""
 
-from models.decode import translate
+from models.decoding.translate import translate
 from models.seq2seq import Seq2SeqTransformer, load_torch
 from models.text_classifier import TextClassificationModel
 

@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from models.decoding.kv_cache import KeyValueCache
 from models.dropout import Dropout
-from models.kv_cache import KeyValueCache
 from models.linear_form import LinearForm
 
 

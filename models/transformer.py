@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.attention import CrossAttention, SelfAttention
+from models.decoding.kv_cache import KeyValueCache
 from models.dropout import Dropout
-from models.kv_cache import KeyValueCache
 from models.linear_form import LinearForm
 
 

@@ -2,13 +2,13 @@
 
 from prune import ops
 from prune.errors import NoLinearForm, PruneError
-from prune.fidelity import mask_effective
-from prune.linear import MaskedLinear, mask_linears
-from prune.prune import LayerReport, PruneReport, prune_model
-from prune.scores import METHODS, Method, method, score
-from prune.scoring import Scoring
-from prune.stats import LayerStats, NetworkStats, network_stats
-from prune.synflow_form import live_weights
+from prune.linear_form import live_weights
+from prune.mask_check import mask_effective
+from prune.masked_linear import MaskedLinear, mask_linears
+from prune.methods import METHODS, Method, method, score
+from prune.pruner import LayerReport, PruneReport, prune_model
+from prune.scoring_context import Scoring
+from prune.sparsity_stats import LayerStats, NetworkStats, network_stats
 
 __all__ = [
     "METHODS",

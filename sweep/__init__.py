@@ -3,30 +3,49 @@
 >>> import sweep
 >>> sweep.load("results/demo")  # a pyarrow.Table with a row for each finished run
 >>> sweep.expand(sweep.Grid.load("paper"))  # the runs of a grid
+
+What is listed in `__all__` here and in `sweep.tasks` is the public interface; every other module is private.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweep.grid import Grid, expand
-    from sweep.loading import load
-    from sweep.spec import Run
+    from sweep.config.grid import Grid, expand
+    from sweep.config.run_spec import Run
+    from sweep.report.stats import cells, holm, paired_differences, sign_flip_p, smallest_p
+    from sweep.store.load import load
     from sweep.tasks import task
 
-__all__ = ["Grid", "Run", "expand", "load", "task"]
+__all__ = [
+    "Grid",
+    "Run",
+    "cells",
+    "expand",
+    "holm",
+    "load",
+    "paired_differences",
+    "sign_flip_p",
+    "smallest_p",
+    "task",
+]
 
 _HOMES = {
-    "Grid": "sweep.grid",
-    "expand": "sweep.grid",
-    "Run": "sweep.spec",
-    "load": "sweep.loading",
+    "Grid": "sweep.config.grid",
+    "Run": "sweep.config.run_spec",
+    "cells": "sweep.report.stats",
+    "expand": "sweep.config.grid",
+    "holm": "sweep.report.stats",
+    "load": "sweep.store.load",
+    "paired_differences": "sweep.report.stats",
+    "sign_flip_p": "sweep.report.stats",
+    "smallest_p": "sweep.report.stats",
     "task": "sweep.tasks",
 }
 
 
 def __getattr__(name: str) -> Any:
-    # On demand: the processes of runs and `sweep status` should not pay for what they do not use.
+    # on demand: the processes of runs and `sweep status` do not pay for what they do not use
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'sweep' has no attribute {name!r}")

@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from matplotlib.figure import Figure as Drawing
 
-from sweep.show import interval
-from sweep.stats import Summary
+from sweep.report.stats import Summary, interval
 
 MISSING = "–"
 

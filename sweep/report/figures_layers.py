@@ -4,7 +4,7 @@ from collections import defaultdict
 from statistics import fmean
 
 from sweep.report.blocks import Cell, Column, Figure, Line, Table, compact, plain, word
-from sweep.report.material import TaskMaterial
+from sweep.report.inputs import TaskMaterial
 from sweep.report.style import blank, legend_below, look, mark, styled
 
 Key = tuple[str, float]

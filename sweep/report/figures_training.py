@@ -6,11 +6,11 @@ from statistics import fmean
 from matplotlib.ticker import MaxNLocator
 
 from sweep.report.blocks import Column, Figure, Line, Table, compact, plain, word
-from sweep.report.figures import COMPRESSION
-from sweep.report.material import TaskMaterial
+from sweep.report.figures_metric import COMPRESSION
+from sweep.report.inputs import TaskMaterial
 from sweep.report.style import COLOURS, MARKERS, blank, legend_below, look, mark, styled
 from sweep.report.translation import by_weighting
-from sweep.spec import DENSE
+from sweep.store.schema import DENSE
 
 
 def curves(task: TaskMaterial) -> Figure | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from sweep.report.blocks import Block, Column, Line, Points, Table, Text, compact, word
-from sweep.report.material import Material, Row
+from sweep.report.inputs import Material, Row
 
 
 def provenance(material: Material) -> list[Block]:

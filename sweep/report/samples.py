@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweep.errors import in_one_line
-from sweep.paths import SweepPaths
+from sweep.core.errors import in_one_line
+from sweep.store.layout import SweepPaths
 
 Samples = Sequence[Mapping[str, str]]
 

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from sweep.report.blocks import Block, Points, Text
-from sweep.report.material import Material, TaskMaterial
-from sweep.spec import DENSE
-from sweep.stats import (
+from sweep.report.inputs import Material, TaskMaterial
+from sweep.report.stats import (
     MOST_FLIPPED,
     Summary,
     holm,
@@ -14,7 +13,8 @@ from sweep.stats import (
     sign_flip_p,
     smallest_p,
 )
-from sweep.status import STATES, counts
+from sweep.store.schema import DENSE
+from sweep.store.status import STATES, counts
 
 LEVEL = 0.05
 

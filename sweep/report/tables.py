@@ -1,8 +1,8 @@
 """The tables of a task."""
 
 from sweep.report.blocks import MISSING, Cell, Column, Line, Table, compact, estimate, plain, word
-from sweep.report.material import TaskMaterial
-from sweep.stats import MOST_FLIPPED, Summary, holm, paired_differences, sign_flip_p, smallest_p
+from sweep.report.inputs import TaskMaterial
+from sweep.report.stats import MOST_FLIPPED, Summary, holm, paired_differences, sign_flip_p, smallest_p
 
 
 def over_compressions(

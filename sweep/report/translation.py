@@ -2,11 +2,11 @@
 
 import textwrap
 
-from sweep.bleu import N_GRAM, WEIGHTINGS, weighted
 from sweep.report.blocks import Cell, Column, Line, Section, Table, Text, compact, plain, word
-from sweep.report.material import Row, TaskMaterial
-from sweep.spec import DENSE
-from sweep.stats import Cells, cells
+from sweep.report.inputs import Row, TaskMaterial
+from sweep.report.stats import Cells, cells
+from sweep.store.schema import DENSE
+from sweep.tasks.metrics.bleu import N_GRAM, WEIGHTINGS, weighted
 
 _SAMPLES = 3
 _LETTERS = 160

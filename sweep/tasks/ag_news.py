@@ -8,10 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sweep.data import DataSource
-from sweep.errors import DataError
-from sweep.published import FileContent, PublishedFile, combined_hash, download, find_local, read_verified
+from sweep.core.errors import DataError
 from sweep.tasks.corpus import Corpus
+from sweep.tasks.data.dataset import DataSource
+from sweep.tasks.data.download import (
+    FileContent,
+    PublishedFile,
+    combined_hash,
+    download,
+    find_local,
+    read_verified,
+)
 from sweep.tasks.registry import task
 from sweep.tasks.text_classification import Row, TextClassification
 

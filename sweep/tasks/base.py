@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
-from sweep.data import Dataset, DataSource, Split
-from sweep.errors import UsageError
+from sweep.core.errors import UsageError
+from sweep.tasks.data.dataset import Dataset, DataSource, Split
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
-    from sweep.data import Batch
+    from sweep.tasks.data.dataset import Batch
 
 
 MOST = 2**31 - 1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sweep.errors import UsageError
+from sweep.core.errors import UsageError
 
 RowT = TypeVar("RowT", bound=tuple[Any, ...])
 

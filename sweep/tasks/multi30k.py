@@ -13,9 +13,10 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from sweep.data import DataSource
-from sweep.errors import DataError, in_one_line
-from sweep.published import (
+from sweep.core.errors import DataError, in_one_line
+from sweep.tasks.corpus import Corpus
+from sweep.tasks.data.dataset import DataSource
+from sweep.tasks.data.download import (
     FileContent,
     PublishedFile,
     combined_hash,
@@ -24,7 +25,6 @@ from sweep.published import (
     read_own,
     read_verified,
 )
-from sweep.tasks.corpus import Corpus
 from sweep.tasks.registry import task
 from sweep.tasks.translation import SPLITS, Pair, Translation
 
@@ -87,7 +87,7 @@ class Multi30k(Translation):
         return f"{self.options.source}, spaCy {spacy}", f"{self.options.target}, spaCy {spacy}"
 
     def tokenizer(self, name: str) -> Callable[[str], list[str]]:
-        from sweep.text import spacy_tokenizer
+        from sweep.tasks.data.tokenize import spacy_tokenizer
 
         return spacy_tokenizer(name.partition(",")[0])
 

@@ -7,10 +7,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from sweep.data import Dataset, DataSource
-from sweep.errors import DataError, SweepError, UsageError, in_one_line, nearest
-from sweep.plugins import line_in
+from sweep.core.errors import DataError, SweepError, UsageError, in_one_line, line_in, nearest
 from sweep.tasks.base import DEFAULTS, Task
+from sweep.tasks.data.dataset import Dataset, DataSource
 
 TASKS: dict[str, type[Task]] = {}
 

@@ -6,9 +6,9 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from sweep.data import Dataset, DataSource, Split
 from sweep.tasks.base import Task
 from sweep.tasks.corpus import Corpus, checked
+from sweep.tasks.data.dataset import Dataset, DataSource, Split
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,8 +40,8 @@ class TextClassification(Task):
         """Find and verify the texts."""
 
     def prepare(self, source: DataSource) -> Dataset:
-        from sweep.bags import BagSplit
-        from sweep.token_cache import Key, load_or_build
+        from sweep.tasks.data.token_bags import BagSplit
+        from sweep.tasks.data.token_cache import Key, load_or_build
 
         corpus = checked(self.corpus(source), self.name)
         key: Key = {"data": corpus.data_hash, "tokenizer": self.tokenizer, "pipeline": self.pipeline_version}
@@ -62,23 +62,23 @@ class TextClassification(Task):
         return TextClassificationModel(data.info["vocab_size"], self.embed_dim, self.num_classes)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        from sweep.classification import cross_entropy
+        from sweep.tasks.metrics.classification import cross_entropy
 
         return cross_entropy(output, target)
 
     def evaluate(self, model: nn.Module, split: Split, batch_size: int) -> dict[str, float]:
-        from sweep.classification import evaluate
+        from sweep.tasks.metrics.classification import evaluate
 
         return evaluate(model, self.loss, split, batch_size)
 
 
 def _tokenized(rows: Mapping[str, Sequence[Row]], tokenizer_name: str) -> dict[str, pa.RecordBatch]:
-    """Tables `train` and `test` (see `sweep.bags.to_table`) and `vocabulary`, which comes from the training rows alone."""
+    """Tables `train` and `test` (see `token_bags.to_table`) and `vocabulary`, which comes from the training rows alone."""
     import numpy as np
     import pyarrow as pa
 
-    from sweep.bags import to_table
-    from sweep.text import build_vocabulary, encode, get_tokenizer, tokenize
+    from sweep.tasks.data.token_bags import to_table
+    from sweep.tasks.data.tokenize import build_vocabulary, encode, get_tokenizer, tokenize
 
     tokenizer = get_tokenizer(tokenizer_name)
     texts = {split: tokenize((row.text for row in rows[split]), tokenizer) for split in rows}

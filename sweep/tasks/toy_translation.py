@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from sweep.data import DataSource
 from sweep.tasks.corpus import Corpus
+from sweep.tasks.data.dataset import DataSource
 from sweep.tasks.registry import task
-from sweep.tasks.toy_pairs import write_pair
+from sweep.tasks.toy_translation_grammar import write_pair
 from sweep.tasks.translation import Pair, Translation
 
 ROWS = {"train": 3000, "validation": 200, "test": 500}
@@ -20,7 +20,7 @@ CORPUS_SEED = 2024  # of the corpus, whatever the run's seed
 
 @task("toy_translation")
 class ToyTranslation(Translation):
-    """Sentences of an invented language (see `sweep.tasks.toy_pairs`) to English, through the same pipeline as Multi30k."""
+    """Sentences of an invented language (see `toy_translation_grammar`) to English, through the same pipeline as Multi30k."""
 
     summary: ClassVar[str] = (
         "generated sentences in an invented language to English: Transformer of 1 + 1 layers"

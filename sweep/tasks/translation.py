@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 
 from pydantic import Field
 
-from sweep.data import Dataset, DataSource, Split
 from sweep.tasks.base import MOST, Task
 from sweep.tasks.corpus import Corpus, checked
+from sweep.tasks.data.dataset import Dataset, DataSource, Split
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor, nn
 
     from models import Seq2SeqTransformer
-    from sweep.data import Batch
-    from sweep.pairs import PairSplit
+    from sweep.tasks.data.dataset import Batch
+    from sweep.tasks.data.sentence_pairs import PairSplit
 
 SPECIALS = ("<unk>", "<pad>", "<bos>", "<eos>")
 SPLITS = ("train", "validation", "test")
@@ -84,8 +84,8 @@ class Translation(Task):
         """The tokenizer of that name."""
 
     def prepare(self, source: DataSource) -> Dataset:
-        from sweep.pairs import PairSplit
-        from sweep.token_cache import Key, load_or_build
+        from sweep.tasks.data.sentence_pairs import PairSplit
+        from sweep.tasks.data.token_cache import Key, load_or_build
 
         corpus = checked(self.corpus(source), self.name)
         names = self.tokenizers()
@@ -112,14 +112,14 @@ class Translation(Task):
 
     def model(self, data: Dataset) -> nn.Module:
         from models import Seq2SeqTransformer
-        from sweep.pairs import BOS, EOS, PAD
+        from sweep.tasks.data.sentence_pairs import BOS, EOS, PAD
 
         return Seq2SeqTransformer(
             data.info["src_vocab"], data.info["tgt_vocab"], pad=PAD, bos=BOS, eos=EOS, **self.architecture
         )
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        from sweep.translation import cross_entropy
+        from sweep.tasks.metrics.translation import cross_entropy
 
         return cross_entropy(output, target)
 
@@ -140,18 +140,18 @@ class Translation(Task):
         return cast("Seq2SeqTransformer", model).unpruned(self.options.prunable)
 
     def evaluate(self, model: nn.Module, split: Split, batch_size: int) -> Mapping[str, float | str]:
-        from sweep.translation import evaluate
+        from sweep.tasks.metrics.translation import evaluate
 
         return evaluate(*_concrete(model, split), batch_size, self.options.max_len, self.options.beam)
 
     def evaluate_training(self, model: nn.Module, split: Split, batch_size: int) -> Mapping[str, float | str]:
         """The loss alone: decoding the training set would take as long as some epochs."""
-        from sweep.translation import mean_loss
+        from sweep.tasks.metrics.translation import mean_loss
 
         return {"loss": mean_loss(*_concrete(model, split), batch_size)}
 
     def samples(self, model: nn.Module, split: Split) -> Sequence[Mapping[str, str]]:
-        from sweep.translation import samples
+        from sweep.tasks.metrics.translation import samples
 
         return samples(*_concrete(model, split), self.sample_rows, self.options.max_len, self.options.beam)
 
@@ -165,11 +165,11 @@ def _tokenized(
     source_tokenizer: Callable[[str], list[str]],
     target_tokenizer: Callable[[str], list[str]],
 ) -> dict[str, pa.RecordBatch]:
-    """A table for each split (see `sweep.pairs.to_table`), and the two vocabularies, which come from the training pairs alone."""
+    """A table for each split (see `sentence_pairs.to_table`), and two vocabularies, from the training pairs alone."""
     import pyarrow as pa
 
-    from sweep.pairs import to_table
-    from sweep.text import build_vocabulary, encode, tokenize
+    from sweep.tasks.data.sentence_pairs import to_table
+    from sweep.tasks.data.tokenize import build_vocabulary, encode, tokenize
 
     sources = {name: tokenize((pair.source for pair in pairs[name]), source_tokenizer) for name in SPLITS}
     targets = {name: tokenize((pair.target for pair in pairs[name]), target_tokenizer) for name in SPLITS}

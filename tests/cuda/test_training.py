@@ -12,21 +12,24 @@ import torch
 
 import prune
 from models import Seq2SeqTransformer, translate
-from sweep import captured, provenance
-from sweep.attempt import Attempt
-from sweep.catalog import Submission, record
-from sweep.checkpoint import Checkpoint
-from sweep.data import DataSource
-from sweep.device import memory_told, use
-from sweep.errors import SweepError
-from sweep.experiment import make_task, prune_network, run_one
-from sweep.paths import SweepPaths
-from sweep.retries import cause_of
-from sweep.seeds import derive
-from sweep.spec import Run
-from sweep.stop import Stop, Stopped
-from sweep.store import EPOCHS, read_table
-from sweep.train import train
+from sweep.config.run_spec import Run
+from sweep.core import provenance
+from sweep.core.errors import SweepError
+from sweep.core.signals import Stop, Stopped
+from sweep.run import cuda_graphs
+from sweep.run.checkpoint import Checkpoint
+from sweep.run.device import memory_told, use
+from sweep.run.experiment import make_task, run_one
+from sweep.run.pruning import prune_network
+from sweep.run.seeds import derive
+from sweep.run.train_loop import train
+from sweep.store.attempts import Attempt
+from sweep.store.layout import SweepPaths
+from sweep.store.parquet import read_table
+from sweep.store.retries import cause_of
+from sweep.store.schema import EPOCHS
+from sweep.store.submissions import Submission, record
+from sweep.tasks.data.dataset import DataSource
 
 DEVICE = "cuda"
 
@@ -128,18 +131,18 @@ def test_twice_the_same_bits_and_stopped_twice_too(tmp_path, kind):
 def test_a_captured_step_gives_the_bits_of_the_step(tmp_path, kind, monkeypatch):
     captures = []
 
-    class Watched(captured._Captured):
+    class Watched(cuda_graphs._Captured):
         def __init__(self, *arguments):
             captures.append(arguments[3].shape)
             super().__init__(*arguments)
 
-    monkeypatch.setattr(captured, "_Captured", Watched)
+    monkeypatch.setattr(cuda_graphs, "_Captured", Watched)
     # of pairs by length the shapes come once in an epoch
     run = make(kind, epochs=4)
     found = execute(run, tmp_path / "captured")
     count = len(captures)
     assert 1 <= count == len(set(captures))
-    monkeypatch.setattr(captured, "_MOST", 0)
+    monkeypatch.setattr(cuda_graphs, "_MOST", 0)
     expected = execute(run, tmp_path / "eager")
     assert len(captures) == count
     assert found["weights_hash"] == expected["weights_hash"]
@@ -267,9 +270,9 @@ def test_want_of_memory_is_one_line_and_a_cause():
 SLOTS = """
 import sys
 from pathlib import Path
-from sweep.catalog import read_runs
-from sweep.local import LocalEngine
-from sweep.paths import SweepPaths
+from sweep.store.submissions import read_runs
+from sweep.executors.local.executor import LocalEngine
+from sweep.store.layout import SweepPaths
 
 class Silent:
     def __getattr__(self, name):

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from models.attention import CrossAttention, SelfAttention
-from models.kv_cache import KeyValueCache
+from models.decoding.kv_cache import KeyValueCache
 
 B, T, S, D, HEADS = 3, 5, 4, 8, 2
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models import Seq2SeqTransformer, translate
-from models.beam import length_normalised
+from models.decoding.beam import length_normalised
 
 PAD, BOS, EOS = 1, 2, 3
 Sentences = list[list[int]]

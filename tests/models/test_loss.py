@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from models import Seq2SeqTransformer
 from models.chunked_loss import chunked_cross_entropy
-from prune.linear import mask_linears
+from prune.masked_linear import mask_linears
 
 PAD = 1
 

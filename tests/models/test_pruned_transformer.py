@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from models import Seq2SeqTransformer, translate
-from prune.linear import mask_linears
-from prune.prune import prune_model
-from prune.scores import score
-from prune.synflow_form import live_weights
+from prune.linear_form import live_weights
+from prune.masked_linear import mask_linears
+from prune.methods import score
+from prune.pruner import prune_model
 
 PAD = 1
 D, FFN, VOCAB = 16, 24, 30

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prune._C import Vocab
-from sweep.text import build_vocabulary
+from sweep.tasks.data.tokenize import build_vocabulary
 
 tokens = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 token_lists = st.lists(tokens, unique=True, max_size=30)

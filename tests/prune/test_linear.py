@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prune.errors import PruneError
-from prune.linear import MaskedLinear, mask_linears, prunable_linears
+from prune.masked_linear import MaskedLinear, mask_linears, prunable_linears
 
 
 class TwoPlaces(nn.Module):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 import prune
 from prune.errors import PruneError
 from prune.masks import kept_weights
-from prune.scores import Products
+from prune.methods import Products
 
 METHODS = ["random", "magnitude", "snip", "grasp", "synflow"]
 SIZES = {"0": 12 * 20, "2": 20 * 15, "4": 15 * 4}

@@ -1,0 +1,141 @@
+"""The linear form of a network: nothing but non-negative weights between a constant input and the output."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from prune.errors import NoLinearForm, PruneError
+from prune.masked_linear import MaskedLinear
+from prune.scoring_context import Batches, own_tensors
+
+_MEND = "give the module that is not homogeneous (normalisation, softmax, negative constants) a synflow_form() method"
+
+
+@contextmanager
+def linear_form(model: nn.Module) -> Iterator[None]:
+    """Put `model` into its linear form for the time of the context.
+
+    Every `nn.Embedding` and `nn.EmbeddingBag` gives ones of its output's shape, in float64. Every submodule that has a
+    method `synflow_form()`, which returns a context manager, is inside that context; there it has to be
+    homogeneous of degree one and to map non-negative input to non-negative output.
+    """
+    with ExitStack() as stack:
+        for module in list(model.modules()):
+            if callable(form := getattr(module, "synflow_form", None)):
+                stack.enter_context(form())
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+                stack.callback(module.register_forward_hook(_ones).remove)
+            elif isinstance(module, nn.Linear):
+                stack.callback(module.register_forward_pre_hook(_non_negative(name)).remove)
+        yield
+
+
+def synaptic_flow(model: nn.Module, batches: Batches, weights: Mapping[str, Tensor]) -> Tensor:
+    """Return R: the summed output of the linear form for an input of ones, per sample, as a float64 scalar.
+
+    For a stack of linear layers with ReLU, R = 1^T |W_L| ... |W_1| 1 (Tanaka et al. 2020), so |w| dR/d|w|
+    summed over a layer is R for every layer on the only path. Biases are left out, parameters other than `weights`
+    enter with their absolute value.
+
+    Args:
+        model: in eval mode.
+        batches: the inputs of the first batch give the shapes: tensors of floats become ones, others (tokens,
+            offsets, boolean masks) stay as they are. A batch of one sample is enough, and cheapest.
+        weights: {dotted layer name: float64 [out, in]} for the prunable layers, non-negative; R is differentiable in them.
+
+    Raises:
+        PruneError: no batch.
+        NoLinearForm (a PruneError): a flow that is negative, not finite, or zero with every weight at one: the network
+            is not homogeneous and does not offer its linear form.
+    """
+    if not batches:
+        raise PruneError(
+            "synaptic flow takes the shapes of its input from a batch and got none: give at least one"
+        )
+    inputs = tuple(
+        torch.ones_like(x, dtype=torch.float64) if isinstance(x, Tensor) and x.is_floating_point() else x
+        for x in batches[0][0]
+    )
+    flow = _flow(model, inputs, weights)
+    if not (flow.isfinite() and flow >= 0):
+        raise NoLinearForm(f"the synaptic flow is {flow.item()}, neither positive nor zero: {_MEND}")
+    if flow == 0 and not _flow(model, inputs, {name: torch.ones_like(w) for name, w in weights.items()}) > 0:
+        raise NoLinearForm(f"no synaptic flow reaches the output even with all weights at one: {_MEND}")
+    return flow
+
+
+def live_weights(model: nn.Module, batches: Batches, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return per layer which kept weights lie on a path of kept weights from the input to the output.
+
+    A weight lies on such a path if and only if its synaptic flow is positive when every kept weight is one. Activations and
+    gradients are set back to 0 or 1 at every linear layer, so that neither overflows nor vanishes in a deep network.
+
+    Args:
+        model, batches: as for `synaptic_flow`; the model may be in any mode with gradients on.
+        masks: {dotted layer name: bool [out, in]}.
+
+    Returns:
+        {dotted layer name: bool [out, in]}, false wherever the mask is.
+    """
+    weights = {name: mask.double().requires_grad_() for name, mask in masks.items()}
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                stack.callback(module.register_forward_hook(_reached).remove)
+        flow = synaptic_flow(model, batches, weights)
+    if not flow.requires_grad:
+        return {name: torch.zeros_like(mask) for name, mask in masks.items()}
+    gradient = torch.autograd.grad(flow, list(weights.values()), materialize_grads=True)
+    return {name: (g > 0) & masks[name] for name, g in zip(masks, gradient, strict=True)}
+
+
+def _flow(model: nn.Module, inputs: tuple[Any, ...], weights: Mapping[str, Tensor]) -> Tensor:
+    with linear_form(model):
+        tensors = {
+            name: _positive(name, tensor)
+            for name, module, tensor in own_tensors(model)
+            # their output is replaced, so the largest tensors of a text model need no float64 copy
+            if tensor.is_floating_point() and not isinstance(module, nn.Embedding | nn.EmbeddingBag)
+        }
+        modules = dict(model.named_modules())
+        for layer, weight in weights.items():
+            prefix = f"{layer}." if layer else ""
+            tensors[f"{prefix}weight"] = weight
+            # what is pruned is zero in `weights` already; the layer's own mask must not prune it again
+            if isinstance(modules[layer], MaskedLinear):
+                tensors[f"{prefix}weight_mask"] = torch.ones_like(weight, dtype=torch.bool)
+        output = functional_call(model, tensors, inputs, tie_weights=False)
+    return output.sum(dtype=torch.float64) / max(len(output), 1)
+
+
+def _positive(name: str, tensor: Tensor) -> Tensor:
+    value = tensor.detach().double()
+    if not isinstance(tensor, nn.Parameter):
+        return value
+    return torch.zeros_like(value) if name.rpartition(".")[2].endswith("bias") else value.abs()
+
+
+def _ones(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    return torch.ones_like(output, dtype=torch.float64)
+
+
+def _non_negative(name: str) -> Any:
+    def check(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if (inputs[0] < 0).any():
+            raise NoLinearForm(
+                f"layer '{name}' gets negative input in the linear form of the network: {_MEND}"
+            )
+
+    return check
+
+
+def _reached(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    reached = output / output.detach().where(output > 0, 1)
+    if reached.requires_grad:
+        reached.register_hook(lambda gradient: (gradient > 0).to(gradient))
+    return reached

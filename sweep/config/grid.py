@@ -1,0 +1,277 @@
+"""A grid: the YAML that is expanded into runs."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from sweep.config.run_spec import Run, settable_fields
+from sweep.core.errors import UsageError, nearest, one_line
+from sweep.store.schema import DENSE
+from sweep.tasks import TASKS
+
+SHIPPED = files("sweep") / "grids"
+_MOST_SEEDS = 100_000
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes a key that is given twice in one mapping for the mistake that it is."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            if key.value in seen:
+                problem = f"the key {key.value!r} is given twice; leave one out"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Takes every value as text, but knows what `<<` means."""
+
+
+_TextLoader.yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}
+
+
+class Grid(BaseModel):
+    """Tasks x pruners x compressions x seeds, with what is set for all, for a task or for a pruner."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    name: Annotated[str, Field(description="the sweep's name unless --name gives another")]
+    summary: Annotated[str, Field(description="what the grid is for, one line")] = ""
+    tasks: Annotated[
+        dict[str, dict[str, Any]], Field(min_length=1, description="names, or name: {key: value}")
+    ]
+    pruners: Annotated[
+        dict[str, dict[str, Any]], Field(min_length=1, description="names, or name: {key: value}")
+    ]
+    compressions: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[int], Field(min_length=1, description="a list, or a range such as 0-4")]
+    settings: Annotated[dict[str, Any], Field(alias="set", description="keys for every run")] = {}
+    slurm: Annotated[
+        dict[str, dict[str, Any]], Field(description="task: {key: value} in place of the profile's")
+    ] = {}
+
+    @field_validator("tasks", "pruners", mode="before")
+    @classmethod
+    def _names_or_mapping(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list) and all(isinstance(name, str) for name in value):
+            return {name: {} for name in value}
+        return {name: keys or {} for name, keys in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _seed_range(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return parse_seeds(value)
+        listed = [value] if isinstance(value, int) else value
+        if isinstance(listed, list) and any(isinstance(seed, bool) for seed in listed):
+            raise ValueError("true and false are no seeds; write whole numbers")
+        return listed
+
+    @classmethod
+    def load(cls, name: str) -> Self:
+        """Read a shipped grid by name, or a YAML file by path.
+
+        Raises:
+            UsageError: no such grid or file, not YAML, an unknown key, a value of the wrong kind.
+        """
+        is_file = name.endswith((".yaml", ".yml"))
+        path = Path(name) if is_file else SHIPPED / f"{name}.yaml"
+        if not path.is_file():
+            if is_file:
+                raise UsageError(
+                    f"no grid file {name!r}; give a path that exists or one of: {', '.join(shipped_grids())}"
+                )
+            known = shipped_grids()
+            raise UsageError(
+                f"unknown grid {name!r}{nearest(name, known)}; shipped: {', '.join(known)}; or give a FILE.yaml"
+            )
+        try:
+            return cls.parse(path.read_text(encoding="utf-8"), name)
+        except UnicodeDecodeError as error:
+            raise UsageError(f"grid {name!r} is no text in UTF-8 ({error}); save it as such") from None
+
+    @classmethod
+    def parse(cls, text: str, origin: str) -> Self:
+        """Read a grid from YAML text; `origin` names it in errors."""
+        try:
+            content = yaml.load(text, _Loader)
+            if isinstance(content, dict) and "slurm" in content:
+                # as text, like a profile: YAML makes 36000 of a time 10:00:00
+                content["slurm"] = yaml.load(text, _TextLoader)["slurm"] or {}
+        except RecursionError:
+            raise UsageError(f"grid {origin!r} has brackets within brackets without end; mend it") from None
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+            mark = getattr(error, "problem_mark", None)
+            line = f", line {mark.line + 1}" if mark else ""
+            raise UsageError(
+                f"grid {origin!r}{line}: not valid YAML: {getattr(error, 'problem', error)}"
+            ) from None
+        if not isinstance(content, dict):
+            raise UsageError(f"grid {origin!r} must be a mapping with the keys {', '.join(_keys())}")
+        if not origin.endswith((".yaml", ".yml")):
+            content.setdefault("name", origin)
+        content.setdefault("name", Path(origin).stem)
+        for key in content:
+            if key not in _keys():
+                raise UsageError(f"grid {origin!r}: unknown key {key!r}{nearest(str(key), _keys())}")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise UsageError(f"grid {origin!r}: {one_line(error)}") from None
+
+    def with_settings(self, settings: Mapping[str, Any], seeds: Sequence[int] | None = None) -> Self:
+        """This grid with `settings` for every run (a key `task.key`: for that task's runs), winning over what the file says."""
+        tasks, pruners = (
+            {name: dict(keys) for name, keys in group.items()} for group in (self.tasks, self.pruners)
+        )
+        # one without a task wins over all that have that name
+        plain = {key for key in settings if "." not in key}
+        kept = {key: v for key, v in self.settings.items() if key.rpartition(".")[2] not in plain}
+        for keys in [*tasks.values(), *pruners.values()]:
+            for key in plain:
+                keys.pop(key, None)
+        general = kept | dict(settings)
+        changes = {
+            "settings": general,
+            "tasks": tasks,
+            "pruners": pruners,
+            "seeds": list(seeds or self.seeds),
+        }
+        return self.model_copy(update=changes)
+
+    def dump(self) -> str:
+        """The grid as YAML that `parse` reads back."""
+        return yaml.safe_dump(
+            self.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True
+        )
+
+
+def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[Run]:
+    """The runs of `grid`, without repeats, in the order tasks, seeds, compressions, pruners.
+
+    Keys are applied from the general to the particular: the task's defaults, the grid's `set`, the task's keys, the pruner's
+    keys, keys of `set` that are written `task.key`. At compression 0 all pruners are one run, and no pruner's keys apply to it.
+
+    Args:
+        grid: what to expand.
+        only: keep runs whose field (or option) has one of the values, compared as text: `{"task": ["toy"]}`. A task that is left
+            out is not even checked, so a part of a grid runs although another part cannot.
+    """
+    only = only or {}
+    for key, names in (("task", grid.tasks), ("pruner", [DENSE, *grid.pruners])):
+        for value in only.get(key, []):
+            if value not in names:
+                raise UsageError(
+                    f"--only {key}={value}: grid {grid.name!r} has no such {key}{nearest(value, names)}"
+                )
+    runs: dict[str, Run] = {}
+    for task, task_keys in grid.tasks.items():
+        if task not in only.get("task", [task]):
+            continue
+        if task not in TASKS:
+            known = [name for name in grid.tasks if name in TASKS]
+            mend = f", or leave it out with --only task={known[0]}" if known else ""
+            raise UsageError(
+                f"grid {grid.name!r} has the task {task!r}, which is unknown{nearest(task, TASKS)}; if it is yours, "
+                f"name its file with --plugin{mend}"
+            )
+        general, particular = _settings_for(task, grid)
+        for seed in grid.seeds:
+            for compression in grid.compressions:
+                for pruner, pruner_keys in grid.pruners.items():
+                    if compression == 0:
+                        pruner_keys = {}
+                    overrides = {**general, **task_keys, **pruner_keys, **particular}
+                    run = Run.make(task, pruner, compression, seed, overrides)
+                    runs.setdefault(run.id, run)
+    options = {key for run in runs.values() for key in run.options}
+    fields = {"task", "pruner", "compression", "seed", *settable_fields(), *options}
+    for key in only:
+        if key not in fields:
+            raise UsageError(f"--only: unknown field {key!r}{nearest(key, fields)}")
+    return [run for run in runs.values() if all(_field(run, k) in as_text(v) for k, v in only.items())]
+
+
+def _settings_for(task: str, grid: Grid) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The grid's `set` for one task: keys for all tasks, and keys written `task.key`."""
+    general: dict[str, Any] = {}
+    particular: dict[str, Any] = {}
+    for key, value in grid.settings.items():
+        owner, dot, name = key.rpartition(".")
+        if dot and owner not in grid.tasks:
+            raise UsageError(
+                f"set {key}: grid {grid.name!r} has no task {owner!r}{nearest(owner, grid.tasks)}"
+            )
+        if owner in ("", task):
+            (particular if dot else general)[name] = value
+    return general, particular
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`"0-4"`, `"7"`, `"0,2,5-6"` as a list of seeds, in order, without repeats."""
+    seeds: dict[int, None] = {}
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\d{1,20})\s*(?:-\s*(\d{1,20})\s*)?", part)
+        if not found:
+            raise UsageError(f"seeds {text!r} are no list or range of whole numbers; write 0-4 or 0,2,5")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise UsageError(f"seeds {text!r}: the range {part.strip()} falls; write {last}-{first}")
+        if last - first >= _MOST_SEEDS:
+            raise UsageError(f"seeds {text!r} are {last - first + 1}; give at most {_MOST_SEEDS}")
+        seeds |= dict.fromkeys(range(first, last + 1))
+    return list(seeds)
+
+
+def parse_value(text: str) -> Any:
+    """A value of the command line, read as in a grid: `3`, `0.5`, `[0.9, 0.99]`, `true`, `null`, text."""
+    try:
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise UsageError(f"value {text[:20]}.. has brackets within brackets without end; mend it") from None
+    except (yaml.YAMLError, ValueError) as error:
+        what = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise UsageError(f"value {text!r} is not valid YAML ({what}); quote it if it is text") from None
+
+
+def shipped_grids() -> list[str]:
+    """Names of the grids that come with the project."""
+    return sorted(
+        path.name.removesuffix(".yaml") for path in SHIPPED.iterdir() if path.name.endswith(".yaml")
+    )
+
+
+def _keys() -> list[str]:
+    return [field.alias or name for name, field in Grid.model_fields.items()]
+
+
+def _field(run: Run, key: str) -> str:
+    return _text(run.options.get(key) if key not in Run.model_fields else getattr(run, key))
+
+
+def as_text(values: Iterable[str]) -> set[str]:
+    """Values of the command line in the form in which they are compared: `1.0` is `1`, and `1e-2` is `0.01`."""
+    return {_text(parse_value(value)) for value in values}
+
+
+def _text(value: Any) -> str:
+    """One text for each value: numbers in full, a whole one without a point."""
+    if isinstance(value, str):
+        with suppress(ValueError):  # to YAML 1.1 a number without a point, 1e-2, is text
+            value = float(value)
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)

@@ -1,0 +1,80 @@
+"""Errors a user can mend: one line that names the thing, the value and the mend; no traceback."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from enum import IntEnum
+from pathlib import Path
+from textwrap import shorten
+from traceback import extract_tb
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError  # which would be half of what `sweep status` imports
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command."""
+
+    OK = 0  # all complete, or all submitted
+    FAILED = 1  # some run failed
+    USAGE = 2  # usage, configuration or data
+    INCOMPLETE = 3  # some run is not complete
+    INTERRUPTED = 130  # Ctrl-C
+
+
+BUSY = 75
+"""`python -m sweep.run`: another attempt holds the run (EX_TEMPFAIL)."""
+
+
+class SweepError(Exception):
+    """Base of every error that is shown as one line. `exit_code` is what the command line ends with."""
+
+    exit_code = ExitCode.FAILED
+
+
+class UsageError(SweepError):
+    """What was asked cannot be done: unknown name, bad value, a name that is taken."""
+
+    exit_code = ExitCode.USAGE
+
+
+class DataError(SweepError):
+    """The data is missing, corrupt, unverified or malformed."""
+
+    exit_code = ExitCode.USAGE
+
+
+class StorageError(SweepError):
+    """A file or folder cannot be read or written: a full disk, missing permission, damage."""
+
+    exit_code = ExitCode.USAGE
+
+
+def in_one_line(error: BaseException) -> str:
+    """What a traceback ends with, `ValueError: no rows`, without line breaks and in at most 500 letters."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return shorten(text, 500, placeholder=" ...")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `" (did you mean 'x'?)"` for the known name nearest to `word`, or an empty string."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def line_in(path: Path, error: BaseException) -> str:
+    """`", line N"` for the last line of `path` on the way to `error`."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f", line {error.lineno}"
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def one_line(error: "ValidationError") -> str:
+    """The first fault of a pydantic error as `field = value: what is wrong`."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("missing", "extra_forbidden"):
+        return f"{where}: {what.lower()}"
+    return f"{where} = {first['input']!r}: {what[0].lower()}{what[1:]}"

@@ -1,0 +1,199 @@
+"""Slots on this machine: so many runs at once, each a process of its own."""
+
+import signal
+import time
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweep.core.atomic_files import cannot_write
+from sweep.core.errors import BUSY, ExitCode, StorageError
+from sweep.core.signals import BetweenSteps
+from sweep.executors.local.forkserver import Nursery, RunProcess
+from sweep.executors.local.oom import OutOfMemory
+from sweep.store.attempts import latest, record_end
+from sweep.store.layout import SubmissionNumber, SweepPaths
+from sweep.store.status import RunStatus, examine
+from sweep.store.submissions import DataStamp
+from sweep.terminal.progress import Display
+
+_POLL_SECONDS = 0.2
+_ELSEWHERE_SECONDS = 2.0
+_FATAL_FAULTS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
+
+
+@dataclass
+class _Slot:
+    process: RunProcess
+    run_id: str
+
+
+class LocalEngine:
+    """Executes runs in `slots` processes at a time until none is left to do.
+
+    Args:
+        sweep: where the runs are.
+        submission: number of the submission that says where the data is.
+        data: per task the current data, to tell complete results from stale ones.
+        slots: processes at a time.
+        display: told what happens.
+        again: ids of runs to make anew, also complete ones.
+        patient: wait for runs that another launch holds; otherwise they are left to it.
+    """
+
+    def __init__(
+        self,
+        sweep: SweepPaths,
+        submission: SubmissionNumber,
+        data: Mapping[str, DataStamp],
+        slots: int,
+        display: Display,
+        again: Collection[str] = (),
+        patient: bool = True,
+    ) -> None:
+        self.sweep, self.submission, self.data, self.slots, self.display = (
+            sweep,
+            submission,
+            data,
+            slots,
+            display,
+        )
+        self.again, self.patient = again, patient
+        self._memory = OutOfMemory()
+        self._running: list[_Slot] = []
+        self._nurseries: dict[int, Nursery] = {}
+
+    def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
+        """Execute the runs with these specifications.
+
+        A run that another launch holds is waited for, and begun if that one lets it fall. On KeyboardInterrupt, or an error of
+        the launcher's own, the running ones get SIGTERM, save themselves and are waited for; then it goes on to the caller. A
+        KeyboardInterrupt meanwhile kills them.
+        """
+        self._specs = {spec["id"]: spec for spec in specs}
+        waiting = deque(self._specs)
+        elsewhere: list[str] = []
+        next_look = 0.0
+        try:
+            # a signal between a run's start and its being known here would leave it behind
+            with BetweenSteps() as signals:
+                while waiting or self._running or elsewhere:
+                    signals.heed()
+                    self._reap(elsewhere)
+                    if waiting and len(self._running) < self.slots:
+                        self._start(waiting.popleft())
+                        continue
+                    if elsewhere and time.monotonic() >= next_look:
+                        elsewhere = self._look_elsewhere(elsewhere, waiting)
+                        next_look = time.monotonic() + _ELSEWHERE_SECONDS
+                    held = [*(slot.run_id for slot in self._running), *elsewhere]
+                    self.display.tick([self._examine(run_id) for run_id in held], len(waiting))
+                    time.sleep(_POLL_SECONDS)
+        except BaseException:
+            self._stop()
+            raise
+        finally:
+            for nursery in self._nurseries.values():
+                nursery.close()
+
+    def _nursery(self, threads: int) -> Nursery:
+        if threads not in self._nurseries:
+            self._nurseries[threads] = Nursery(threads)
+        return self._nurseries[threads]
+
+    def _start(self, run_id: str) -> None:
+        run = self.sweep.run(run_id)
+        arguments = [run_id, "--sweep", str(self.sweep.folder), "--submission", str(self.submission)]
+        _require_writable(run.log)
+        process = self._nursery(self._specs[run_id]["threads"]).start(
+            [*arguments, *(["--again"] if run_id in self.again else [])],
+            run.log,
+            {"SWEEP_GPU_SHARE": str(1 / min(self.slots, len(self._specs)))},
+        )
+        self._running.append(_Slot(process, run_id))
+        self.display.started(self._examine(run_id))
+
+    def _reap(self, elsewhere: list[str]) -> None:
+        for slot in list(self._running):
+            status = slot.process.poll()
+            if status is None:
+                continue
+            self._running.remove(slot)
+            if status == BUSY:
+                if self.patient:
+                    elsewhere.append(slot.run_id)
+                else:
+                    self.display.note(f"{slot.run_id}: another attempt holds it; left to that one")
+                continue
+            self._record_silent_death(slot, status)
+            self.display.ended(self._examine(slot.run_id))
+
+    def _record_silent_death(self, slot: _Slot, status: int, impatient: bool = False) -> None:
+        """Write the end of an attempt whose process could not: only its parent knows how it died, also where it killed it."""
+        run = self.sweep.run(slot.run_id)
+        claim = latest(run)
+        if claim and claim.content["pid"] == slot.process.pid:
+            if claim.outcome:
+                return
+            try:
+                manner = self._manner_of_death(status, run.log)
+                if impatient and status == -signal.SIGKILL:
+                    manner = ("interrupted", "killed by a second Ctrl-C")
+                record_end(run, claim, *manner, status)
+            except StorageError as error:
+                self.display.note(f"{slot.run_id}: {error}")
+        elif status != ExitCode.OK:
+            self.display.note(f"{slot.run_id}: could not begin (exit status {status}), see {run.log}")
+
+    def _manner_of_death(self, status: int, log: Path) -> tuple[str, str]:
+        """Outcome and error of an attempt whose process ended with `status` and did not say why."""
+        if status >= 0:
+            return "failed", f"exit status {status}, see {log}"
+        name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
+        if name == "SIGKILL" and self._memory.struck():
+            return "failed", "out of memory: the system killed it at its memory limit; give it more"
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return "failed" if -status in _FATAL_FAULTS else "interrupted", f"killed by {name}{hint}"
+
+    def _look_elsewhere(self, elsewhere: list[str], waiting: deque[str]) -> list[str]:
+        still = []
+        for run_id in elsewhere:
+            status = self._examine(run_id)
+            if status.state == "running":
+                still.append(run_id)
+            elif status.state in ("interrupted", "pending", "stale"):
+                waiting.append(run_id)
+            else:
+                self.display.ended(status)
+        return still
+
+    def _examine(self, run_id: str) -> RunStatus:
+        spec = self._specs[run_id]
+        return examine(self.sweep.run(run_id), spec, self.data.get(spec["task"]))
+
+    def _stop(self) -> None:
+        impatient = False
+        try:
+            self.display.note(
+                f"stopping: {len(self._running)} runs save themselves (Ctrl-C again kills them)"
+            )
+            for slot in self._running:
+                slot.process.terminate()
+            for slot in self._running:
+                slot.process.wait()
+        except KeyboardInterrupt:
+            impatient = True
+            for slot in self._running:
+                slot.process.kill()
+        for slot in self._running:
+            self._record_silent_death(slot, slot.process.wait(), impatient)
+
+
+def _require_writable(log: Path) -> None:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.open("ab").close()
+    except OSError as error:
+        raise cannot_write(log, error) from error

@@ -1,0 +1,65 @@
+"""The small job that comes after the jobs of a launch and submits again what another job may finish (`--auto-retry`)."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from sweep.executors.slurm.commands import ask
+from sweep.executors.slurm.manifest import Manifest, arrays, new_token, read_answer
+from sweep.executors.slurm.profile import Profile
+from sweep.executors.slurm.sbatch import parameters
+from sweep.executors.slurm.submission import Refused, submit
+from sweep.store.layout import SubmissionNumber, SweepPaths
+
+_MINUTES = 15
+_MEGABYTES = 2000
+
+
+def submit_follow_up(
+    sweep: SweepPaths,
+    submission: SubmissionNumber,
+    profile: Profile,
+    code: Path,
+    run_ids: Collection[str],
+    say: Callable[[str], None],
+) -> None:
+    """Submit a job that starts when all arrays of a submission have ended, however they did, and then sees to `run_ids`.
+
+    Where the submission has no array there is none, and one that Slurm refuses is told of: the next launch does the same.
+
+    Raises:
+        NoAnswer: it is not known whether Slurm has it.
+    """
+    jobs = [
+        answer["job_id"]
+        for array, manifest in arrays(sweep.arrays)
+        if manifest.submission == submission and (answer := read_answer(array)) and answer["job_id"]
+    ]
+    if not jobs:
+        return
+    manifest = Manifest(
+        token=new_token(f"{sweep.name}-follow"),
+        submission=submission,
+        tasks=[[*run_ids]],
+        code=str(code),
+        follow=True,
+    )
+    small = {
+        "time": _MINUTES,
+        "gpus": 0,
+        "cpus": 1,
+        "memory": profile.memory and min(profile.memory, _MEGABYTES),
+    }
+    profile = profile.model_copy(update=small)
+    settings = parameters(profile, manifest.token, 1, code, dependency=f"afterany:{':'.join(jobs)}")
+    try:
+        job_id = submit(sweep.follow(submission), manifest, profile, settings)
+    except Refused as refused:
+        say(f"Slurm refuses the follow-up job ({refused}); a launch later tries again what it would have")
+    else:
+        say(f"job {job_id}: tries again what another job may finish, when these have ended")
+
+
+def cancel_follow_ups(sweep: SweepPaths) -> None:
+    """Take back those that wait. Raises NoAnswer."""
+    for _, manifest in arrays(sweep.follows):
+        ask("scancel", "--state=PENDING", f"--name={manifest.token}")

@@ -1,0 +1,203 @@
+"""The state of runs by their files and, for those that are not complete, by what Slurm says of their jobs.
+
+The files come first. Slurm is only evidence of waiting and of death, and its silence is evidence of nothing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sweep.executors.slurm.commands import ask
+from sweep.executors.slurm.manifest import Manifest, arrays, read_answer
+from sweep.executors.slurm.queue import Job, Queue, look
+from sweep.store.attempts import Claim, latest
+from sweep.store.layout import ArrayPaths, RunPaths, SweepPaths
+from sweep.store.status import RunStatus, State
+
+_NEVER = {
+    "AccountNotAllowed", "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS", "PartitionConfig",
+    "PartitionNodeLimit", "PartitionTimeLimit", "QOSNotAllowed",
+}  # fmt: skip
+"""Reasons that waiting does not mend. So are those that end in `PerJob` and `PerJobLimit`."""
+_HELD = {"JobHeldAdmin", "JobHeldUser"}
+FAILED_START = "held by Slurm, which could not start it"
+"""How the detail of a run begins whose job nobody holds but Slurm, after a node that took it and did not start it."""
+
+_CAUSES: dict[str, tuple[State, str]] = {
+    "BOOT_FAIL": ("interrupted", "node failure: it did not boot"),
+    "CANCELLED": ("interrupted", "cancelled"),
+    "COMPLETED": ("interrupted", "lost: its job ended without a result"),
+    "DEADLINE": ("interrupted", "time-out: the deadline of its job has passed"),
+    "FAILED": ("interrupted", "lost: its job failed"),
+    "NODE_FAIL": ("interrupted", "node failure"),
+    "OUT_OF_MEMORY": ("failed", "out of memory; raise memory in the profile"),
+    "PREEMPTED": ("interrupted", "preempted"),
+    "TIMEOUT": ("interrupted", "time-out: its job reached the time limit"),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """The latest array that a run was submitted in. `answer` is Slurm's, None while it is not known."""
+
+    array: ArrayPaths
+    manifest: Manifest
+    index: int
+    answer: Mapping[str, Any] | None
+
+    @property
+    def refused(self) -> bool:
+        """Slurm has not taken the array, and never will."""
+        return self.answer is not None and self.answer["job_id"] is None
+
+    @property
+    def job_id(self) -> str:
+        """`123_4`, or `123` for a single one; empty without an answer."""
+        if not self.answer:
+            return ""
+        single = len(self.manifest.tasks) == 1
+        return self.answer["job_id"] if single else f"{self.answer['job_id']}_{self.index}"
+
+
+def places(sweep: SweepPaths) -> dict[str, Place]:
+    """For each run that was ever in an array, the latest."""
+    found: dict[str, Place] = {}
+    for array, manifest in arrays(sweep.arrays):
+        answer = read_answer(array)
+        for index, ids in enumerate(manifest.tasks):
+            found |= {run_id: Place(array, manifest, index, answer) for run_id in ids}
+    return found
+
+
+def with_slurm(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> tuple[list[RunStatus], str]:
+    """Refine `statuses`, which are by the files alone; also what keeps Slurm from answering, or an empty text."""
+    at = places(sweep)
+    # a live local attempt of a run that was once in an array is no business of Slurm's, but one question answers for all
+    open_ones = [
+        status
+        for status in statuses
+        if (place := at.get(status.run_id)) and not _is_complete(status, sweep, place) and not place.refused
+    ]
+    wanted: dict[str, set[int]] = {}
+    for status in open_ones:
+        place = at[status.run_id]
+        wanted.setdefault(place.manifest.token, set()).add(place.index)
+    since = min((at[status.run_id].manifest.created_at for status in open_ones), default="")
+    queue = look(wanted, since)
+    refined = {
+        status.run_id: refine(status, sweep.run(status.run_id), at[status.run_id], queue)
+        for status in open_ones
+    }
+    return [refined.get(status.run_id, status) for status in statuses], queue.problem
+
+
+def _is_complete(status: RunStatus, sweep: SweepPaths, place: Place) -> bool:
+    """Whether a run is done, and not about to be made anew by a job that has not begun it yet."""
+    if status.state != "done" or not place.manifest.again:
+        return status.state == "done"
+    claim = latest(sweep.run(status.run_id))
+    return claim is not None and _is_of(claim, place, None)
+
+
+def refine(status: RunStatus, run: RunPaths, place: Place, queue: Queue) -> RunStatus:
+    """The state of a run that is not complete by its files, or is to be made anew, by its latest attempt and Slurm's answer."""
+    if queue.problem:
+        sure = status.state in ("running", "failed", "done")
+        return status if sure else replace(status, state="unknown", detail="Slurm does not answer")
+    claim = latest(run) if status.attempts else None
+    job = queue.job(place.manifest.token, place.index)
+    mine = claim is not None and _is_of(claim, place, job)
+    if job and not job.ended:
+        if job.waiting:
+            return replace(status, state="pending", detail=reason(job), job=job.job_id, progress={})
+        if status.state == "failed" and mine:  # its neighbours of the same job go on
+            return status
+        phase = status.progress or {"phase": "starting"}
+        return replace(status, state="running", detail=f"job {job.job_id}", job=job.job_id, progress=phase)
+    if status.state == "done" or (
+        claim is not None and not mine
+    ):  # executed elsewhere since, on this machine for instance
+        return status
+    if claim is None or (claim.outcome is None and status.state != "running"):
+        state, detail = _cause(status, place, job)
+        return replace(status, state=state, detail=detail)
+    return status
+
+
+def reason(job: Job) -> str:
+    """Why a job waits, and whether it can ever start."""
+    if job.reason in _NEVER or job.reason.endswith(("PerJob", "PerJobLimit")):
+        return f"can never start: {job.reason} (job {job.job_id}); `sweep cancel` and launch with another profile"
+    if job.reason.replace("_", " ").startswith("launch failed"):
+        return f"{FAILED_START} (job {job.job_id}); the next launch releases it"
+    if job.reason in _HELD or job.state in ("REQUEUE_HOLD", "SPECIAL_EXIT"):
+        return f"held: {job.reason or job.state} (job {job.job_id}); `scontrol release {job.job_id}`"
+    return f"waits in Slurm's queue: {job.reason or job.state}"
+
+
+def _is_of(claim: Claim, place: Place, job: Job | None) -> bool:
+    """Whether the attempt was made by the task of the array."""
+    if job:
+        return claim.content.get("slurm_job") == job.job_id
+    return bool(place.job_id) and claim.content.get("slurm_job") == place.job_id
+
+
+def _cause(status: RunStatus, place: Place, job: Job | None) -> tuple[State, str]:
+    """State and detail of a run whose job is over and that did not say how it ended itself."""
+    job_id = job.job_id if job else place.job_id
+    if status.attempts == 0 and (said := _smoke_failure(place)):
+        return "interrupted", f"not begun, the smoke test failed: {said}"
+    words = log_end(place.array.log(job_id)) if job_id else []
+    if any("oom-kill" in line or "oom_kill" in line for line in words):
+        job = Job(job_id, "OUT_OF_MEMORY")
+    if job is None:
+        state: State = "interrupted"
+        detail = f"lost: Slurm no longer knows its job {job_id}".rstrip()
+    else:
+        state, detail = _CAUSES.get(job.state, ("interrupted", f"lost: {job.state}"))
+    if status.attempts == 0 and (job is None or job.state == "FAILED") and words:
+        # it did not even begin: a setup line, a container or an import that would fail again
+        return "failed", f"its job {job_id} failed before the run began: {words[-1]}"
+    return state, f"{detail} (job {job_id})" if job else detail
+
+
+def _smoke_failure(place: Place) -> str:
+    """Why the smoke test that the array waited for has failed, in its own words; empty if it has not."""
+    if not place.manifest.after:
+        return ""
+    sweep = SweepPaths(place.array.folder.parent.parent)
+    words = log_end(sweep.folder / place.manifest.after, lines=1000)
+    errors = [line for line in words if line.startswith("error: ")]
+    return errors[-1].removeprefix("error: ") if errors else ""
+
+
+def log_end(log: Path, lines: int = 20) -> list[str]:
+    """The last lines of a job's own log that are not blank; none if it has not been written."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 16_384))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip()][-lines:]
+
+
+def job_log(sweep: SweepPaths, run_id: str) -> Path | None:
+    """The log of the job that last had the run; None if there is none."""
+    place = places(sweep).get(run_id)
+    log = place.array.log(place.job_id) if place and place.job_id else None
+    return log if log and log.is_file() else None
+
+
+def release_failed_starts(statuses: Iterable[RunStatus], say: Callable[[str], None]) -> None:
+    """Let jobs wait in the queue again that Slurm holds since it could not start them, as on a node that went down just then.
+
+    What a person has put on hold is left. Raises NoAnswer.
+    """
+    jobs = sorted(
+        {status.job for status in statuses if status.job and status.detail.startswith(FAILED_START)}
+    )
+    if jobs:
+        ask("scontrol", "release", ",".join(jobs))
+        say(f"{len(jobs)} jobs released that Slurm held since it could not start them")

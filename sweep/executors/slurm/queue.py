@@ -1,0 +1,128 @@
+"""What Slurm knows of the sweep's jobs: one question to the queue and at most one to the accounting."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sweep.executors.slurm.commands import NoAnswer, ask
+
+ENDED = {
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT",
+}  # fmt: skip
+"""States that a job does not leave unless it is requeued. Every other one, known or not, is of a job that still is."""
+
+WAITING = {
+    "PENDING",
+    "CONFIGURING",
+    "REQUEUED",
+    "REQUEUE_HOLD",
+    "REQUEUE_FED",
+    "RESV_DEL_HOLD",
+    "SPECIAL_EXIT",
+}
+"""States of a job that is, but has not started, or not again."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task of an array, as Slurm sees it.
+
+    Attributes:
+        job_id: `123_4`, or `123` for a single one.
+        state: Slurm's word, e.g. `PENDING`.
+        reason: why it waits or ended, Slurm's word; empty if there is none.
+    """
+
+    job_id: str
+    state: str
+    reason: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def waiting(self) -> bool:
+        return self.state in WAITING
+
+    @property
+    def index(self) -> int:
+        return int(self.job_id.partition("_")[2] or 0)
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Slurm's answer. `problem` is empty, or says why there was none: then nothing is known of any job."""
+
+    jobs: Mapping[tuple[str, int], Job] = field(default_factory=dict)
+    problem: str = ""
+
+    def job(self, token: str, index: int) -> Job | None:
+        """The task; None with an answer means that it no longer is, or never was."""
+        return self.jobs.get((token, index))
+
+
+def look(wanted: Mapping[str, Collection[int]], since: str) -> Queue:
+    """Ask for tasks of arrays.
+
+    Args:
+        wanted: by token the indices that matter: the accounting is asked only if the queue lacks one of them.
+        since: submission of the oldest, as in a manifest.
+    """
+    if not wanted:
+        return Queue()
+    names = ",".join(wanted)
+    try:
+        answer = ask("squeue", "-h", "-r", "-t", "all", "-n", names, "-o", "%i|%j|%T|%r")
+    except NoAnswer as error:
+        return Queue(problem=str(error))
+    jobs = parse_squeue(answer)
+    unknown = any((token, index) not in jobs for token, indices in wanted.items() for index in indices)
+    # an out-of-memory death is told by the step alone
+    puzzling = any(
+        job.state == "FAILED" and job.index in wanted.get(token, ()) for (token, _), job in jobs.items()
+    )
+    if unknown or puzzling:
+        try:
+            early = (datetime.fromisoformat(since) - timedelta(days=1)).isoformat(timespec="seconds")
+            columns = "JobID,JobName,State"
+            told = parse_sacct(ask("sacct", "-n", "-P", "--name", names, "-S", early, "-o", columns))
+        except NoAnswer:  # a cluster without accounting
+            told = {}
+        for key, job in told.items():
+            if key not in jobs or (jobs[key].state == "FAILED" and job.state == "OUT_OF_MEMORY"):
+                jobs[key] = job
+    return Queue(jobs)
+
+
+def parse_squeue(text: str) -> dict[tuple[str, int], Job]:
+    """By token and index, from lines `123_4|name|PENDING|Priority`."""
+    jobs = {}
+    for line in filter(None, text.splitlines()):
+        job_id, token, state, reason = line.split("|", 3)
+        if job_id.partition("_")[2].isdigit() or "_" not in job_id:
+            job = Job(job_id, state, "" if reason == "None" else reason)
+            jobs[token, job.index] = job
+    return jobs
+
+
+def parse_sacct(text: str) -> dict[tuple[str, int], Job]:
+    """By token and index, from lines `123_4|name|FAILED`; a step `123_4.0` that ran out of memory says so for its job."""
+    jobs: dict[str, tuple[str, str]] = {}
+    memory = set()
+    for line in filter(None, text.splitlines()):
+        job_id, token, state = line.rsplit("|", 2) if line.count("|") == 2 else line.split("|", 2)
+        state = state.split()[0] if state.strip() else ""  # `CANCELLED by 0`
+        owner, dot, _ = job_id.partition(".")
+        if dot:
+            memory |= {owner} if state == "OUT_OF_MEMORY" else set()
+        elif owner.partition("_")[2].isdigit() or "_" not in owner:
+            jobs[owner] = (token, state)
+    found = {}
+    for job_id, (token, state) in jobs.items():
+        # accounting that lags behind must not bring to life what the queue has forgotten
+        told = "OUT_OF_MEMORY" if job_id in memory else state if state in ENDED else ""
+        if told:
+            job = Job(job_id, told)
+            found[token, job.index] = job
+    return found

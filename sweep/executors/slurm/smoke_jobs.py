@@ -1,0 +1,79 @@
+"""The short jobs that try a launch out before its arrays may start."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweep.executors.slurm.commands import ask
+from sweep.executors.slurm.manifest import Manifest, arrays, new_token
+from sweep.executors.slurm.profile import Profile
+from sweep.executors.slurm.sbatch import parameters
+from sweep.executors.slurm.submission import submit
+from sweep.store.layout import SubmissionNumber, SweepPaths
+
+_MINUTES = 15
+
+
+@dataclass(frozen=True)
+class SmokeJob:
+    """A job that arrays wait for, and where it writes what it tries and what fails."""
+
+    job_id: str
+    log: Path
+
+
+class SmokeTests:
+    """The smoke jobs of a launch, one for each profile that its arrays have: a task is tried with what its own jobs get.
+
+    Arrays wait for the smoke job of their own profile only: a GPU or a setup line that fails there says nothing of the tasks that
+    do without it.
+
+    Args:
+        sweep: where the runs are.
+        submission: number of the launch.
+        code: the snapshot that the jobs import.
+        say: told of each job.
+    """
+
+    def __init__(
+        self, sweep: SweepPaths, submission: SubmissionNumber, code: Path, say: Callable[[str], None]
+    ) -> None:
+        self._sweep, self._submission, self._code, self._say = sweep, submission, code, say
+        self._jobs: dict[str, SmokeJob] = {}
+
+    def job(self, profile: Profile, specs: Sequence[Mapping[str, Any]]) -> SmokeJob:
+        """The job that tries `specs` out, one after the other, with `profile`; submitted the first time that it is asked for.
+
+        Raises as `sweep.executors.slurm.submission.submit`.
+        """
+        key = profile.model_dump_json()
+        if key not in self._jobs:
+            self._jobs[key] = self._submit(profile, specs)
+        return self._jobs[key]
+
+    def _submit(self, profile: Profile, specs: Sequence[Mapping[str, Any]]) -> SmokeJob:
+        array = self._sweep.smoke(self._submission, len(self._jobs) + 1)
+        manifest = Manifest(
+            token=new_token(f"{self._sweep.name}-smoke"),
+            submission=self._submission,
+            tasks=[[spec["id"] for spec in specs]],
+            code=str(self._code),
+            smoke=True,
+        )
+        short = profile.model_copy(update={"time": min(profile.time, _MINUTES)})
+        threads = max(spec["threads"] for spec in specs)
+        job_id = submit(array, manifest, short, parameters(short, manifest.token, threads, self._code))
+        self._say(f"job {job_id}: a smoke test, which the runs of {tasks_of(specs)} wait for")
+        return SmokeJob(job_id, array.log(job_id))
+
+
+def cancel_smoke_tests(sweep: SweepPaths) -> None:
+    """Take back those that wait or run, for which no array waits any more. Raises NoAnswer."""
+    for _, manifest in arrays(sweep.smokes):
+        ask("scancel", f"--name={manifest.token}")
+
+
+def tasks_of(specs: Sequence[Mapping[str, Any]]) -> str:
+    """The tasks of `specs`, for people to read."""
+    return ", ".join(dict.fromkeys(spec["task"] for spec in specs))

@@ -1,0 +1,51 @@
+"""A document as Markdown; its figures and long tables are files beside it."""
+
+from collections.abc import Iterable, Sequence
+
+from sweep.report.blocks import Block, Document, Figure, Notice, Points, Table, Text
+
+
+def to_markdown(document: Document) -> str:
+    parts = [f"# {document.title}"]
+    for section in document.sections:
+        parts.append(f"{'#' * section.level} {section.title}")
+        parts += [_block(block) for block in section.blocks]
+    return "\n\n".join(parts) + "\n"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Text(text):
+            return text
+        case Points(items):
+            return "\n".join(f"- {item}" for item in items)
+        case Notice(level, text, details):
+            ids = "; ".join(f"`{line}`" for line in details[:5])
+            more = f"; and {len(details) - 5} more" if len(details) > 5 else ""
+            return f"> **{level.capitalize()}.** {text}" + (f" {ids}{more}" if ids else "")
+        case Figure(name, caption, alt):
+            return f"![{alt}](plots/{name}.svg)\n\n{caption} [Data](tables/{name}_data.csv)"
+        case Table() if block.long:
+            return f"{block.caption} [{len(block.lines):,} rows](tables/{block.name}.csv)"
+        case Table():
+            return f"{block.caption}\n\n{cells_of(block)}"
+
+
+def cells_of(block: Table) -> str:
+    """The cells of a table, whatever is in them."""
+    rule = ["---:" if column.number else "---" for column in block.columns]
+    lines = [[column.title for column in block.columns]]
+    lines += [[cell.text for cell in line.cells] for line in block.lines]
+    escaped = [[cell(text) for text in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [escaped[0], rule, *escaped[1:]])
+
+
+def table(header: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A table; every column but the first `left` is aligned right."""
+    rule = ["---"] * left + ["---:"] * (len(header) - left)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
+
+
+def cell(text: str) -> str:
+    """`text` as the content of a table's cell, whatever it contains."""
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())

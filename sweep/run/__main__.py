@@ -1,0 +1,7 @@
+"""`python -m sweep.run ID --sweep FOLDER`: execute one run."""
+
+import sys
+
+from sweep.run.worker import main
+
+sys.exit(main())

@@ -1,0 +1,72 @@
+"""Trying out, in a minute, what a thousand jobs would all fail at: one batch of each task and pruner."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sweep.config.plugins import load_plugins, told
+from sweep.config.run_spec import Run
+from sweep.core.errors import SweepError
+from sweep.run.device import use
+from sweep.run.experiment import make_task
+from sweep.run.pruning import prune_network
+from sweep.run.train_loop import epoch_batches
+from sweep.run.train_step import Step
+from sweep.store.submissions import Submission
+from sweep.tasks.data.dataset import DataSource
+
+ABOVE_RUNS = 20
+"""A launch of more runs than this is tried out first."""
+
+
+def representatives(specs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """One run of each task and pruner: the one that prunes most."""
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for spec in specs:
+        key = (spec["task"], spec["pruner"])
+        if key not in found or spec["compression"] > found[key]["compression"]:
+            found[key] = spec
+    return list(found.values())
+
+
+def try_out(
+    specs: Sequence[Mapping[str, Any]], submission: Submission, log: Callable[[str], None] = print
+) -> None:
+    """Prepare the data of each of `specs`, score one batch, prune, learn one batch, and look at the first test rows.
+
+    Raises:
+        SweepError: the first that fails, with the task and the pruner.
+    """
+    plugins = [Path(path) for path in submission.plugins]
+    load_plugins(plugins)
+    source = DataSource.from_env(submission.data_dir, submission.allow_unverified)
+    for spec in specs:
+        run = Run.model_validate({key: value for key, value in spec.items() if key != "id"})
+        try:
+            loss = _one_batch(run, source)
+        except (Exception, SystemExit) as error:
+            raise SweepError(f"smoke test of {run.task} with {run.pruner}: {told(error, plugins)}") from error
+        log(f"smoke test of {run.task} with {run.pruner}: loss {loss:.4f}")
+
+
+def _one_batch(run: Run, source: DataSource) -> float:
+    device = use(run.device)
+    torch.set_num_threads(run.threads)
+    rows = min(run.score_samples, run.score_batch_size)
+    run = run.model_copy(update={"score_samples": rows, "iterations": 1})
+    task = make_task(run)
+    data = task.prepare(source).to(device)
+    model = task.model(data).to(device)
+    prune_network(run, task, data, model)
+    inputs, target = epoch_batches(run, task, data, 0)[0]
+    Step(run, task, model)(inputs, target)
+    task.samples(model, data.test)
+    inputs, target = data.test.batches(run.eval_batch_size)[0]
+    with torch.no_grad():
+        after = task.loss(model.eval()(*inputs), target).item()
+    if not math.isfinite(after):
+        raise SweepError(f"the loss is {after} after one batch; lower lr (now {run.lr:g})")
+    return after

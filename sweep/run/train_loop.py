@@ -1,0 +1,180 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sweep.config.run_spec import Run
+from sweep.core.errors import SweepError
+from sweep.core.signals import Stop
+from sweep.run.checkpoint import Checkpoint
+from sweep.run.device import random_state, set_random_state
+from sweep.run.seeds import derive
+from sweep.run.train_step import Step
+from sweep.tasks.base import Dataset, Task
+
+if TYPE_CHECKING:
+    from sweep.tasks.data.dataset import Batch
+
+_LOOK_EVERY = 50
+"""Steps between two looks at the loss: for progress, and for the first sign that it is no longer a number. In between nothing
+waits for a GPU."""
+
+
+@dataclass
+class Position:
+    """Where training is, and what it has seen so far."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    rows: int = 0
+    epoch_seconds: float = 0.0
+    seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def train(
+    run: Run,
+    task: Task,
+    data: Dataset,
+    model: nn.Module,
+    checkpoint: Checkpoint,
+    resume: dict[str, Any] | None,
+    extra: dict[str, Any],
+    stop: Stop,
+    report: Callable[[dict[str, Any]], None],
+    log: Callable[[str], None],
+) -> Position:
+    """Train `model` in place for `run.epochs` epochs, from the beginning or from a checkpoint.
+
+    Args:
+        run: epochs, batch size, Adam's parameters and the seed of the batch order.
+        task: loss and evaluation.
+        data: training rows to learn from, validation (else test) rows to evaluate on after each epoch; on the model's device.
+        model: on its device; when resuming already masked, its weights are overwritten.
+        checkpoint: where to save at most once a minute, and when stopped.
+        resume: what `checkpoint.load` gave.
+        extra: kept in the checkpoint beside the state, for the caller.
+        stop: asked between steps; when it says so the state is saved and `Stopped` raised.
+        report: told the progress.
+        log: takes a line an epoch.
+
+    Returns:
+        The final position, whose history has a row an epoch.
+
+    Raises:
+        SweepError: the loss is not finite.
+    """
+    step = Step(run, task, model)
+    at = Position()
+    if resume:
+        model.load_state_dict(resume["model"])
+        step.optimizer.load_state_dict(resume["optimizer"])
+        set_random_state(run.device, resume)
+        at = Position(**resume["position"])
+    else:
+        torch.manual_seed(derive(run.seed, "train"))
+
+    def save() -> None:
+        state = {
+            "model": model.state_dict(),
+            "optimizer": step.optimizer.state_dict(),
+            **random_state(run.device),
+        }
+        checkpoint.save({**state, "position": asdict(at), **extra})
+
+    while at.epoch < run.epochs:
+        batches = epoch_batches(run, task, data, at.epoch)
+        model.train()
+        unseen: list[Tensor] = []
+        began = time.perf_counter()
+        while at.step < len(batches):
+            inputs, target = batches[at.step]
+            unseen.append(step(inputs, target) * len(target))
+            at.rows += len(target)
+            at.step += 1
+            saving = checkpoint.due() or stop.requested
+            if saving or len(unseen) == _LOOK_EVERY or at.step == len(batches):
+                at.loss_sum = _total(at.loss_sum, unseen, run, at)
+                began = _tick(at, began)
+                report(_progress(run, at, len(batches)))
+            if saving:
+                save()
+                stop.raise_if_requested()
+        metrics = task.measure(model, data.validation or data.test, run.eval_batch_size)
+        at.evaluate_seconds += time.perf_counter() - began
+        at.history.append(
+            {
+                "epoch": at.epoch + 1,
+                "train_loss": at.loss_sum / at.rows,
+                "eval_split": "validation" if data.validation else "test",
+                "eval_loss": metrics["loss"],
+                "eval_metric": metrics[task.metric],
+                "seconds": at.epoch_seconds,
+            }
+        )
+        log(_epoch_line(run, task, at.history[-1]))
+        at.epoch, at.step, at.loss_sum, at.rows, at.epoch_seconds = at.epoch + 1, 0, 0.0, 0, 0.0
+    if stop.requested:
+        save()
+        stop.raise_if_requested()
+    return at
+
+
+def epoch_batches(run: Run, task: Task, data: Dataset, epoch: int) -> Sequence[Batch]:
+    """The batches of an epoch, counted from 0, in the order that the run's seed gives them."""
+    generator = torch.Generator().manual_seed(derive(run.seed, "order", epoch))
+    return task.training_batches(
+        data.train, run.batch_size, torch.randperm(len(data.train), generator=generator)
+    )
+
+
+def _total(sum_so_far: float, losses: list[Tensor], run: Run, at: Position) -> float:
+    """Add the losses one by one, so that the sum does not depend on where it was looked at, and empty the list."""
+    values = torch.stack(losses).tolist()
+    losses.clear()
+    if not all(map(math.isfinite, values)):
+        raise SweepError(
+            f"the loss is not finite in epoch {at.epoch + 1} before step {at.step}; lower lr (now {run.lr:g})"
+        )
+    for value in values:
+        sum_so_far += value
+    return sum_so_far
+
+
+def _tick(at: Position, began: float) -> float:
+    """Book the time since `began`; returns now."""
+    now = time.perf_counter()
+    at.epoch_seconds += now - began
+    at.seconds += now - began
+    return now
+
+
+def _epoch_line(run: Run, task: Task, row: dict[str, Any]) -> str:
+    return (
+        f"epoch {row['epoch']}/{run.epochs}  train loss {row['train_loss']:.4f}  "
+        f"{row['eval_split']} {task.metric} {row['eval_metric']:.2f}  {row['seconds']:.1f} s"
+    )
+
+
+def _progress(run: Run, at: Position, steps: int) -> dict[str, Any]:
+    done = at.epoch + at.step / steps
+    metric = at.history[-1]["eval_metric"] if at.history else None
+    return {
+        "phase": "train",
+        "epoch": at.epoch + 1,
+        "epochs": run.epochs,
+        "loss": at.loss_sum / at.rows,
+        "metric": metric,
+        "fraction": done / run.epochs,
+        "eta": at.seconds / done * (run.epochs - done),
+    }

@@ -1,0 +1,203 @@
+"""One Parquet file for many runs: `collected/<task>/{result,epochs,layers}.parquet`.
+
+The runs' own files stay the truth. A collected row carries the stamp of the file it was read from, so whoever reads the
+collection sees which files have changed since, and reads those again.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sweep.core.errors import StorageError, SweepError, in_one_line
+from sweep.store.layout import SweepPaths, is_folder_name
+from sweep.store.parquet import (
+    DAMAGE,
+    MANY_RESULTS,
+    read_parquet,
+    read_table,
+    require_schema,
+    require_values,
+    rows_of,
+    version_of,
+    write_parquet,
+)
+from sweep.store.schema import EPOCHS, LAYERS, RESULT, SCHEMA_VERSION
+
+TABLES: Mapping[str, pa.Schema] = {"result": RESULT, "epochs": EPOCHS, "layers": LAYERS}
+
+SOURCE = "source"
+"""Column of the collection: run folder, size in bytes and modification time in ns of the file that the row is from."""
+
+_AT_ONCE = 200
+"""Tables of one file that are held before they are joined: each takes 100 KB, which its rows do not."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Rows of one kind of file of a sweep, ordered by run folder.
+
+    table: the columns of its schema, and `SOURCE`.
+    problems: a line for each file that was left out.
+    reused, read: files whose rows came from the collection, and from themselves.
+    """
+
+    table: pa.Table
+    problems: list[str]
+    reused: int
+    read: int
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What `collect` did: runs in the collection, how many of them were read anew, and what was left out."""
+
+    runs: int
+    read: int
+    problems: list[str]
+
+
+def collect(sweep: SweepPaths) -> Collected:
+    """Bring the collection of `sweep` up to date; only files that are new or have changed are read.
+
+    Every readable row is kept as it is, also of stale runs: whether a row counts is decided when it is loaded.
+
+    Raises:
+        NewerSchema: the collection is of a newer prunesweep, and is not to be overwritten.
+    """
+    for path in sweep.collected.glob("*/*.parquet"):
+        _version(path)
+    results = read_rows(sweep, "result")
+    tasks = _tasks(results)
+    problems = list(results.problems)
+    for name in TABLES:
+        reading = results if name == "result" else read_rows(sweep, name, tasks)
+        problems += reading.problems if name != "result" else []
+        _keep(sweep, name, reading, tasks)
+    return Collected(len(tasks), results.read, problems)
+
+
+def read_rows(sweep: SweepPaths, name: str, only: Iterable[str] | None = None) -> Reading:
+    """Read the files `name`.parquet of all runs, or of the run folders in `only`: from the collection where it is current."""
+    schema = TABLES[name]
+    wanted, problems = _scan(sweep, name)
+    if only is not None:
+        wanted = {folder: wanted[folder] for folder in only if folder in wanted}
+    stamps = {stamp: folder for folder, stamp in wanted.items()}
+    tables = []
+    found: set[str] = set()
+    for path in sorted(sweep.collected.glob(f"*/{name}.parquet")):
+        table, problem = _read_collection(path, schema)
+        problems += problem
+        if table is not None:
+            current = table.filter(pc.is_in(table[SOURCE], value_set=pa.array(list(stamps), pa.string())))
+            # one run twice would be a run moved between tasks: the first counts
+            current = current.filter(pc.invert(pc.is_in(current[SOURCE], pa.array(list(found), pa.string()))))
+            found |= set(pc.unique(current[SOURCE]).to_pylist())
+            tables.append(current)
+    read = 0
+    single: list[pa.Table] = []
+    for stamp, folder in sorted(stamps.items()):
+        if stamp not in found:
+            try:
+                table = read_table(sweep.run(folder).folder / f"{name}.parquet", schema)
+            except SweepError as error:
+                problems.append(str(error))
+                continue
+            read += 1
+            single.append(table.append_column(SOURCE, pa.array([stamp] * len(table), pa.string())))
+            if len(single) == _AT_ONCE:
+                tables.append(pa.concat_tables(single).combine_chunks())
+                single.clear()
+    empty = schema.empty_table().append_column(SOURCE, pa.array([], pa.string()))
+    whole = pa.concat_tables([empty, *tables, *single]).combine_chunks()
+    order = pc.sort_indices(whole, [(SOURCE, "ascending")])  # stable: epochs and layers stay in order
+    return Reading(whole.take(order), problems, len(found), read)
+
+
+class RowReader:
+    """Reads `result.parquet` of a run like `read_result`, out of what has been read already where that is current.
+
+    Where that means to open many files, their rows are added to the collection: the next reader has them at once.
+    """
+
+    def __init__(self, sweep: SweepPaths) -> None:
+        reading = read_rows(sweep, "result")
+        if reading.read >= MANY_RESULTS:
+            with suppress(StorageError):  # a full disk or somebody else's folder: what was asked for is read
+                _keep(sweep, "result", reading, _tasks(reading))
+        table = reading.table
+        self._rows: dict[Path, dict[str, Any]] = {}
+        for folder, row in zip(_folders(table), rows_of(table.drop_columns([SOURCE])), strict=True):
+            self._rows[sweep.run(folder).result] = row
+
+    def __call__(self, path: Path) -> dict[str, Any] | None:
+        from sweep.store.parquet import read_result
+
+        row = self._rows.get(path)
+        return read_result(path) if row is None else row
+
+
+def _tasks(results: Reading) -> dict[str, str]:
+    """By run folder."""
+    return dict(zip(_folders(results.table), results.table["task"].to_pylist(), strict=True))
+
+
+def _keep(sweep: SweepPaths, name: str, reading: Reading, tasks: Mapping[str, str]) -> None:
+    """Write what was read as the collections of its tasks."""
+    of_task = pa.array([tasks[folder] for folder in _folders(reading.table)], pa.string())
+    for task in sorted(set(tasks.values())):
+        write_parquet(sweep.collection(task, name), reading.table.filter(pc.equal(of_task, task)), "zstd")
+
+
+def _scan(sweep: SweepPaths, name: str) -> tuple[dict[str, str], list[str]]:
+    """Per run folder the stamp of its file, and what cannot be a run."""
+    stamps, problems = {}, []
+    root = os.fspath(sweep.runs)
+    for folder in sorted(os.listdir(root)) if os.path.isdir(root) else []:
+        try:
+            status = os.stat(f"{root}/{folder}/{name}.parquet")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            problems.append(f"{root}/{folder}/{name}.parquet: {error.strerror}")
+            continue
+        if is_folder_name(folder):
+            # a tab sorts before every letter of a name, so that the order of stamps is the order of folders
+            stamps[folder] = f"{folder}\t{status.st_size}\t{status.st_mtime_ns}"
+        else:
+            problems.append(f"{os.fsencode(f'{root}/{folder}')!r}: not a run's folder")
+    return stamps, problems
+
+
+def _folders(table: pa.Table) -> list[str]:
+    return [source.partition("\t")[0] for source in table[SOURCE].to_pylist()]
+
+
+def _read_collection(path: Path, schema: pa.Schema) -> tuple[pa.Table | None, Sequence[str]]:
+    """The collected rows; None where they are of another schema version or damaged: the runs' own files are read then."""
+    try:
+        version = _version(path)
+        if 0 < version < SCHEMA_VERSION:
+            return None, []
+        table = read_parquet(path, use_threads=True)
+        require_schema(table, schema.append(pa.field(SOURCE, pa.string())))
+        require_values(table)
+        return table, []
+    except DAMAGE as error:
+        told = f"{path}: not a whole collection ({in_one_line(error)}); `sweep collect` writes it anew"
+        return None, [told]
+
+
+def _version(path: Path) -> int:
+    """The schema version of a collection; 0 where that cannot be told. Raises NewerSchema."""
+    try:
+        return version_of(path, pq.read_schema(path))
+    except DAMAGE:
+        return 0

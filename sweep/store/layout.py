@@ -1,0 +1,223 @@
+"""Every path the project writes, one function each.
+
+results/<sweep>/grid.yaml             the grid, as resolved
+                runs.jsonl            its runs, one JSON object a line
+                submissions/<n>.json  what was launched, when, how, on which data
+                arrays/<n>-<k>/       a Slurm job array: manifest.json answer.json, submitit's files, logs
+                smoke/<n>-<k>/        a job that tries a launch's runs of one profile out, as an array of one
+                follow/<n>/           the job that comes after a launch's and tries runs again, too
+                code/<hash>/          the code as it was when an array was submitted
+                runs/<id>/            spec.json log.txt attempts/ checkpoint.pt mask.pt samples.json
+                                      {result,layers,epochs}.parquet
+                collected/<task>/     {result,epochs,layers}.parquet of all runs (`sweep collect`)
+                report/               report.md report.html plots/ tables/ files.json
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NewType
+
+from sweep.core.errors import UsageError, nearest
+
+SubmissionNumber = NewType("SubmissionNumber", int)
+"""Of a launch, counted from 1 within its sweep."""
+AttemptNumber = NewType("AttemptNumber", int)
+"""Of an execution of a run, counted from 1 within the run."""
+
+
+def results_root(given: Path | None = None) -> Path:
+    """Where sweeps are kept: `--results`, else `SWEEP_RESULTS`, else `results` in the current folder."""
+    return (given or Path(os.environ.get("SWEEP_RESULTS") or "results")).expanduser().absolute()
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The files of one run."""
+
+    folder: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.folder / "spec.json"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    @property
+    def attempts(self) -> Path:
+        return self.folder / "attempts"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def mask(self) -> Path:
+        return self.folder / "mask.pt"
+
+    @property
+    def result(self) -> Path:
+        return self.folder / "result.parquet"
+
+    @property
+    def layers(self) -> Path:
+        return self.folder / "layers.parquet"
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "samples.json"
+
+    @property
+    def epochs(self) -> Path:
+        return self.folder / "epochs.parquet"
+
+    def attempt(self, number: AttemptNumber) -> Path:
+        return self.attempts / f"{number:04d}.json"
+
+    def heartbeat(self, number: AttemptNumber) -> Path:
+        return self.attempts / f"{number:04d}.live"
+
+    def superseded(self, table: Path, number: AttemptNumber) -> Path:
+        """Where attempt `number` puts a result that it replaces."""
+        return self.attempts / f"{number:04d}.superseded.{table.name}"
+
+
+@dataclass(frozen=True)
+class ArrayPaths:
+    """The files of one Slurm job array; submitit puts its own beside them."""
+
+    folder: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "manifest.json"
+
+    @property
+    def answer(self) -> Path:
+        return self.folder / "answer.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by `sbatch` for as long as it may still submit."""
+        return self.folder / "sbatch.lock"
+
+    def cancelled(self, index: int) -> Path:
+        """Mark of a task that was cancelled and must not rise again."""
+        return self.folder / f"cancelled.{index}"
+
+    def log(self, job_id: str) -> Path:
+        """What task `<job>_<index>` printed besides its runs (submitit's name)."""
+        return self.folder / f"{job_id}_0_log.out"
+
+
+@dataclass(frozen=True)
+class SweepPaths:
+    """The files of one sweep."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def grid(self) -> Path:
+        return self.folder / "grid.yaml"
+
+    @property
+    def runs_list(self) -> Path:
+        return self.folder / "runs.jsonl"
+
+    @property
+    def submissions(self) -> Path:
+        return self.folder / "submissions"
+
+    def submission(self, number: SubmissionNumber) -> Path:
+        return self.submissions / f"{number:04d}.json"
+
+    @property
+    def arrays(self) -> Path:
+        return self.folder / "arrays"
+
+    def array(self, submission: SubmissionNumber, number: int) -> ArrayPaths:
+        return ArrayPaths(self.arrays / f"{submission:04d}-{number:03d}")
+
+    @property
+    def smokes(self) -> Path:
+        return self.folder / "smoke"
+
+    def smoke(self, submission: SubmissionNumber, number: int) -> ArrayPaths:
+        return ArrayPaths(self.smokes / f"{submission:04d}-{number:03d}")
+
+    @property
+    def follows(self) -> Path:
+        return self.folder / "follow"
+
+    def follow(self, submission: SubmissionNumber) -> ArrayPaths:
+        return ArrayPaths(self.follows / f"{submission:04d}")
+
+    @property
+    def code(self) -> Path:
+        return self.folder / "code"
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    def run(self, run_id: str) -> RunPaths:
+        return RunPaths(self.runs / run_id)
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report"
+
+    @property
+    def report_markdown(self) -> Path:
+        return self.report / "report.md"
+
+    @property
+    def report_html(self) -> Path:
+        return self.report / "report.html"
+
+    @property
+    def report_files(self) -> Path:
+        return self.report / "files.json"
+
+    def plot(self, name: str) -> Path:
+        return self.report / "plots" / name
+
+    def table(self, name: str) -> Path:
+        return self.report / "tables" / name
+
+    @property
+    def collected(self) -> Path:
+        return self.folder / "collected"
+
+    def collection(self, task: str, table: str) -> Path:
+        return self.collected / task / f"{table}.parquet"
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether files of that name are found again by patterns, commands and people."""
+    return bool(name) and not name.startswith((".", "-")) and "/" not in name and name.isprintable()
+
+
+def sweep_paths(name: str, results: Path | None = None) -> SweepPaths:
+    """The paths of the sweep `name`, which must be usable as a folder name."""
+    if not is_folder_name(name):
+        raise UsageError(f"sweep name {name!r} cannot be a folder name; give another with --name")
+    return SweepPaths(results_root(results) / name)
+
+
+def existing_sweep(name: str, results: Path | None = None) -> SweepPaths:
+    """Like `sweep_paths`, for a sweep that has been launched."""
+    paths = sweep_paths(name, results)
+    if not (paths.grid.is_file() and paths.runs_list.is_file()):
+        root = paths.folder.parent
+        known = [p.parent.name for p in root.glob("*/grid.yaml")]
+        raise UsageError(
+            f"no sweep {name!r} in {root}{nearest(name, known)}; launch it first, or name its folder with --results"
+        )
+    return paths

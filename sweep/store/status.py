@@ -1,0 +1,144 @@
+"""What is done, running, failed or unknown: told by the files alone."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sweep.core.errors import ExitCode, SweepError
+from sweep.store.attempts import latest, liveness, read_progress
+from sweep.store.layout import RunPaths, SweepPaths
+from sweep.store.parquet import MANY_RESULTS, read_result
+from sweep.store.schema import DENSE, NewerSchema
+from sweep.store.submissions import DataStamp, current_data, launched_runs, submissions
+
+State = Literal["done", "running", "pending", "interrupted", "failed", "stale", "unknown"]
+
+STATES: dict[State, str] = {
+    "done": "its result is complete, for the current data and pipeline",
+    "running": "an attempt is alive",
+    "pending": "not begun: waiting in Slurm's queue, or never launched",
+    "interrupted": "stopped, killed or lost; the launch command goes on from its checkpoint",
+    "failed": "ended with an error (`sweep logs NAME --failed` shows more); --retry failed tries again",
+    "stale": "its result is of other data or another pipeline version, or damaged; the launch command runs it again",
+    "unknown": "silent on another machine for too short a time to be lost; or Slurm does not answer; or a newer prunesweep's",
+}
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """The state of one run. `job` is the Slurm job that has it, waiting or running; empty if none has."""
+
+    run_id: str
+    spec: Mapping[str, Any]
+    state: State
+    detail: str = ""
+    attempts: int = 0
+    exit_status: int | None = None
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    job: str = ""
+    row: Mapping[str, Any] | None = None
+
+
+ReadResult = Callable[[Path], dict[str, Any] | None]
+
+
+def survey(
+    sweep: SweepPaths,
+    data: Mapping[str, DataStamp] | None = None,
+    read: ReadResult | None = None,
+    specs: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[RunStatus]:
+    """The state of runs of a sweep. Those that have not begun cost no look at a file, which on a file server takes its time.
+
+    Args:
+        sweep: where.
+        data: per task the current data; by default that of the latest submissions.
+        read: reads a run's result file; by default out of the sweep's collection where it has one (`sweep collect`) or many
+            runs have begun, since a file for each run takes some milliseconds.
+        specs: the runs by id; by default all of the sweep, in the grid's order.
+    """
+    launches = submissions(sweep) if data is None or specs is None else []
+    data = current_data(sweep, launches) if data is None else data
+    specs = launched_runs(sweep, launches) if specs is None else specs
+    begun = set(os.listdir(sweep.runs)) if sweep.runs.is_dir() else set()
+    read = read or _reader(sweep, len(begun))
+    return [
+        examine(sweep.run(run_id), spec, data.get(spec["task"]), read)
+        if run_id in begun
+        else RunStatus(run_id, spec, "pending")
+        for run_id, spec in specs.items()
+    ]
+
+
+def _reader(sweep: SweepPaths, begun: int) -> ReadResult:
+    if begun < MANY_RESULTS and not sweep.collected.is_dir():
+        return read_result
+    from sweep.store.collection import RowReader  # on demand: most sweeps are small and have no collection
+
+    return RowReader(sweep)
+
+
+def examine(
+    run: RunPaths, spec: Mapping[str, Any], stamp: DataStamp | None, read: ReadResult = read_result
+) -> RunStatus:
+    """The state of one run. A live attempt comes first, then the result, then how the last attempt ended."""
+    claim = latest(run)
+    attempts = claim.number if claim else 0
+
+    def status(state: State, detail: str = "", **more: Any) -> RunStatus:
+        return RunStatus(spec["id"], spec, state, detail, attempts, **more)
+
+    life = liveness(run, claim) if claim else "ended"
+    if claim and life == "live":
+        return status("running", progress=read_progress(run, claim))
+    try:
+        row = read(run.result)
+    except NewerSchema as error:
+        return status("unknown", str(error))
+    except SweepError as error:
+        return status("stale", str(error))
+    if row is not None:
+        reason = staleness(row, stamp)
+        return status("stale", reason, row=row) if reason else status("done", row=row)
+    if not claim:
+        return status("pending")
+    if life == "unknown":
+        return status("unknown", f"no heartbeat from {claim.content.get('host')} for over a minute")
+    ended = {"exit_status": claim.content.get("exit_status")}
+    if claim.outcome == "failed":
+        return status("failed", claim.content.get("error") or "", **ended)
+    return status("interrupted", claim.content.get("error") or "killed without a word", **ended)
+
+
+def staleness(row: Mapping[str, Any], stamp: DataStamp | None) -> str:
+    """Why a result does not count for the data and pipeline of `stamp`; empty if it does."""
+    if stamp is None:
+        return ""
+    if row["data_hash"] != stamp.data_hash:
+        return f"data {row['data_hash'][:12]}, now {stamp.data_hash[:12]}"
+    if row["pipeline_version"] != stamp.pipeline_version:
+        return f"pipeline version {row['pipeline_version']}, now {stamp.pipeline_version}"
+    return ""
+
+
+def counts(statuses: list[RunStatus]) -> dict[State, int]:
+    """How many runs are in each state that occurs, in the order of `STATES`."""
+    number = Counter(status.state for status in statuses)
+    return {state: number[state] for state in STATES if number[state]}
+
+
+def pruners_of(statuses: Iterable[RunStatus], task: str) -> list[str]:
+    """The pruners of a task's runs in the grid's order; `dense` only where it is alone."""
+    names = list(dict.fromkeys(status.spec["pruner"] for status in statuses if status.spec["task"] == task))
+    return [name for name in names if name != DENSE] or names
+
+
+def exit_code(statuses: Iterable[RunStatus]) -> ExitCode:
+    """What a command about these runs ends with."""
+    states = {status.state for status in statuses}
+    if "failed" in states:
+        return ExitCode.FAILED
+    return ExitCode.OK if states <= {"done"} else ExitCode.INCOMPLETE

@@ -1,0 +1,192 @@
+"""What a sweep consists of, on disk: its grid, its runs, its submissions."""
+
+import fcntl
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import UnionType
+from typing import Any, Self
+
+from sweep.core.atomic_files import cannot_write, create, write_text
+from sweep.core.errors import StorageError, UsageError
+from sweep.store.layout import SubmissionNumber, SweepPaths
+
+
+@dataclass(frozen=True)
+class DataStamp:
+    """Which data, through which pipeline: a result is complete only for the current one."""
+
+    data_hash: str
+    data_verified: bool
+    pipeline_version: int
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One launch: written once, never changed. What its runs need to know beyond their specifications."""
+
+    runs: list[str]
+    data: dict[str, DataStamp]
+    data_dir: str | None = None
+    allow_unverified: bool = False
+    plugins: list[str] = field(default_factory=list)
+    engine: str = "local"
+    slurm: dict[str, Any] | None = None
+    argv: list[str] = field(default_factory=lambda: list(sys.argv))
+    created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def save(self, sweep: SweepPaths) -> SubmissionNumber:
+        """Write it under the next free number, which is returned."""
+        number = SubmissionNumber(max(_numbers(sweep), default=0) + 1)
+        # escaped, since a path that is not UTF-8 has letters that cannot be written otherwise
+        while not create(sweep.submission(number), json.dumps(asdict(self), indent=1)):
+            number = SubmissionNumber(number + 1)
+        return number
+
+    @classmethod
+    def read(cls, sweep: SweepPaths, number: SubmissionNumber) -> Self:
+        """Read submission `number`. Raises StorageError if its file is damaged."""
+        path = sweep.submission(number)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content["data"] = {task: DataStamp(**stamp) for task, stamp in content["data"].items()}
+            submission = cls(**content)
+            _require(submission, runs=list, data_dir=str | None, plugins=list, engine=str, slurm=dict | None)
+            for stamp in submission.data.values():
+                _require(stamp, data_hash=str, pipeline_version=int)
+            return submission
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise _damaged(path, error) from error
+
+
+COORDINATES = ("task", "pruner", "compression", "seed")
+
+
+def record(sweep: SweepPaths, grid: str, runs: Iterable[dict[str, Any]]) -> None:
+    """Add `runs` to the sweep's, and keep the grid they come from.
+
+    A sweep may grow: by a task that was left out, more seeds, another pruner. What it may not do is to change its mind: at each
+    of its coordinates (task, pruner, compression, seed) the specification stays what it was.
+
+    Args:
+        sweep: where.
+        grid: the resolved grid as YAML.
+        runs: `Run.listing()` of each.
+
+    Raises:
+        UsageError: the sweep has another run at the same coordinates.
+    """
+    new = list(runs)
+    with locked(sweep.folder):
+        known = agreeing(sweep, new)
+        # the grid first: a sweep is one that has a grid, and a launch that is killed in between is repeated
+        write_text(sweep.grid, grid)
+        if any(run["id"] not in known for run in new):
+            known |= {run["id"]: run for run in new}
+            write_text(sweep.runs_list, "".join(json.dumps(run) + "\n" for run in known.values()))
+
+
+def agreeing(sweep: SweepPaths, runs: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The sweep's runs by id, none of which `runs` would change; `record` says what that means, and what it raises."""
+    known = read_runs(sweep)
+    taken = {tuple(run[name] for name in COORDINATES): run for run in known.values()}
+    for run in runs:
+        old = taken.get(tuple(run[name] for name in COORDINATES), run)
+        # a field that is newer than the sweep has its default there
+        changed = [name for name in run if name != "id" and old.get(name, run[name]) != run[name]]
+        if changed:
+            raise UsageError(
+                f"the sweep {sweep.name!r} has {old['id']} with {changed[0]} = {old[changed[0]]!r}, this launch asks for "
+                f"{run[changed[0]]!r}; launch it under another name with --name"
+            )
+    return known
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time for what is in `folder`; the system releases a dead one's lock."""
+    lock = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+    except OSError as error:
+        raise cannot_write(lock, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise StorageError(
+                f"cannot lock {lock}: {error.strerror}; its file system has no locks: have it mounted with them "
+                "(Lustre: -o flock), or choose another folder with --results"
+            ) from error
+        yield
+
+
+def read_runs(sweep: SweepPaths) -> dict[str, dict[str, Any]]:
+    """The sweep's runs by id, in the grid's order; empty if it has never been launched. Raises StorageError if damaged."""
+    try:
+        lines = sweep.runs_list.read_text(encoding="utf-8").splitlines()
+        if not lines:  # a launch without runs writes no list
+            raise ValueError("no run in it")
+        return {run["id"]: run for run in map(json.loads, lines)}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (ValueError, LookupError, TypeError) as error:
+        raise _damaged(sweep.runs_list, error) from error
+
+
+def launched_runs(sweep: SweepPaths, launches: Iterable[Submission]) -> dict[str, dict[str, Any]]:
+    """As `read_runs`. Raises StorageError also where the list lacks runs of `launches`: one cut short between lines."""
+    launched = {run_id for launch in launches for run_id in launch.runs}
+    runs = read_runs(sweep)  # after the submissions: a launch writes its runs before
+    if lost := launched - runs.keys():
+        raise StorageError(
+            f"{sweep.runs_list} lacks {len(lost)} of the runs that were launched, such as {min(lost)}; "
+            "repeat the launch command, which adds them"
+        )
+    return runs
+
+
+def latest_submission(sweep: SweepPaths, run_id: str) -> Submission:
+    """The last launch that had the run. Raises UsageError if there is none."""
+    for number in sorted(_numbers(sweep), reverse=True):
+        submission = Submission.read(sweep, number)
+        if run_id in submission.runs:
+            return submission
+    raise UsageError(f"sweep {sweep.name!r} has never launched {run_id}; use the launch command")
+
+
+def submissions(sweep: SweepPaths) -> list[Submission]:
+    """All launches of the sweep, the latest last."""
+    return [Submission.read(sweep, number) for number in sorted(_numbers(sweep))]
+
+
+def current_data(sweep: SweepPaths, launches: Iterable[Submission] | None = None) -> dict[str, DataStamp]:
+    """For each task the data of the latest of `launches` that used it; by default they are read."""
+    stamps: dict[str, DataStamp] = {}
+    for launch in submissions(sweep) if launches is None else launches:
+        stamps |= launch.data
+    return stamps
+
+
+def _require(thing: object, **kinds: type | UnionType) -> None:
+    """Raise TypeError unless the attributes of `thing` are of these kinds."""
+    for name, kind in kinds.items():
+        if not isinstance(value := getattr(thing, name), kind):
+            raise TypeError(f"{name} is of type {type(value).__name__}")
+
+
+def _damaged(path: Path, error: Exception) -> StorageError:
+    return StorageError(
+        f"{path} is damaged ({error}); delete it and repeat the launch command, which writes it anew"
+    )
+
+
+def _numbers(sweep: SweepPaths) -> list[SubmissionNumber]:
+    return [
+        SubmissionNumber(int(path.stem)) for path in sweep.submissions.glob("*.json") if path.stem.isdecimal()
+    ]

@@ -1,0 +1,59 @@
+"""A second launch of a sweep uses its own plug-ins and data, not those of the first, and makes stale runs again."""
+
+import pytest
+from support.second_launch import BROKEN, NOTES, ONE_RUN, REPAIRED, STEEPEST, TOY, Files
+
+import sweep
+
+
+@pytest.fixture
+def files(tmp_path):
+    return Files(tmp_path)
+
+
+def launched(work, grid, fields, *options, code=0):
+    done = work("--grid", grid(**fields), "--local", *options)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def rows(work):
+    return sweep.load(work.results / "grid").to_pylist()
+
+
+def test_a_sweep_grows_by_a_pruner_of_a_plugin(work, grid, files):
+    launched(work, grid, TOY)
+    plugin = files.plugin("mine", "steepest.py", STEEPEST)
+    launched(work, grid, TOY | {"pruners": ["random", "steepest"]}, "--plugin", plugin)
+    assert [row["pruner"] for row in rows(work)] == ["random", "steepest"]
+    assert [row["plugins"] is None for row in rows(work)] == [True, False]
+
+
+def test_failed_runs_are_retried_with_the_repaired_plugin(work, grid, files):
+    """The repaired file may be another one."""
+    mine = TOY | {"pruners": ["mine"]}
+    said = launched(work, grid, mine, "--plugin", files.plugin("a", "mine.py", BROKEN), code=1)
+    assert "not written yet" in said
+    launched(work, grid, mine, "--retry", "failed", "--plugin", files.plugin("b", "mine.py", REPAIRED))
+    assert [row["attempt"] for row in rows(work)] == [2]
+
+
+def test_other_data_is_read_from_the_folder_of_the_second_launch(work, grid, files):
+    """The result of the first is stale then, and made again."""
+    notes = ONE_RUN | {"tasks": ["notes"]}
+    plugin = files.plugin("mine", "notes.py", NOTES)
+    launched(work, grid, notes, "--plugin", plugin, "--data-dir", files.notes("few", 8))
+    assert [(row["train_rows"], row["attempt"]) for row in rows(work)] == [(8, 1)]
+    launched(work, grid, notes, "--plugin", plugin, "--data-dir", files.notes("many", 12))
+    assert [(row["train_rows"], row["attempt"]) for row in rows(work)] == [(12, 2)]
+
+
+def test_a_stale_run_is_made_again_once(work, grid, files):
+    """After the data in the folder itself has changed."""
+    notes = ONE_RUN | {"tasks": ["notes"]}
+    command = ("--plugin", files.plugin("mine", "notes.py", NOTES), "--data-dir", files.notes("notes", 8))
+    launched(work, grid, notes, *command)
+    files.notes("notes", 10)
+    for _ in range(2):
+        launched(work, grid, notes, *command)
+        assert [(row["train_rows"], row["attempt"]) for row in rows(work)] == [(10, 2)]

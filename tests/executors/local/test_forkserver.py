@@ -1,0 +1,102 @@
+"""Runs forked from a warm process are processes of their own, and children of the one that ordered them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sweep.core.errors import SweepError
+from sweep.executors.local.forkserver import Nursery
+from sweep.store.attempts import latest
+
+# the test process itself must not become a reaper of orphans
+ORDERS = """
+import json, os, sys
+from pathlib import Path
+from sweep.executors.local.forkserver import Nursery
+
+nursery = Nursery(threads=3)
+seen = []
+for number in range(2):
+    process = nursery.start(["toy-1", "--sweep", sys.argv[1]], Path(sys.argv[2]), {"NUMBER": str(number)})
+    stat = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    seen.append({"parent": int(stat[1]) == os.getpid(), "session": int(stat[3]) == process.pid, "exit": process.wait()})
+os.kill(nursery._warm.pid, 9)
+nursery._warm.wait()
+seen.append({"exit": nursery.start(["--help"], Path(sys.argv[2])).wait()})
+nursery.close()
+print(json.dumps(seen))
+"""
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + 180
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+    return found
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def command_line(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+
+
+def test_a_run_is_a_child_with_a_session_and_a_log_of_its_own(tmp_path):
+    log = tmp_path / "a log.txt"
+    log.write_text("before\n")
+    done = subprocess.run(
+        [sys.executable, "-c", ORDERS, str(tmp_path / "none"), str(log)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    # no such sweep is a mistake of usage: 2; and a killed warm process is replaced
+    assert json.loads(done.stdout) == [{"parent": True, "session": True, "exit": 2}] * 2 + [{"exit": 0}]
+    lines = log.read_text().splitlines()
+    assert lines[0] == "before"
+    assert [line[:6] for line in lines[1:3]] == ["error:", "error:"]
+    assert lines[3].startswith("usage: python -m sweep.run")
+
+
+def test_an_environment_in_which_nothing_can_be_imported_is_named(tmp_path, monkeypatch):
+    (tmp_path / "pooch.py").write_text("raise ImportError('pooch is broken here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(SweepError, match=r"cannot begin: ImportError: pooch is broken here$"):
+        Nursery(1).start(["--help"], tmp_path / "log")
+
+
+def test_runs_outlive_the_process_they_were_forked_from(work, grid):
+    launcher = work.start("--grid", grid(tasks={"toy": {"epochs": 100_000}}), "--local", "--slots", 1)
+    killed = []
+
+    def running():
+        run_ids = work.run_ids() if work.paths().folder.exists() else []
+        claims = filter(None, (latest(work.paths().run(run_id)) for run_id in run_ids))
+        return [claim.content["pid"] for claim in claims if claim.content["pid"] not in killed]
+
+    try:
+        for _ in range(2):
+            (run,) = wait_for(running, "no run began")
+            others = {pid: command_line(pid) for pid in children(launcher.pid) if pid != run}
+            (warm,) = [
+                pid for pid, words in others.items() if "sweep.executors.local.forkserver_main" in words
+            ]
+            os.kill(warm, signal.SIGKILL)
+            os.kill(run, signal.SIGKILL)
+            killed.append(run)
+        out, _ = launcher.communicate(timeout=180)
+    finally:
+        launcher.terminate()
+    assert launcher.returncode == 3, out
+    assert set(work.states().values()) == {"interrupted"}
+    assert "killed by SIGKILL" in work.sweep("status", "grid").stdout

@@ -1,0 +1,177 @@
+"""What is said of a run whose job Slurm knows, has forgotten, or keeps silent about."""
+
+import pytest
+
+from sweep.executors.slurm import queue as queues
+from sweep.executors.slurm.commands import NoAnswer
+from sweep.executors.slurm.job_status import Place, places, reason, refine
+from sweep.executors.slurm.manifest import Manifest, read_answer, write_answer
+from sweep.executors.slurm.queue import Job, Queue, look, parse_sacct, parse_squeue
+from sweep.store.layout import SweepPaths
+from sweep.store.status import RunStatus
+
+TOKEN = "s-0123"
+
+
+def test_squeue():
+    jobs = parse_squeue(
+        "7_0|s-0123|RUNNING|None\n7_1|s-0123|PENDING|JobArrayTaskLimit\n"
+        "8|t-4|PENDING|(launch failed)\n9_[2-5]|t-5|PENDING|Priority\n"
+    )
+    assert jobs == {
+        (TOKEN, 0): Job("7_0", "RUNNING"),
+        (TOKEN, 1): Job("7_1", "PENDING", "JobArrayTaskLimit"),
+        ("t-4", 0): Job("8", "PENDING", "(launch failed)"),
+    }
+
+
+def test_sacct_tells_of_memory_by_the_step():
+    jobs = parse_sacct(
+        f"7_0|{TOKEN}|FAILED\n7_0.batch|batch|FAILED\n7_0.0|python|OUT_OF_MEMORY\n"
+        f"7_1|{TOKEN}|CANCELLED by 0\n7_2|{TOKEN}|RUNNING\n"
+    )
+    # what the accounting still takes for running, though the queue has forgotten it, is not known to be
+    assert jobs == {(TOKEN, 0): Job("7_0", "OUT_OF_MEMORY"), (TOKEN, 1): Job("7_1", "CANCELLED")}
+
+
+def test_one_question_to_the_queue_and_at_most_one_to_the_accounting(monkeypatch):
+    asked = []
+
+    def answer(*command):
+        asked.append(command[0])
+        return "7_0|s-0123|RUNNING|None\n" if command[0] == "squeue" else f"7_1|{TOKEN}|TIMEOUT\n"
+
+    monkeypatch.setattr(queues, "ask", answer)
+    assert look({}, "").jobs == {}
+    assert asked == []
+    assert look({TOKEN: {0}}, "2026-01-01T00:00:00").job(TOKEN, 0).state == "RUNNING"
+    assert asked == ["squeue"]
+    found = look({TOKEN: {0, 1, 2}}, "2026-01-01T00:00:00")
+    assert asked == ["squeue", "squeue", "sacct"]
+    assert (found.job(TOKEN, 1).state, found.job(TOKEN, 2)) == ("TIMEOUT", None)
+
+
+def test_without_accounting_the_queue_is_all(monkeypatch):
+    def answer(*command):
+        if command[0] == "sacct":
+            raise NoAnswer("sacct: Slurm accounting storage is disabled")
+        return ""
+
+    monkeypatch.setattr(queues, "ask", answer)
+    assert look({TOKEN: {0}}, "2026-01-01T00:00:00") == Queue({}, "")
+
+
+@pytest.fixture
+def place(tmp_path):
+    array = SweepPaths(tmp_path).array(1, 1)
+    manifest = Manifest(TOKEN, 1, [["a"], ["b"]], code="/code")
+    manifest.save(array)
+    write_answer(array, "7")
+    return Place(array, manifest, 1, read_answer(array))
+
+
+def refined(place, tmp_path, base, job=None, claim=None, problem=""):
+    import json
+
+    run = SweepPaths(tmp_path).run("b")
+    if claim is not None:
+        run.attempts.mkdir(parents=True)
+        place_of_it = {"host": "h", "boot_id": "b", "pid_namespace": "n", "pid": 1, "pid_start": 1}
+        run.attempt(1).write_text(json.dumps({"slurm_job": "7_1"} | place_of_it | claim))
+    status = RunStatus("b", {"id": "b"}, base, attempts=int(claim is not None))
+    jobs = {(TOKEN, 1): job} if job else {}
+    found = refine(status, run, place, Queue(jobs, problem))
+    return found.state, found.detail, found.job
+
+
+def job(state, reason=""):
+    return Job("7_1", state, reason)
+
+
+@pytest.mark.parametrize(
+    ("base", "found", "claim", "expected"),
+    [
+        ("pending", job("PENDING", "Priority"), None, ("pending", "waits in Slurm's queue: Priority", "7_1")),
+        ("interrupted", job("PENDING", "BeginTime"), {}, ("pending", "waits in Slurm's queue: BeginTime", "7_1")),
+        ("pending", job("RUNNING"), None, ("running", "job 7_1", "7_1")),
+        ("interrupted", job("COMPLETING"), {"outcome": "interrupted"}, ("running", "job 7_1", "7_1")),
+        ("failed", job("COMPLETING"), {"outcome": "failed"}, ("failed", "", "")),
+        ("pending", job("CANCELLED"), None, ("interrupted", "cancelled (job 7_1)", "")),
+        ("unknown", job("NODE_FAIL"), {}, ("interrupted", "node failure (job 7_1)", "")),
+        ("interrupted", job("TIMEOUT"), {}, ("interrupted", "time-out: its job reached the time limit (job 7_1)", "")),
+        ("interrupted", job("OUT_OF_MEMORY"), {}, ("failed", "out of memory; raise memory in the profile (job 7_1)", "")),
+        ("unknown", None, {}, ("interrupted", "lost: Slurm no longer knows its job 7_1", "")),
+        # what a run says of its own end stands
+        ("failed", job("FAILED"), {"outcome": "failed"}, ("failed", "", "")),
+        # a heartbeat is better evidence than an answer: a node that has lost touch
+        ("running", None, {}, ("running", "", "")),
+        # executed elsewhere since
+        ("interrupted", None, {"slurm_job": None}, ("interrupted", "", "")),
+        # to be made anew
+        ("done", job("PENDING", "Priority"), {"slurm_job": "3"}, ("pending", "waits in Slurm's queue: Priority", "7_1")),
+        ("done", job("CANCELLED"), {"slurm_job": "3"}, ("done", "", "")),
+        # of a state that this version does not know only that it is no end
+        ("pending", job("POWER_UP_NODE"), None, ("running", "job 7_1", "7_1")),
+    ],
+)  # fmt: skip
+def test_files_first_then_slurm(place, tmp_path, base, found, claim, expected):
+    assert refined(place, tmp_path, base, found, claim) == expected
+
+
+def test_silence_is_evidence_of_nothing(place, tmp_path):
+    assert refined(place, tmp_path, "pending", problem="down") == ("unknown", "Slurm does not answer", "")
+    assert refined(place, tmp_path, "running", problem="down", claim={})[0] == "running"
+
+
+def test_the_jobs_own_log_tells_what_slurm_does_not(place, tmp_path):
+    log = place.array.log("7_1")
+    log.write_text("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0.\n")
+    assert refined(place, tmp_path, "interrupted", job("FAILED"), {})[0] == "failed"
+    log.write_text("module: command not found\n\n")
+    state, detail, _ = refined(place, tmp_path / "other", "pending", job("FAILED"))
+    assert (state, detail) == ("failed", "its job 7_1 failed before the run began: module: command not found")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((2, 1), (10, 1)), ((9999, 1), (10000, 1)), ((1, 999), (1, 1000))]
+)
+def test_of_two_arrays_with_a_run_the_later_one_has_it(tmp_path, before, after):
+    sweep = SweepPaths(tmp_path)
+    for number in (after, before):
+        Manifest(TOKEN, number[0], [["a"]], code="/code").save(sweep.array(*number))
+    assert places(sweep)["a"].array == sweep.array(*after)
+
+
+def test_of_several_smoke_tests_the_one_that_its_array_waited_for_tells(tmp_path):
+    sweep = SweepPaths(tmp_path)
+    logs = [sweep.smoke(1, number).log(str(5 + number)) for number in (1, 2)]
+    for log, words in zip(logs, ("loss 0.7", "error: no GPU here"), strict=True):
+        log.parent.mkdir(parents=True)
+        log.write_text(f"{words}\nsubmitit's last words\n")
+    details = []
+    for number, log in enumerate(logs, 1):
+        array = sweep.array(1, number)
+        manifest = Manifest(TOKEN, 1, [["a"], ["b"]], code="/code", after=str(log.relative_to(sweep.folder)))
+        manifest.save(array)
+        write_answer(array, "7")
+        place = Place(array, manifest, 1, read_answer(array))
+        details.append(refined(place, tmp_path, "pending", job("CANCELLED"))[1])
+    assert details == ["cancelled (job 7_1)", "not begun, the smoke test failed: no GPU here"]
+
+
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("PartitionTimeLimit", "can never start: PartitionTimeLimit"),
+        ("QOSMaxWallDurationPerJobLimit", "can never start: QOSMax"),
+        ("DependencyNeverSatisfied", "can never start"),
+        ("JobHeldUser", "held: JobHeldUser (job 7_1); `scontrol release 7_1`"),
+        (
+            "launch failed requeued held",
+            "held by Slurm, which could not start it (job 7_1); the next launch releases it",
+        ),
+        ("Resources", "waits in Slurm's queue: Resources"),
+    ],
+)
+def test_what_can_never_start_is_called_so(why, told):
+    assert reason(job("PENDING", why)).startswith(told)

@@ -1,0 +1,176 @@
+"""Commands on a cluster, in a results folder of the test's own."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import yaml
+from support.cluster import Cluster, wait_for
+from support.workplace import Workplace, science
+
+import sweep
+from prune import METHODS
+from sweep.cli.app import app
+from sweep.core.errors import SweepError
+from sweep.executors.slurm.manifest import arrays
+from sweep.store.attempts import latest
+from sweep.tasks import TASKS
+
+SLOW = {"tasks": {"slow_toy": {"epochs": 8}}, "pruners": ["grasp"], "compressions": [1], "seeds": [0]}
+"""One run that is there to be struck in the middle; it hardly gets on until `OnSlurm.go`."""
+SLOW_TOY = ("--plugin", Path(__file__).with_name("slow_toy.py"))
+
+
+@contextmanager
+def _plugins_forgotten():
+    """Afterwards no plug-in is known that was not before: a command of another test may have one of the same name."""
+    registries = [(registry, dict(registry)) for registry in (METHODS, TASKS)]
+    modules = set(sys.modules)
+    try:
+        yield
+    finally:
+        for registry, before in registries:
+            registry.clear()
+            registry.update(before)
+        for name in [name for name in sys.modules if name.startswith("plugin_") and name not in modules]:
+            del sys.modules[name]
+
+
+@dataclass
+class OnSlurm:
+    """The cluster, where results go, and the token cache."""
+
+    cluster: Cluster
+    results: Path
+    cache: Path
+
+    def __post_init__(self):
+        self.results.mkdir(parents=True, exist_ok=True)
+        # commands in processes of their own, where a test needs one to kill
+        self.work = Workplace(
+            self.results,
+            {
+                "SLURM_CONF": str(self.cluster.conf),
+                "SWEEP_CACHE": str(self.cache),
+                "SWEEP_RESULTS": str(self.results),
+                "SWEEP_CHECKPOINT_SECONDS": "0.2",
+                "SWEEP_TEST_GO": str(self.results / "go"),
+            },
+        )
+
+    def command(self, *arguments):
+        """A `sweep` command in this process, which has torch loaded already; its exit code and what it printed."""
+        printed = io.StringIO()
+        with (
+            mock.patch.dict(os.environ, self.work.environment),
+            redirect_stdout(printed),
+            redirect_stderr(printed),
+            _plugins_forgotten(),
+        ):
+            try:
+                code = app([str(argument) for argument in arguments], standalone_mode=False) or 0
+            except SweepError as error:
+                print(f"error: {error}")
+                code = error.exit_code
+        return int(code), printed.getvalue()
+
+    def file(self, name, content):
+        path = self.results / name
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+        return path
+
+    def arguments(self, name, grid, *options, profile=None):
+        """Those of the launch command."""
+        found = ["--grid", self.file(f"{name}.yaml", grid), "--name", name, *options]
+        if profile is not None:
+            found += ["--profile", self.file(f"{name}.profile.yaml", profile)]
+        return found
+
+    def launch(self, name, grid, *options, code=0, profile=None):
+        """The launch command, which has to end with `code`; returns what it printed."""
+        ended, printed = self.command("launch", *self.arguments(name, grid, *options, profile=profile))
+        assert ended == code, f"exit code {ended}: {printed}"
+        return printed
+
+    def status(self, name):
+        """The lines of `sweep status --json` by run."""
+        lines = [
+            line for line in self.command("status", name, "--json")[1].splitlines() if line.startswith("{")
+        ]
+        return {line["run_id"]: line for line in map(json.loads, lines)}
+
+    def detail(self, name):
+        """Of the sweep's only run."""
+        (line,) = self.status(name).values()
+        return line["detail"]
+
+    def states(self, name):
+        return sorted(line["state"] for line in self.status(name).values())
+
+    def tokens(self, name):
+        return [manifest.token for _, manifest in arrays(self.work.paths(name).arrays)]
+
+    def follow_ups(self, name):
+        """The names of the folders of the sweep's follow-up jobs."""
+        return sorted(path.name for path in self.work.paths(name).follows.glob("*"))
+
+    def active(self, name):
+        """Slurm's jobs of the sweep that wait or run."""
+        tokens = self.tokens(name)
+        return self.cluster.jobs(",".join(tokens)) if tokens else []
+
+    @contextmanager
+    def held_back(self):
+        """What is launched inside begins afterwards, all at once."""
+        self._partitions("DOWN")
+        try:
+            yield
+        finally:
+            self._partitions("UP")
+
+    def _partitions(self, state):
+        for partition in ("main", "low"):
+            self.cluster.ask("scontrol", "update", f"PartitionName={partition}", f"State={state}")
+
+    def run(self, name):
+        """Paths of the sweep's only run."""
+        (run_id,) = self.work.run_ids(name)
+        return self.work.paths(name).run(run_id)
+
+    def go(self):
+        """Let slow runs finish."""
+        (self.results / "go").touch()
+
+    def wait_for_checkpoint(self, name):
+        wait_for(f"a checkpoint of {name}", lambda: self.run(name).checkpoint.exists(), 600)
+
+    def wait_until_gone(self, name):
+        wait_for(f"the end of the jobs of {name}", lambda: not self.active(name), 900)
+
+    def kill_run(self, name, number=signal.SIGKILL):
+        """Send a signal to the process that executes the sweep's only run."""
+        subprocess.run(["kill", f"-{int(number)}", str(latest(self.run(name)).content["pid"])], check=True)
+
+    def kill_task(self, name, with_run=False):
+        """SIGKILL the process in the job that has started the sweep's only run; `with_run`: and the run before it hears of it."""
+        pid = str(latest(self.run(name)).content["pid"])
+        status = Path(f"/proc/{pid}/status").read_text()
+        (parent,) = [line.split()[1] for line in status.splitlines() if line.startswith("PPid:")]
+        subprocess.run(["kill", "-KILL", parent, *([pid] if with_run else [])], check=True)
+
+    def rows(self, name):
+        return sweep.load(self.results / name).to_pylist()
+
+    def science(self, name):
+        return science(self.rows(name))
+
+    def log(self, name):
+        """What the jobs of a sweep have printed, besides their runs."""
+        return "".join(path.read_text() for path in sorted(self.work.paths(name).arrays.glob("*/*_log.out")))

@@ -1,0 +1,57 @@
+"""Commands as a user types them, in a results folder of the test's own."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sweep.store.layout import SweepPaths
+from sweep.store.submissions import read_runs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Columns that may differ between two executions of one specification: time, place, and how often it was begun.
+CIRCUMSTANCES = {
+    "seconds_data", "seconds_prune", "seconds_train", "seconds_evaluate", "seconds_total", "seconds", "peak_memory_bytes",
+    "peak_gpu_memory_bytes",
+    "attempt", "resumed", "retries", "retry_history", "started_at", "finished_at", "sweep", "git_sha", "git_dirty",
+}  # fmt: skip
+
+
+@dataclass
+class Workplace:
+    """A results folder and an environment; calls commands in subprocesses."""
+
+    results: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *arguments, module="sweep.launch", **options):
+        environment = os.environ | {"SWEEP_RESULTS": str(self.results)} | self.environment
+        command = [sys.executable, "-m", module, *map(str, arguments)]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, text=True, env=environment, cwd=ROOT, **(streams | options))
+
+    def __call__(self, *arguments, module="sweep.launch", timeout=120, **options):
+        process = self.start(*arguments, module=module, **options)
+        out, err = process.communicate(timeout=timeout)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def sweep(self, *arguments, **options):
+        return self(*arguments, module="sweep.cli", **options)
+
+    def paths(self, name="grid"):
+        return SweepPaths(self.results / name)
+
+    def states(self, name="grid"):
+        lines = self.sweep("status", name, "--json").stdout.splitlines()
+        return {line["run_id"]: line["state"] for line in map(json.loads, lines)}
+
+    def run_ids(self, name="grid"):
+        return list(read_runs(self.paths(name)))
+
+
+def science(rows):
+    """Rows without circumstances, for comparison to the last bit."""
+    return [{key: value for key, value in row.items() if key not in CIRCUMSTANCES} for row in rows]
