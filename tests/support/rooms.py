@@ -1,7 +1,7 @@
 """The rooms of the sources: their order, and what `python tests/support/rooms.py` prints of them.
 
-A room is a package of `sweep`, or `prune`, `models`, or a directory of `csrc`. There are as many floors as rooms in the longest chain
-of imports. A circle is a set of rooms, or of files, that import each other.
+A room is a package of `sweep`, or `prune`, `models`, or a directory of `csrc`. There are as many floors as rooms in the longest
+chain of imports. A circle is a set of rooms, or of files, that import each other.
 """
 
 import ast
