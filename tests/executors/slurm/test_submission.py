@@ -136,15 +136,17 @@ def test_an_sbatch_that_outlives_its_launcher_is_waited_for(slurm, array):
     (slurm / "says").write_text("take")
     (slurm / "sbatch").write_text('#!/bin/bash\ntouch "$(dirname "$0")/waiting"\nexec sleep 600\n')
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import sys; sys.path[:0] = sys.argv[1:3]\n"
         "from pathlib import Path\n"
         "from sweep.store.layout import ArrayPaths\n"
         "from test_submission import plan, submitted\n"
-        "submitted(ArrayPaths(Path(sys.argv[2])), plan())\n"
+        "submitted(ArrayPaths(Path(sys.argv[3])), plan())\n"
     )
     here = str(Path(__file__).parent)
     launcher = subprocess.Popen(
-        [sys.executable, "-c", code, here, str(array.folder)], cwd=ROOT, start_new_session=True
+        [sys.executable, "-c", code, here, str(ROOT / "tests"), str(array.folder)],
+        cwd=ROOT,
+        start_new_session=True,
     )
     try:
         _wait_for(lambda: (slurm / "waiting").exists())
