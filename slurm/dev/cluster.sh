@@ -2,18 +2,18 @@
 # A real Slurm on this one machine, for development and tests: several virtual nodes, fake GPUs, partitions that preempt.
 # Needs root and the packages slurm-wlm and munge (with --accounting also slurmdbd and mariadb-server); no systemd.
 #
-#   cluster.sh start FOLDER [--accounting] [--cgroup] [Key=Value ..]   state, logs and configuration lie in FOLDER
-#   cluster.sh stop FOLDER                                             ends what `start` started, by process id
-#   cluster.sh node-kill FOLDER NODE | node-start FOLDER NODE          kill -9 of a node's slurmd; start it (again)
-#   cluster.sh controller-kill FOLDER | controller-start FOLDER        the same of slurmctld
+#   cluster.sh start DIR [--accounting] [--cgroup] [Key=Value ..]   state, logs and configuration are in DIR
+#   cluster.sh stop DIR                                                ends what `start` started, by process id
+#   cluster.sh node-kill DIR NODE | node-start DIR NODE                kill -9 of a node's slurmd; start it (again)
+#   cluster.sh controller-kill DIR | controller-start DIR              the same of slurmctld
 #
-# Then `export SLURM_CONF=FOLDER/slurm.conf`. Key=Value replaces or adds a line of slurm.conf, e.g. MaxArraySize=11.
+# Then `export SLURM_CONF=DIR/slurm.conf`. Key=Value replaces or adds a line of slurm.conf, e.g. MaxArraySize=11.
 # Environment: NODES=3 (2 at least) CPUS=8 MEMORY=4000 (MB) GPUS=2, per node; PORT=27800, the first of 200 ports.
 # Partitions: main; low on the last node, whose jobs are preempted by those in high, on all nodes; short, two minutes at most.
 set -euo pipefail
 NODES=${NODES:-3} CPUS=${CPUS:-8} MEMORY=${MEMORY:-4000} GPUS=${GPUS:-2} PORT=${PORT:-27800}
 PATH=/usr/sbin:/sbin:$PATH
-action=${1:?start, stop, node-kill, node-start, controller-kill or controller-start} folder=${2:?folder of the cluster}
+action=${1:?start, stop, node-kill, node-start, controller-kill or controller-start} folder=${2:?directory of the cluster}
 shift 2
 mkdir -p "$folder"; folder=$(cd "$folder" && pwd)
 export SLURM_CONF=$folder/slurm.conf
@@ -28,7 +28,7 @@ id_of() { cat "$folder/run/$1.pid" 2>/dev/null || true; }
 until_true() { # SECONDS WHAT COMMAND..
     local end=$((SECONDS + $1)) what=$2; shift 2
     until "$@" >/dev/null 2>&1; do
-        ((SECONDS < end)) || fail "$what did not come about; see the logs in $folder/log"
+        ((SECONDS < end)) || fail "$what did not happen; see the logs in $folder/log"
         sleep 0.1
     done
 }
@@ -96,7 +96,7 @@ SlurmdTimeout=20
 KillWait=5
 MinJobAge=300
 MessageTimeout=10
-# more processors than the machine has
+# more CPUs than the machine has
 SlurmdParameters=config_overrides
 SlurmctldParameters=preempt_send_user_signal
 SelectType=select/cons_tres
