@@ -1,7 +1,18 @@
 """The order of the rooms: imports point down, so that each can be read without those above it."""
 
 import pytest
-from support.rooms import FLOOR, ROOT, circles, floors, import_graph, imports, name_of, python_files, room_of
+from support.rooms import (
+    FLOOR,
+    ROOT,
+    circles,
+    floors,
+    import_graph,
+    imports,
+    main,
+    name_of,
+    python_files,
+    room_of,
+)
 
 FACADES = {"sweep/__init__.py", "sweep/stats.py", "sweep/classification.py", "sweep/data.py"}
 """They hand out what rooms have, and no room imports from them."""
@@ -41,3 +52,10 @@ def test_circles_and_floors_by_hand():
     two = {"a": {"b"}, "b": {"c", "a"}, "c": {"d"}, "d": {"c"}, "e": {"a"}}
     assert sorted(map(sorted, circles(two))) == [["a", "b"], ["c", "d"]]
     assert floors(two) == 3
+
+
+def test_what_the_command_prints(capsys):
+    main()
+    printed = capsys.readouterr().out
+    assert f"{len(FLOOR)} rooms on 7 floors, 0 circles among rooms" in printed
+    assert all(f"{directory}/" in printed for directory in ("sweep", "prune", "models", "csrc", "tests"))
