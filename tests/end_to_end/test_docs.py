@@ -65,7 +65,8 @@ def demo(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("code", PYTHON)
 @pytest.mark.filterwarnings("error::FutureWarning")
-def test_python_examples_run(code, demo, monkeypatch, capsys):
+@pytest.mark.usefixtures("demo")
+def test_python_examples_run(code, monkeypatch, capsys):
     monkeypatch.setattr("prune.methods.METHODS", dict(prune.METHODS))  # an example registers one
     exec(compile(code, "example", "exec"), {"__name__": "__main__"})
     if "print(" in code:
@@ -79,7 +80,8 @@ def test_the_protocol_of_executors_is_the_one_in_the_sources():
 
 
 @pytest.mark.parametrize("words", only("python", "-m", "sweep.launch"))
-def test_launch_commands_are_accepted(words, demo):
+@pytest.mark.usefixtures("demo")
+def test_launch_commands_are_accepted(words):
     if "my_grid.yaml" in words or "majority.yaml" in words:
         return  # executed by tests of their own
     arguments = ["launch", *words[3:], "--dry-run"]
@@ -91,7 +93,8 @@ def test_launch_commands_are_accepted(words, demo):
 
 
 @pytest.mark.parametrize("words", only("sweep"))
-def test_sweep_commands_run(words, demo):
+@pytest.mark.usefixtures("demo")
+def test_sweep_commands_run(words):
     command = typer.main.get_command(app).commands[words[1]]
     options = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= options
