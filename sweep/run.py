@@ -9,6 +9,7 @@ from pathlib import Path
 from sweep import streams
 from sweep.attempt import Attempt, Busy
 from sweep.catalog import Submission, latest_submission, read_runs
+from sweep.collect import row_alone
 from sweep.environment import slurm_job
 from sweep.errors import SweepError, UsageError, in_one_line, nearest
 from sweep.exit_codes import BUSY, ExitCode
@@ -43,7 +44,7 @@ def execute(
     stamp = submission.data.get(spec["task"])
 
     def complete() -> bool:
-        row = _readable_result(paths)
+        row = _readable_result(paths) or row_alone(sweep, run_id, spec["task"])
         return row is not None and not staleness(row, stamp)
 
     if complete() and not again:

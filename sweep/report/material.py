@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from sweep.catalog import read_runs
-from sweep.collect import RowReader, collect
+from sweep.collect import collect
 from sweep.loading import load_sweep
 from sweep.paper import PAPER, PaperTask
 from sweep.paths import SweepPaths
@@ -80,9 +80,7 @@ def gather(sweep: SweepPaths) -> Material:
     """Read a sweep; one of `MANY_RESULTS` runs and more is collected first."""
     if len(read_runs(sweep)) >= MANY_RESULTS:
         collect(sweep)
-        statuses = survey(sweep, read=RowReader(sweep))
-    else:
-        statuses = survey(sweep)
+    statuses = survey(sweep)
     rows = [status.row for status in statuses if status.state == "done" and status.row]
     done = {row["run_id"] for row in rows}
     problems: list[str] = []
