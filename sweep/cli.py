@@ -271,7 +271,9 @@ def collect(
     to: Annotated[
         Path | None,
         typer.Option(
-            help="write them to a copy of the sweep in DIR, which needs no other files", metavar="DIR", parser=_folder
+            help="write them to a copy of the sweep in DIR, which needs no other files",
+            metavar="DIR",
+            parser=_folder,
         ),
     ] = None,
     results: Results = None,

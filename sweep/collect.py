@@ -113,7 +113,9 @@ def read_rows(sweep: SweepPaths, name: str, only: Iterable[str] | None = None) -
             # one run twice would be a run moved between tasks: the first counts
             current = (sources & stamps.keys() | alone) - found
             found |= current
-            tables.append(table.filter(pc.is_in(table[SOURCE], value_set=pa.array(list(current), pa.string()))))
+            tables.append(
+                table.filter(pc.is_in(table[SOURCE], value_set=pa.array(list(current), pa.string())))
+            )
     read = 0
     single: list[pa.Table] = []
     for stamp, folder in sorted(stamps.items()):
@@ -165,7 +167,9 @@ def row_alone(sweep: SweepPaths, run_id: str, task: str) -> dict[str, Any] | Non
     if sweep.run(run_id).folder.exists() or not path.exists():
         return None
     table, _ = _read_collection(path, RESULT)
-    rows = [] if table is None else rows_of(table.filter(pc.equal(table[SOURCE], run_id)).drop_columns([SOURCE]))
+    rows = (
+        [] if table is None else rows_of(table.filter(pc.equal(table[SOURCE], run_id)).drop_columns([SOURCE]))
+    )
     return rows[0] if rows else None
 
 
