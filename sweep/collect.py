@@ -162,9 +162,9 @@ class RowReader:
 
 
 def row_alone(sweep: SweepPaths, run_id: str, task: str) -> dict[str, Any] | None:
-    """The result of a run that the collection alone has; None where there is none, or the run has a directory."""
+    """The result of a run that has no directory; None where the collection has none either."""
     path = sweep.collection(task, "result")
-    if sweep.run(run_id).folder.exists() or not path.exists():
+    if not path.exists():
         return None
     table, _ = _read_collection(path, RESULT)
     rows = (

@@ -3,13 +3,13 @@
 import argparse
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from sweep import streams
 from sweep.attempt import Attempt, Busy
 from sweep.catalog import Submission, latest_submission, read_runs
-from sweep.collect import row_alone
 from sweep.environment import slurm_job
 from sweep.errors import SweepError, UsageError, in_one_line, nearest
 from sweep.exit_codes import BUSY, ExitCode
@@ -44,7 +44,7 @@ def execute(
     stamp = submission.data.get(spec["task"])
 
     def complete() -> bool:
-        row = _readable_result(paths) or row_alone(sweep, run_id, spec["task"])
+        row = _readable_result(sweep, spec)
         return row is not None and not staleness(row, stamp)
 
     if complete() and not again:
@@ -108,10 +108,15 @@ def execute(
         return ExitCode.FAILED
 
 
-def _readable_result(paths: RunPaths) -> dict[str, object] | None:
+def _readable_result(sweep: SweepPaths, spec: Mapping[str, Any]) -> dict[str, Any] | None:
     """The result's row; None where there is none or it is damaged. A newer schema is an error: it must not be overwritten."""
+    paths = sweep.run(spec["id"])
     try:
-        return read_result(paths.result)
+        if paths.folder.exists() or not sweep.collected.is_dir():
+            return read_result(paths.result)
+        from sweep.collect import row_alone  # on demand: runs that are started from a launch have a directory
+
+        return row_alone(sweep, spec["id"], spec["task"])
     except UsageError:
         raise
     except SweepError:
