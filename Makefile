@@ -62,7 +62,7 @@ $(VENV)/.cuda-$(PRUNE_CUDA): | $(VENV)/.torch
 	@rm -f $(VENV)/.cuda-*
 	@touch $@
 
-$(VENV)/.built: $(VENV)/.torch $(VENV)/.cuda-$(PRUNE_CUDA) pyproject.toml setup.py $(wildcard csrc/* csrc/cuda/*)
+$(VENV)/.built: $(VENV)/.torch $(VENV)/.cuda-$(PRUNE_CUDA) pyproject.toml setup.py $(shell find csrc -type f)
 	@echo "installing the other dependencies"
 	@$(PIP) setuptools wheel ninja pybind11
 	@echo "building the extension against the installed torch (a minute or two)"

@@ -51,7 +51,7 @@ def check(scores: list[Tensor], keep: int, device: str = "cpu", **options: list[
 
 
 def sampled(total: int) -> np.ndarray:
-    """Which positions the selection samples: a run of 16 in each of equal slices (csrc/topk_sample.h)."""
+    """Which positions the selection samples: a run of 16 in each of equal slices (csrc/global_mask/cpu/sample.h)."""
     lines = min(max(int(0.2 * total ** (2 / 3)), 1024), 65536)
     places = []
     for i in range(lines):
