@@ -31,7 +31,8 @@ ARCHITECTURES = [
     "arch=compute_90,code=sm_90",
     "arch=compute_90,code=compute_90",
 ]
-# pip finds ninja next to python, where the search path need not lead
+CSRC = str(Path("csrc").resolve())  # ninja runs elsewhere
+# pip installs ninja next to python, which need not be on the search path
 os.environ["PATH"] = os.pathsep.join([ninja.BIN_DIR, os.environ.get("PATH", os.defpath)])
 
 
@@ -70,7 +71,7 @@ def compile_cuda(toolkit: Path, directory: Path) -> list[str]:
     """
     directory.mkdir(parents=True, exist_ok=True)
     generate = [flag for architecture in ARCHITECTURES for flag in ("-gencode", architecture)]
-    flags = [*NVCC_FLAGS, *generate, "-I", str(Path("csrc").resolve())]
+    flags = [*NVCC_FLAGS, *generate, "-I", CSRC]
     objects = {
         source: directory.resolve() / Path(source).with_suffix(".o") for source in sources(".cu", cuda=True)
     }
@@ -122,7 +123,7 @@ extensions = [
     CppExtension(
         "prune._C",
         sources(".cpp", cuda=False),
-        include_dirs=["csrc", pybind11.get_include()],
+        include_dirs=[CSRC, pybind11.get_include()],
         # no -march=native: the library has to load on every node of a mixed cluster
         extra_compile_args=FLAGS,
         extra_link_args=["-fopenmp"],
@@ -134,7 +135,7 @@ if TOOLKIT:
             "prune._C_cuda",
             # the checks of the arguments are in both libraries
             [*sources(".cpp", cuda=True), *sorted(glob("csrc/*/checks.cpp"))],
-            include_dirs=["csrc", pybind11.get_include(), str(TOOLKIT / "include")],
+            include_dirs=[CSRC, pybind11.get_include(), str(TOOLKIT / "include")],
             extra_compile_args=FLAGS,
             # static, so that the library loads wherever torch does
             library_dirs=[str(TOOLKIT / "lib64")],

@@ -48,7 +48,7 @@ GlobalMask global_mask_cpu(
           "global_mask: keep is ", keep, ", but it needs to be between 0 and ", available, ", the number of scores",
           within ? " where within is true" : "");
     }
-    std::tie(threshold, ties) = selection.select(keep);
+    std::tie(threshold, ties) = selection.select_top(keep);
   });
   const auto scalar = scores[0].options();
   return {

@@ -10,7 +10,7 @@
 namespace prunesweep {
 
 // dense, fused or sparse; empty where nothing is asked. A way that cannot do a product leaves it to the dense one.
-inline std::string forced_way() {
+inline std::string algorithm_override() {
   const char* const asked = std::getenv("PRUNE_MASKED_LINEAR");
   const std::string way = asked ? asked : "";
   TORCH_CHECK(

@@ -1,7 +1,7 @@
 // y = x (W∘M)^T + b, where W∘M is W with exact zeros where M is false, whatever W holds there.
 //
-// Checks of the arguments, shared by all devices and by the shape-only (Meta) kernels. Each raises an error that names
-// the argument, what it has and what it needs. Sizes may be symbolic.
+// Checks of the arguments, shared by all devices and by the shape-only kernels in prune/ops.py. Each raises an error that
+// names the argument, what it has and what it needs. Sizes may be symbolic.
 
 #pragma once
 

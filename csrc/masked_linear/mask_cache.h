@@ -14,7 +14,7 @@ namespace prunesweep {
 
 // Plan has `version`, `rows` and `columns`.
 template <typename Plan>
-class KeptWithMask {
+class MaskCache {
  public:
   // The plan of the mask as it is now, made by `make(version)` if there is none; null for a mask without a version counter
   // (made in inference mode), whose changes could not be noticed.

@@ -1,10 +1,9 @@
-// CPU and shape-only (Meta) kernels of the masked linear layer's operators.
+// CPU kernels of the masked linear layer's operators.
 
 #include "masked_linear/checks.h"
 
 #include "masked_linear/cpu/products.h"
 
-#include <ATen/Functions.h>
 #include <torch/library.h>
 
 namespace prunesweep {
@@ -47,29 +46,6 @@ std::tuple<Tensor, Tensor, Tensor> gradients_cpu(
   return {std::move(gradients.x), std::move(gradients.weight), std::move(gradients.bias)};
 }
 
-// Contiguous [..., n] with the leading sizes of `like`
-Tensor empty_rows(const Tensor& like, const c10::SymInt& n) {
-  auto sizes = like.sym_sizes().vec();
-  sizes.back() = n;
-  return at::empty_symint(sizes, like.options());
-}
-
-Tensor masked_linear_meta(
-    const Tensor& x, const Tensor& weight, const Tensor& mask, const std::optional<Tensor>& bias) {
-  check_masked_linear(x, weight, mask, bias);
-  return empty_rows(x, weight.sym_size(0));
-}
-
-Tensor grad_input_meta(const Tensor& grad, const Tensor& weight, const Tensor& mask) {
-  check_grad_input(grad, weight, mask);
-  return empty_rows(grad, weight.sym_size(1));
-}
-
-Tensor grad_weight_meta(const Tensor& grad, const Tensor& x, const Tensor& mask) {
-  check_grad_weight(grad, x, mask);
-  return at::empty_symint(mask.sym_sizes(), grad.options());
-}
-
 } // namespace
 
 TORCH_LIBRARY_IMPL(prune, CPU, m) {
@@ -80,10 +56,10 @@ TORCH_LIBRARY_IMPL(prune, CPU, m) {
   m.impl("_masked_linear_gradients", &gradients_cpu);
 }
 
-TORCH_LIBRARY_IMPL(prune, Meta, m) {
-  m.impl("masked_linear", &masked_linear_meta);
-  m.impl("masked_linear_grad_input", &grad_input_meta);
-  m.impl("masked_linear_grad_weight", &grad_weight_meta);
+TORCH_LIBRARY_IMPL(prune, CompositeImplicitAutograd, m) {
+  m.impl("_check_masked_linear", &check_masked_linear);
+  m.impl("_check_masked_linear_grad_input", &check_grad_input);
+  m.impl("_check_masked_linear_grad_weight", &check_grad_weight);
 }
 
 } // namespace prunesweep

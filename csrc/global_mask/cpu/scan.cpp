@@ -53,10 +53,10 @@ namespace avx512 {
 template <typename scalar_t>
 const Scans<scalar_t>& scans(bool weights, bool within) {
 #if defined(__x86_64__)
-  if (cpu() == Cpu::avx512) {
+  if (instruction_set() == InstructionSet::avx512) {
     return avx512::scans<scalar_t>(weights, within);
   }
-  if (cpu() == Cpu::avx2) {
+  if (instruction_set() == InstructionSet::avx2) {
     return avx2::scans<scalar_t>(weights, within);
   }
 #endif

@@ -57,7 +57,7 @@ struct Scans {
 
 constexpr int64_t kLine = 16; // keys of a sampled run: a cache line of float32
 
-// For the instruction set of cpu().
+// For the chosen instruction set.
 template <typename scalar_t>
 const Scans<scalar_t>& scans(bool weights, bool within);
 

@@ -69,7 +69,7 @@ Selection<scalar_t>::Selection(Pieces<scalar_t> pieces, bool weights, bool withi
 }
 
 template <typename scalar_t>
-std::pair<double, int64_t> Selection<scalar_t>::select(int64_t keep) {
+std::pair<double, int64_t> Selection<scalar_t>::select_top(int64_t keep) {
   if (keep == 0) {
     constexpr K beyond = std::numeric_limits<K>::max();
     run(scans_.mark, {beyond, beyond, 0, false});

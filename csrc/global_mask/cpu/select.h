@@ -28,7 +28,7 @@ class Selection {
   }
 
   // Writes the masks; keep from 0 to available(). Raises on NaN.
-  Result select(int64_t keep);
+  Result select_top(int64_t keep);
 
   // Raises on NaN.
   void check();

@@ -34,36 +34,36 @@ constexpr double kFloat32Threshold = 0.03;
 } // namespace
 
 bool worth_a_plan(const at::Tensor& mask) {
-  static const bool always = forced_way() == "sparse";
+  static const bool always = algorithm_override() == "sparse";
   return mask.numel() >= (always ? 1 : 4096);
 }
 
-Ways choose_ways(const Plan* plan, const at::Tensor& rows) {
-  static const auto way = forced_way();
-  if (!plan || rows.scalar_type() != at::kFloat || rows.size(0) == 0 || way == "dense" || way == "fused") {
-    return {Way::kDense, Way::kDense, Way::kDense};
+Algorithms choose_algorithms(const Plan* plan, const at::Tensor& rows) {
+  static const auto forced = algorithm_override();
+  if (!plan || rows.scalar_type() != at::kFloat || rows.size(0) == 0 || forced == "dense" || forced == "fused") {
+    return {Algorithm::kDense, Algorithm::kDense, Algorithm::kDense};
   }
-  if (way == "sparse") {
-    return {Way::kSparse, Way::kSparse, Way::kSparse};
+  if (forced == "sparse") {
+    return {Algorithm::kSparse, Algorithm::kSparse, Algorithm::kSparse};
   }
   const Row* row = kThresholds;
   while (plan->rows * plan->columns < row->least_weights || plan->columns > row->most_inputs ||
          rows.size(0) > row->most_rows) {
     ++row;
   }
-  const auto way_below = [density = plan->density()](double threshold) {
-    return density < threshold ? Way::kSparse : Way::kDense;
+  const auto algorithm_below = [density = plan->density()](double threshold) {
+    return density < threshold ? Algorithm::kSparse : Algorithm::kDense;
   };
-  return {way_below(row->output), way_below(row->grad_input), way_below(row->grad_weight)};
+  return {algorithm_below(row->output), algorithm_below(row->grad_input), algorithm_below(row->grad_weight)};
 }
 
 bool better_in_float32(const at::Tensor& mask) {
-  static const auto way = forced_way();
-  if (way == "dense" || way == "fused" || !worth_a_plan(mask)) {
+  static const auto forced = algorithm_override();
+  if (forced == "dense" || forced == "fused" || !worth_a_plan(mask)) {
     return false;
   }
   const auto plan = plan_of(mask);
-  return plan && (way == "sparse" || plan->density() < kFloat32Threshold);
+  return plan && (forced == "sparse" || plan->density() < kFloat32Threshold);
 }
 
 } // namespace prunesweep

@@ -7,17 +7,17 @@
 
 namespace prunesweep {
 
-enum class Way { kDense, kSparse };
+enum class Algorithm { kDense, kSparse };
 
-struct Ways {
-  Way output, grad_input, grad_weight;
+struct Algorithms {
+  Algorithm output, grad_input, grad_weight;
 };
 
 // Whether the mask is large enough to find out anything about it
 bool worth_a_plan(const at::Tensor& mask);
 
 // `rows` is x or grad as [N, features]; without a plan all are dense.
-Ways choose_ways(const Plan* plan, const at::Tensor& rows);
+Algorithms choose_algorithms(const Plan* plan, const at::Tensor& rows);
 
 // Whether float32 on the sparse way is faster than bfloat16, which knows only the dense one.
 bool better_in_float32(const at::Tensor& mask);

@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kGrainSize = 1 << 15; // below this a thread costs more than it saves
 
 template <typename Bits>
-void select_bits(const void* values, const uint8_t* mask, void* out, int64_t size) {
+void apply_mask_bits(const void* values, const uint8_t* mask, void* out, int64_t size) {
   const auto* src = static_cast<const Bits*>(values);
   auto* dst = static_cast<Bits*>(out);
   at::parallel_for(0, size, kGrainSize, [&](int64_t begin, int64_t end) {
@@ -29,18 +29,18 @@ void select_bits(const void* values, const uint8_t* mask, void* out, int64_t siz
 
 } // namespace
 
-void select(const Tensor& values, const Tensor& mask, const Tensor& out) {
+void apply_mask(const Tensor& values, const Tensor& mask, const Tensor& out) {
   const auto m = mask.contiguous();
-  const auto kernel = values.element_size() == 2 ? select_bits<uint16_t>
-      : values.element_size() == 4               ? select_bits<uint32_t>
-                                                 : select_bits<uint64_t>;
+  const auto kernel = values.element_size() == 2 ? apply_mask_bits<uint16_t>
+      : values.element_size() == 4               ? apply_mask_bits<uint32_t>
+                                                 : apply_mask_bits<uint64_t>;
   kernel(values.const_data_ptr(), static_cast<const uint8_t*>(m.const_data_ptr()), out.mutable_data_ptr(), values.numel());
 }
 
 Tensor masked_weight(const Tensor& weight, const Tensor& mask) {
   const auto w = weight.contiguous();
   auto out = pooled_empty(w.sizes(), w.scalar_type());
-  select(w, mask, out);
+  apply_mask(w, mask, out);
   return out;
 }
 
@@ -58,7 +58,7 @@ Tensor dense_grad_weight(const Tensor& grad, const Tensor& x, const Tensor* mask
   auto out = pooled_empty({grad.size(1), x.size(1)}, grad.scalar_type());
   at::mm_out(out, grad.t(), x);
   if (mask) {
-    select(out, *mask, out);
+    apply_mask(out, *mask, out);
   }
   return out;
 }

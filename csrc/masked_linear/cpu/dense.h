@@ -8,7 +8,7 @@ namespace prunesweep {
 
 // out = values where mask is true, else exactly 0: NaN and infinities vanish too. values and out are contiguous, of one
 // dtype, and may be the same tensor.
-void select(const at::Tensor& values, const at::Tensor& mask, const at::Tensor& out);
+void apply_mask(const at::Tensor& values, const at::Tensor& mask, const at::Tensor& out);
 
 at::Tensor masked_weight(const at::Tensor& weight, const at::Tensor& mask);
 

@@ -10,12 +10,12 @@
 namespace prunesweep {
 
 // The kept weights of one output row within one chunk of columns: `count` consecutive entries.
-struct Run {
+struct RowSegment {
   uint16_t row; // within its tile
   uint16_t count;
 };
 
-// The weights of the entries: at [run.row * row_stride + column * column_stride], or one after the other if both strides are 0.
+// The weights of the entries: at [segment.row * row_stride + column * column_stride], or one after the other if both strides are 0.
 template <typename T>
 struct Entries {
   T* first;
@@ -23,19 +23,17 @@ struct Entries {
   int64_t column_stride = 0;
 };
 
-// Memory that `multiply` asks for meanwhile, `lines_a_run` cache lines with each run: pieces of `lines` that start `stride` floats
+// Memory that `multiply` asks for meanwhile, `lines_per_segment` cache lines with each segment: pieces of `lines` that start `stride` floats
 // apart, `left` lines in all.
 struct Ahead {
   const float* first = nullptr;
   int64_t stride = 0;
   int64_t lines = 0;
   int64_t left = 0;
-  int64_t lines_a_run = 0;
+  int64_t lines_per_segment = 0;
 };
 
 struct Kernels {
-  const char* name;
-
   // block[c * width + n] = rows[n * stride + c] for n < count; zero for the other n < width
   void (*to_block)(const float* rows, int64_t stride, int64_t count, int64_t columns, float* block, int width);
 
@@ -45,27 +43,26 @@ struct Kernels {
   // The same past the caches where the instruction set has such stores: for rows that would not stay there anyway
   void (*stream_block)(const float* block, int width, float* rows, int64_t stride, int64_t count, int64_t columns);
 
-  // out[run.row] += sum over the entries of the run of weight * in[column], each a row of `width` numbers. `ahead` is for weights
-  // with strides, whose runs come in an order that no processor foresees.
+  // out[segment.row] += sum over the entries of the segment of weight * in[column], each a row of `width` numbers. `ahead` is for weights
+  // with strides, whose segments come in an order that no processor foresees.
   void (*multiply)(
-      const Run* runs, int64_t size, const uint16_t* columns, Entries<const float> weights, const float* in, float* out,
+      const RowSegment* segments, int64_t size, const uint16_t* columns, Entries<const float> weights, const float* in, float* out,
       int width, Ahead ahead);
 
-  // The same with = instead of +=, and start[run.row] added where start is not null
+  // The same with = instead of +=, and start[segment.row] added where start is not null
   void (*multiply_first)(
-      const Run* runs, int64_t size, const uint16_t* columns, Entries<const float> weights, const float* in,
+      const RowSegment* segments, int64_t size, const uint16_t* columns, Entries<const float> weights, const float* in,
       const float* start, float* out, int width, Ahead ahead);
 
-  // out += <a[run.row], b[column]> at the entries, products of rows of `width` numbers; with strides = instead of +=
+  // out += <a[segment.row], b[column]> at the entries, products of rows of `width` numbers; with strides = instead of +=
   void (*sample)(
-      const Run* runs, int64_t size, const uint16_t* columns, const float* a, const float* b, Entries<float> out, int width);
+      const RowSegment* segments, int64_t size, const uint16_t* columns, const float* a, const float* b, Entries<float> out, int width);
 
   // out[c] += sum over n of block[c * width + n]
   void (*sum)(const float* block, int64_t columns, float* out, int width);
 };
 
-// What this machine does best, or what the environment variable PRUNE_CPU (avx512, avx2, plain) says, read once.
-// Raises an error for another word or for one that this machine does not have.
+// Those for the chosen instruction set: see common/instruction_set.h, also for the error that this may raise.
 const Kernels& kernels();
 
 } // namespace prunesweep

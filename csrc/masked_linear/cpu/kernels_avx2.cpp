@@ -20,7 +20,7 @@ namespace {
 } // namespace
 
 extern const Kernels avx2_kernels;
-const Kernels avx2_kernels{"avx2", to_block, from_block, stream_block, multiply, multiply_first, sample, sum};
+const Kernels avx2_kernels{to_block, from_block, stream_block, multiply, multiply_first, sample, sum};
 
 } // namespace prunesweep
 

@@ -20,7 +20,7 @@ namespace {
 } // namespace
 
 extern const Kernels avx512_kernels;
-const Kernels avx512_kernels{"avx512", to_block, from_block, stream_block, multiply, multiply_first, sample, sum};
+const Kernels avx512_kernels{to_block, from_block, stream_block, multiply, multiply_first, sample, sum};
 
 } // namespace prunesweep
 

@@ -11,7 +11,7 @@ namespace {
 
 } // namespace
 
-extern const Kernels plain_kernels;
-const Kernels plain_kernels{"plain", to_block, from_block, stream_block, multiply, multiply_first, sample, sum};
+extern const Kernels portable_kernels;
+const Kernels portable_kernels{to_block, from_block, stream_block, multiply, multiply_first, sample, sum};
 
 } // namespace prunesweep

@@ -62,21 +62,21 @@ int64_t Plan::bytes() const {
 }
 
 std::shared_ptr<const Plan> plan_of(const Tensor& mask) {
-  return KeptWithMask<Plan>::get(
+  return MaskCache<Plan>::get(
       mask, [&](uint32_t version) { return std::make_shared<const Plan>(mask, version); });
 }
 
 namespace {
 
 int64_t bytes(const Tensor& mask) {
-  const auto plan = KeptWithMask<Plan>::peek(mask);
+  const auto plan = MaskCache<Plan>::peek(mask);
   return plan ? plan->bytes() : 0;
 }
 
 } // namespace
 
 TORCH_LIBRARY_IMPL(prune, CPU, m) {
-  m.impl("masked_linear_forget", &KeptWithMask<Plan>::forget);
+  m.impl("masked_linear_forget", &MaskCache<Plan>::forget);
   m.impl("masked_linear_plan_bytes", &bytes);
 }
 

@@ -14,8 +14,8 @@ using at::Tensor;
 Output masked_linear_output(const Tensor& x, const Tensor& weight, const Tensor& mask, const Tensor& bias) {
   const auto rows = as_rows(x);
   const auto plan = worth_a_plan(mask) ? plan_of(mask) : nullptr;
-  const auto ways = choose_ways(plan.get(), rows);
-  if (ways.output == Way::kSparse) {
+  const auto algorithms = choose_algorithms(plan.get(), rows);
+  if (algorithms.output == Algorithm::kSparse) {
     const auto b = bias.defined() ? bias.contiguous() : bias;
     return {
         with_leading_sizes(sparse_output(plan->by_output(mask), rows.contiguous(), weight.contiguous(), b), x), Tensor()};
@@ -24,16 +24,16 @@ Output masked_linear_output(const Tensor& x, const Tensor& weight, const Tensor&
   const auto masked = full ? weight : masked_weight(weight, mask);
   return {
       with_leading_sizes(dense_output(rows, masked, bias), x),
-      full || ways.grad_input == Way::kSparse ? Tensor() : masked};
+      full || algorithms.grad_input == Algorithm::kSparse ? Tensor() : masked};
 }
 
 Gradients masked_linear_gradients(
     const Tensor& grad, const Tensor& x, const Tensor& weight, const Tensor& mask, const Tensor& masked, Wanted wanted) {
   const auto rows = as_rows(grad);
   const auto plan = worth_a_plan(mask) ? plan_of(mask) : nullptr;
-  const auto ways = choose_ways(plan.get(), rows);
-  const bool sparse_x = wanted.x && ways.grad_input == Way::kSparse;
-  const bool sparse_weight = wanted.weight && ways.grad_weight == Way::kSparse;
+  const auto algorithms = choose_algorithms(plan.get(), rows);
+  const bool sparse_x = wanted.x && algorithms.grad_input == Algorithm::kSparse;
+  const bool sparse_weight = wanted.weight && algorithms.grad_weight == Algorithm::kSparse;
   const bool full = plan && plan->is_full();
 
   Gradients result;

@@ -38,7 +38,7 @@ void scan(const uint8_t* mask, int64_t outer, int64_t inner, int64_t stride, con
   }
 }
 
-// Appends the entries of one block of `rows` rows to its tile, and runs of the rows that have any, or of all rows.
+// Appends the entries of one block of `rows` rows to its tile, and segments of the rows that have any, or of all rows.
 void append(const std::vector<Place>& places, int64_t rows, bool all, Pattern::Tile& tile) {
   int64_t count[kTileRows] = {};
   for (const auto place : places) {
@@ -54,14 +54,14 @@ void append(const std::vector<Place>& places, int64_t rows, bool all, Pattern::T
     next[row] = end;
     end += count[row];
     if (all || count[row]) {
-      tile.runs.push_back({row, static_cast<uint16_t>(count[row])});
+      tile.segments.push_back({row, static_cast<uint16_t>(count[row])});
     }
   }
   tile.columns.resize(end);
   for (const auto place : places) {
     tile.columns[next[place.row]++] = place.column;
   }
-  tile.first_run.push_back(tile.runs.size());
+  tile.first_segment.push_back(tile.segments.size());
   tile.first_column.push_back(end);
 }
 
@@ -74,7 +74,7 @@ Pattern::Pattern(
     std::vector<Place> places;
     for (int64_t t = begin; t < end; ++t) {
       auto& tile = tiles[t];
-      tile.first_run = tile.first_column = {0};
+      tile.first_segment = tile.first_column = {0};
       for (int64_t c = 0; c < columns; c += chunk) {
         const auto* const window = mask + t * kTileRows * row_stride + c * column_stride;
         const int64_t width = std::min(chunk, columns - c);
@@ -89,7 +89,7 @@ Pattern::Pattern(
         }
         append(places, rows_of(t), c == 0, tile);
       }
-      tile.runs.shrink_to_fit();
+      tile.segments.shrink_to_fit();
       tile.columns.shrink_to_fit();
     }
   });
@@ -102,8 +102,8 @@ Pattern::Pattern(
 int64_t Pattern::bytes() const {
   int64_t total = sizeof(Pattern);
   for (const auto& tile : tiles) {
-    total += sizeof(Tile) + tile.runs.size() * sizeof(Run) + tile.columns.size() * sizeof(uint16_t) +
-        (tile.first_run.size() + tile.first_column.size()) * sizeof(int64_t);
+    total += sizeof(Tile) + tile.segments.size() * sizeof(RowSegment) + tile.columns.size() * sizeof(uint16_t) +
+        (tile.first_segment.size() + tile.first_column.size()) * sizeof(int64_t);
   }
   return total;
 }

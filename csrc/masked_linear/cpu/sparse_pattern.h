@@ -14,12 +14,12 @@ constexpr int64_t kTileRows = 256;
 
 // Compressed rows in blocks: a tile of kTileRows rows by a chunk of columns, whose part of the other operand fits a cache.
 // Within a block the rows are sorted by their number of entries, which makes the inner loop's length predictable. The first chunk
-// has a run for every row, if only an empty one, so that what is computed from it can be written and need not be added.
+// has a segment for every row, if only an empty one, so that what is computed from it can be written and need not be added.
 struct Pattern {
   struct Tile {
-    std::vector<Run> runs;
+    std::vector<RowSegment> segments;
     std::vector<uint16_t> columns; // of each entry, within its chunk
-    std::vector<int64_t> first_run; // [chunks + 1]
+    std::vector<int64_t> first_segment; // [chunks + 1]
     std::vector<int64_t> first_column; // [chunks + 1]
     int64_t first_entry; // of all entries of the pattern
   };
@@ -55,9 +55,9 @@ void Pattern::visit(int64_t index, const Visit& visit) const {
   const auto& tile = tiles[index];
   int64_t entry = 0;
   for (int64_t c = 0; c < chunks(); ++c) {
-    for (int64_t r = tile.first_run[c]; r < tile.first_run[c + 1]; ++r) {
-      const int64_t row = index * kTileRows + tile.runs[r].row;
-      for (const int64_t end = entry + tile.runs[r].count; entry < end; ++entry) {
+    for (int64_t r = tile.first_segment[c]; r < tile.first_segment[c + 1]; ++r) {
+      const int64_t row = index * kTileRows + tile.segments[r].row;
+      for (const int64_t end = entry + tile.segments[r].count; entry < end; ++entry) {
         visit(tile.first_entry + entry, row, c * chunk + tile.columns[entry]);
       }
     }

@@ -50,7 +50,7 @@ struct Place {
 };
 
 template <typename Bits, int kWidth, typename Index>
-__global__ void select_kernel(
+__global__ void apply_mask_kernel(
     const Bits* values,
     const uint32_t* __restrict__ bits,
     Bits* out,
@@ -105,14 +105,14 @@ void launch(const void* values, const uint32_t* bits, void* out, Shape shape, cu
   const auto blocks = static_cast<unsigned>((groups + kThreads - 1) / kThreads);
   const auto as_index = [](int64_t n) { return static_cast<Index>(n); };
   if (values) {
-    select_kernel<Bits, kWidth, Index><<<blocks, kThreads, 0, stream>>>(
+    apply_mask_kernel<Bits, kWidth, Index><<<blocks, kThreads, 0, stream>>>(
         static_cast<const Bits*>(values), bits, static_cast<Bits*>(out), as_index(groups), as_index(groups_in_row),
         as_index(shape.words_in_row), as_index(shape.out_columns / kWidth));
   } else {
     clear_kernel<Bits, kWidth, Index><<<blocks, kThreads, 0, stream>>>(
         static_cast<Bits*>(out), bits, as_index(groups), as_index(groups_in_row), as_index(shape.words_in_row));
   }
-  check_launch(values ? "select" : "clear_pruned");
+  check_launch(values ? "apply_mask" : "clear_pruned");
 }
 
 template <typename Bits>
@@ -165,7 +165,7 @@ void pack(
   check_launch("pack");
 }
 
-void select(
+void apply_mask(
     const void* values, const uint32_t* bits, void* out, int64_t rows, int64_t columns, int64_t out_columns,
     int64_t element_size, cudaStream_t stream) {
   apply(values, bits, out, rows, columns, out_columns, element_size, stream);

@@ -17,7 +17,7 @@ void pack(
 
 // out = values where the bit is set, else exactly 0; values [rows, columns], elements of `element_size` bytes (2, 4, 8). Rows of out are
 // out_columns >= columns elements apart; what is between them is not written.
-void select(
+void apply_mask(
     const void* values,
     const uint32_t* bits,
     void* out,

@@ -34,20 +34,20 @@ bool allows_tf32(const at::Tensor& t) {
       globalContext().float32Precision(Float32Backend::CUDA, Float32Op::MATMUL) == Float32Precision::TF32;
 }
 
-Way choose_way(const Plan* plan, const at::Tensor& rows) {
-  static const auto forced = forced_way();
+Algorithm choose_algorithm(const Plan* plan, const at::Tensor& rows) {
+  static const auto forced = algorithm_override();
   if (!plan || plan->kept == 0 || rows.size(0) == 0 || rows.scalar_type() == at::kDouble || forced == "dense" ||
       !has_large_shared_memory()) {
-    return Way::kDense;
+    return Algorithm::kDense;
   }
   const auto dtype = dtype_of(rows);
   const bool can_fuse = fused_supports(dtype, rows.size(0), plan->columns, plan->rows);
   const bool can_sparse = plan->pattern && sparse_supports(dtype, plan->columns, plan->rows);
   if (forced == "fused") {
-    return can_fuse ? Way::kFused : Way::kDense;
+    return can_fuse ? Algorithm::kFused : Algorithm::kDense;
   }
   if (forced == "sparse") {
-    return can_sparse ? Way::kSparse : Way::kDense;
+    return can_sparse ? Algorithm::kSparse : Algorithm::kDense;
   }
   const auto is_odd = [&](int64_t size) { return padded(size, rows.element_size()) != size; };
   const auto& limits = dtype == Dtype::kFloat ? (allows_tf32(rows) ? kTf32 : kFloat32)
@@ -55,7 +55,7 @@ Way choose_way(const Plan* plan, const at::Tensor& rows) {
                                                     : kHalves;
   const bool few_rows = rows.size(0) <= limits.fused_rows;
   const double most = !few_rows ? limits.sparse : plan->rows * plan->columns >= kFewestSparse ? limits.sparse_few_rows : 0;
-  return can_sparse && plan->density() <= most ? Way::kSparse : can_fuse && few_rows ? Way::kFused : Way::kDense;
+  return can_sparse && plan->density() <= most ? Algorithm::kSparse : can_fuse && few_rows ? Algorithm::kFused : Algorithm::kDense;
 }
 
 } // namespace prunesweep::cuda

@@ -7,7 +7,7 @@
 
 namespace prunesweep::cuda {
 
-enum class Way {
+enum class Algorithm {
   kDense, // the weight is masked into a copy, and cuBLAS does the rest
   kFused, // few rows: the weight is masked while it is read
   kSparse, // few kept weights: nothing but them is touched
@@ -17,6 +17,6 @@ enum class Way {
 bool allows_tf32(const at::Tensor& t);
 
 // For all three products: where one way is faster, it was for each of them. `rows` is x or grad as [N, features].
-Way choose_way(const Plan* plan, const at::Tensor& rows);
+Algorithm choose_algorithm(const Plan* plan, const at::Tensor& rows);
 
 } // namespace prunesweep::cuda

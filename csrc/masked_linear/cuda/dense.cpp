@@ -38,7 +38,7 @@ Tensor DenseProducts::masked_weight(const Tensor& weight) {
     masked.narrow(0, out_, padded_out_ - out_).zero_();
   }
   if (bits_) {
-    select(
+    apply_mask(
         w.const_data_ptr(), bits_, masked.mutable_data_ptr(), out_, in_, padded_in_, w.element_size(), device_.stream());
   } else {
     copy_rows(

@@ -61,7 +61,7 @@ void keep_for_good(const std::shared_ptr<const Plan>& plan) {
 } // namespace
 
 std::shared_ptr<const Plan> plan_of(const Tensor& mask, const OnDevice& device) {
-  using Kept = KeptWithMask<Plan>;
+  using Kept = MaskCache<Plan>;
   if (mask.numel() == 0) {
     return nullptr;
   }
@@ -86,14 +86,14 @@ Tensor packed(const Tensor& mask, const OnDevice& device) {
 namespace {
 
 int64_t bytes(const Tensor& mask) {
-  const auto plan = KeptWithMask<Plan>::peek(mask);
+  const auto plan = MaskCache<Plan>::peek(mask);
   return plan ? plan->bytes() : 0;
 }
 
 } // namespace
 
 TORCH_LIBRARY_IMPL(prune, CUDA, m) {
-  m.impl("masked_linear_forget", &KeptWithMask<Plan>::forget);
+  m.impl("masked_linear_forget", &MaskCache<Plan>::forget);
   m.impl("masked_linear_plan_bytes", &bytes);
 }
 

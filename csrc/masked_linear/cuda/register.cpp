@@ -26,7 +26,7 @@ class Layer {
         in_features_(mask.size(1)),
         plan_(plan_of(mask, device_)),
         bits_(plan_ ? plan_->bits : packed(mask, device_)),
-        way_(choose_way(plan_.get(), rows)),
+        algorithm_(choose_algorithm(plan_.get(), rows)),
         dtype_(dtype_of(rows)),
         tf32_(allows_tf32(rows)),
         dense_(device_, plan_ && plan_->is_full() ? nullptr : bits(), out_features_, in_features_, rows, tf32_),
@@ -34,7 +34,7 @@ class Layer {
         scratch_(rows.device()) {}
 
   bool is_dense() const {
-    return way_ == Way::kDense;
+    return algorithm_ == Algorithm::kDense;
   }
 
   // Whether this is W∘M as masked_weight gives it: the setting of TF32, on which padding depends, may have changed since.
@@ -56,7 +56,7 @@ class Layer {
     const auto b = bias.defined() ? bias.contiguous() : bias;
     auto y = at::empty({rows_, out_features_}, x.options());
     const void* const b_data = b.defined() ? b.const_data_ptr() : nullptr;
-    if (way_ == Way::kFused) {
+    if (algorithm_ == Algorithm::kFused) {
       fused_output(
           in.const_data_ptr(), w.const_data_ptr(), bits(), b_data, y.mutable_data_ptr(), rows_, in_features_,
           out_features_, dtype_, tf32_, scratch_.allocate(), device_.stream());
@@ -75,7 +75,7 @@ class Layer {
     }
     const auto g = grad.contiguous(), w = weight.contiguous();
     auto grad_x = at::empty({rows_, in_features_}, grad.options());
-    if (way_ == Way::kFused) {
+    if (algorithm_ == Algorithm::kFused) {
       fused_grad_input(
           g.const_data_ptr(), w.const_data_ptr(), bits(), grad_x.mutable_data_ptr(), rows_, in_features_,
           out_features_, dtype_, tf32_, scratch_.allocate(), device_.stream());
@@ -101,7 +101,7 @@ class Layer {
     auto grad_weight = at::empty({out_features_, in_features_}, grad.options());
     auto grad_bias = with_bias ? at::empty({out_features_}, grad.options()) : Tensor();
     void* const bias_data = with_bias ? grad_bias.mutable_data_ptr() : nullptr;
-    if (way_ == Way::kFused) {
+    if (algorithm_ == Algorithm::kFused) {
       fused_grad_weight(
           g.const_data_ptr(), in.const_data_ptr(), bits(), grad_weight.mutable_data_ptr(), bias_data, rows_,
           in_features_, out_features_, dtype_, tf32_, device_.stream());
@@ -122,7 +122,7 @@ class Layer {
   const int64_t out_features_, in_features_;
   const std::shared_ptr<const Plan> plan_;
   const Tensor bits_; // the plan's, or of this call
-  const Way way_;
+  const Algorithm algorithm_;
   const Dtype dtype_;
   const bool tf32_;
   DenseProducts dense_;
