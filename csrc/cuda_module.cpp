@@ -1,5 +1,5 @@
-// The Python module prune._C_cuda. Importing it registers the operators of ops.cpp for CUDA; prune._C has to be there already.
-// It loads where there is no CUDA, too: the CUDA runtime is linked in, and asks for the driver when it is first used.
+// The Python module prune._C_cuda. Importing it registers the operators of ops.cpp for CUDA; prune._C has to be imported first.
+// It also loads on machines without CUDA: the CUDA runtime is linked in, and needs the driver only at its first use.
 
 #include <pybind11/pybind11.h>
 

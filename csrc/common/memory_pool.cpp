@@ -14,7 +14,7 @@
 namespace prunesweep {
 namespace {
 
-constexpr size_t kSmallest = 1 << 20; // below it malloc keeps its pages anyway
+constexpr size_t kSmallest = 1 << 20; // smaller blocks stay mapped by malloc anyway
 
 struct Block {
   void* data;
@@ -57,7 +57,7 @@ class Pool final : public c10::Allocator {
     delete block;
   }
 
-  // try_lock, not lock: in a forked child another thread's lock stays locked for ever
+  // try_lock, not lock: in a forked child another thread's lock stays locked forever
   Block take(size_t size) {
     if (const std::unique_lock lock(mutex_, std::try_to_lock); lock) {
       auto best = free_.end();
@@ -81,7 +81,7 @@ class Pool final : public c10::Allocator {
     if (const std::unique_lock lock(mutex_, std::try_to_lock); lock && block.size <= limit_) {
       free_.push_front(block);
       unused_ += block.size;
-      while (unused_ > limit_) { // the one that has been unused for longest goes first
+      while (unused_ > limit_) { // the least recently used goes first
         unused_ -= free_.back().size;
         surplus.splice(surplus.end(), free_, std::prev(free_.end()));
       }

@@ -1,7 +1,7 @@
-// Large outputs without page faults: memory that a tensor gives back is handed to the next one of about that size.
+// Large outputs without page faults: memory that a tensor frees is handed to the next one of about that size.
 //
 // The operating system zeroes fresh pages one by one, which takes longer than a sparse product or a selection itself. A
-// tensor owns its memory until its storage dies, so no two live tensors share any. What lies unused is bounded by the
+// tensor owns its memory until its storage dies, so no two live tensors share any. Unused memory is bounded by the
 // environment variable PRUNE_POOL_MB (256 by default; 0 switches the pool off), read once.
 
 #pragma once

@@ -1,4 +1,4 @@
-// Leading sizes: the kernels see matrices.
+// Tensors with leading dimensions as the matrices that the kernels take, and back.
 
 #pragma once
 

@@ -1,4 +1,4 @@
-// PRUNE_MASKED_LINEAR, for tests and for measuring the thresholds between the ways of the masked linear layer.
+// PRUNE_MASKED_LINEAR, for tests and for measuring the thresholds between the algorithms of the masked linear layer.
 
 #pragma once
 
@@ -9,14 +9,14 @@
 
 namespace prunesweep {
 
-// dense, fused or sparse; empty where nothing is asked. A way that cannot do a product leaves it to the dense one.
+// dense, fused or sparse; empty if unset. Products that the algorithm does not support are computed by the dense one.
 inline std::string algorithm_override() {
-  const char* const asked = std::getenv("PRUNE_MASKED_LINEAR");
-  const std::string way = asked ? asked : "";
+  const char* const variable = std::getenv("PRUNE_MASKED_LINEAR");
+  const std::string algorithm = variable ? variable : "";
   TORCH_CHECK(
-      way.empty() || way == "dense" || way == "fused" || way == "sparse",
-      "PRUNE_MASKED_LINEAR is '", way, "', but dense, fused or sparse is needed");
-  return way;
+      algorithm.empty() || algorithm == "dense" || algorithm == "fused" || algorithm == "sparse",
+      "PRUNE_MASKED_LINEAR is '", algorithm, "', but dense, fused or sparse is needed");
+  return algorithm;
 }
 
 } // namespace prunesweep

@@ -75,8 +75,8 @@ Tensor sum_rows(const Tensor& grad) {
   return grad.sum(leading);
 }
 
-// Whether nothing watches or replaces what is called below autograd (tracing, fake tensors, counters): then the layer's
-// products may share work that the operators, called one by one, would do again.
+// Whether nothing observes or replaces what is called below autograd (tracing, fake tensors, counters): then the layer's
+// products may share work that the operators, called one by one, would repeat.
 bool is_plain(const Tensor& t) {
   const auto keys =
       t.key_set() - c10::autograd_dispatch_keyset_with_ADInplaceOrView - c10::autocast_dispatch_keyset;
@@ -90,7 +90,7 @@ bool may_share_work(const Tensor& a, const Tensor& weight, const Tensor& mask) {
 struct MaskedLinear : torch::autograd::Function<MaskedLinear> {
   static Tensor forward(
       AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& mask, const MaybeTensor& bias) {
-    ctx->saved_data["has_bias"] = bias.has_value(); // needs_input_grad knows no input 3 without it
+    ctx->saved_data["has_bias"] = bias.has_value(); // without it there is no input 3 for needs_input_grad
     at::AutoDispatchBelowADInplaceOrView below_autograd;
     if (!may_share_work(x, weight, mask) || (bias && !is_plain(*bias))) {
       ctx->save_for_backward({x, weight, mask, Tensor()});
@@ -168,8 +168,8 @@ Tensor grad_weight_autograd(const Tensor& grad, const Tensor& x, const Tensor& m
   return GradWeight::apply(grad, x, mask);
 }
 
-// As torch.nn.functional.linear does it: float32 goes down to autocast's dtype, float64 stays. But few weights are multiplied
-// faster, and more exactly, as they are.
+// As in torch.nn.functional.linear, float32 is cast to autocast's dtype and float64 stays. But products with few kept
+// weights are faster, and more exact, in float32.
 template <at::DeviceType device>
 struct Autocast {
   static Tensor lower(const Tensor& t) {

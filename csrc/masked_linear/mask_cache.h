@@ -1,5 +1,5 @@
-// What is worked out about a mask is kept with the mask tensor itself, so it lives exactly as long, and holds for one version of
-// its contents.
+// What is computed about a mask is cached on the mask tensor itself, so it lives exactly as long, and is valid for one
+// version of its contents.
 
 #pragma once
 
@@ -16,8 +16,8 @@ namespace prunesweep {
 template <typename Plan>
 class MaskCache {
  public:
-  // The plan of the mask as it is now, made by `make(version)` if there is none; null for a mask without a version counter
-  // (made in inference mode), whose changes could not be noticed.
+  // The plan of the mask's current contents, created by `make(version)` if there is none; null for a mask without a version
+  // counter (created in inference mode), whose changes would go unnoticed.
   template <typename Make>
   static std::shared_ptr<const Plan> get(const at::Tensor& mask, const Make& make) {
     if (mask.is_inference()) {
@@ -32,19 +32,19 @@ class MaskCache {
     return plan;
   }
 
-  // The plan of the mask as it is now, null if there is none.
+  // The plan of the mask's current contents, null if there is none.
   static std::shared_ptr<const Plan> current(const at::Tensor& mask) {
     const std::lock_guard lock(attachments());
     const auto* const held = mask.is_inference() ? nullptr : held_by(mask);
-    // `.data`, and assigning to it, copy what is kept to a tensor that counts for itself
+    // `.data`, and assigning to it, copy the cached plan to a tensor with its own version counter
     if (!held || !is_same(held->counter, counter_of(mask)) || held->plan->version != version_of(mask)) {
       return nullptr;
     }
-    // `set_` and `resize_` change what a tensor is
+    // `set_` and `resize_` change the sizes without a new version
     return held->plan->rows == mask.size(0) && held->plan->columns == mask.size(1) ? held->plan : nullptr;
   }
 
-  // What is kept, of whatever version; null if nothing is.
+  // The cached plan, whatever its version; null if there is none.
   static std::shared_ptr<const Plan> peek(const at::Tensor& mask) {
     const std::lock_guard lock(attachments());
     const auto* const held = held_by(mask);
@@ -67,7 +67,7 @@ class MaskCache {
     return counter_of(mask).current_version();
   }
 
-  // Whether both are one counter: each is a pointer to it, which cannot be asked for.
+  // Whether both are the same counter: each holds a pointer to it, which has no accessor.
   static bool is_same(const c10::VariableVersion& a, const c10::VariableVersion& b) {
     static_assert(sizeof(c10::VariableVersion) == sizeof(void*));
     return std::memcmp(&a, &b, sizeof(void*)) == 0;
@@ -77,7 +77,7 @@ class MaskCache {
     Held(std::shared_ptr<const Plan> plan, const c10::VariableVersion& counter)
         : plan(std::move(plan)), counter(counter) {}
     const std::shared_ptr<const Plan> plan;
-    const c10::VariableVersion counter; // held, so that no other comes to lie where it is
+    const c10::VariableVersion counter; // held, so that no other counter gets its address
   };
 
   static const Held* held_by(const at::Tensor& mask) {

@@ -1,4 +1,4 @@
-// A token <-> index table that stands in for the compiled vocabulary of torchtext 0.18.
+// A token <-> index table that replaces the compiled vocabulary of torchtext 0.18.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -1,5 +1,5 @@
-// The bridge between PyTorch and the kernels: which device and stream, and memory from PyTorch's allocator. It needs nothing of
-// PyTorch's CUDA headers, so the library builds against a PyTorch without CUDA, too.
+// The bridge between PyTorch and the kernels: which device and stream, and memory from PyTorch's allocator. It does not use
+// PyTorch's CUDA headers, so the library also builds against a PyTorch without CUDA.
 
 #pragma once
 
@@ -46,7 +46,7 @@ class OnDevice {
   c10::Stream stream_;
 };
 
-// Device memory that lives as long as this object: in the order of the stream, as all of PyTorch's.
+// Device memory that lives as long as this object: stream-ordered, as all of PyTorch's.
 class Memory {
  public:
   explicit Memory(at::Device device) : options_(at::TensorOptions(at::kByte).device(device)) {}
@@ -62,7 +62,7 @@ class Memory {
     return bytes_;
   }
 
-  // Blocks that are given back while this stream still has work to do are not used again before it is done.
+  // Blocks that are freed while this stream still has work to do are not reused before it is done.
   void record_stream(c10::Stream stream) const {
     for (const auto& block : blocks_) {
       block.record_stream(stream);

@@ -14,14 +14,14 @@ namespace {
 
 constexpr int64_t kAlignment = 64;
 constexpr int64_t kHugePage = 1 << 21;
-constexpr int64_t kPooled = 1 << 20; // the pool keeps no less
-constexpr int64_t kSmall = 1 << 18; // below, the allocator's memory does as well
+constexpr int64_t kPooled = 1 << 20; // the smallest block that the pool keeps
+constexpr int64_t kSmall = 1 << 18; // below, the allocator's memory is just as good
 
 int64_t aligned(int64_t size) {
   return (size + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-// The pool keeps it when all masks in it are gone: zeroing fresh pages takes as long as the selection itself.
+// The pool keeps it when all masks in it are freed: zeroing fresh pages takes as long as the selection itself.
 at::Tensor pooled_block(int64_t size) {
   const int64_t huge = size < 4 * kHugePage ? 0 : size / kHugePage * kHugePage;
   const at::Tensor block = pooled_empty({std::max(size, kPooled) + (huge ? kHugePage : 0)}, at::kByte);
@@ -30,7 +30,7 @@ at::Tensor pooled_block(int64_t size) {
   }
   const auto address = reinterpret_cast<uintptr_t>(block.data_ptr());
   const int64_t begin = (kHugePage - address % kHugePage) % kHugePage;
-  // the last, partly used page stays one of small ones; refused or not known to the system: slower, no more
+  // the last, partly used page stays as small ones; if the system refuses, this is only slower
   (void)madvise(block.data_ptr<uint8_t>() + begin, huge, MADV_HUGEPAGE);
   return block.narrow(0, begin, size);
 }

@@ -8,10 +8,10 @@
 
 namespace prunesweep {
 
-// One uninitialised, contiguous bool tensor of the shape of each of `like`, on the CPU, each with a storage of its own.
+// One uninitialised, contiguous bool tensor of the shape of each of `like`, on the CPU, each with its own storage.
 //
-// But for a few small ones, they are slices of one block, from a few megabytes on of huge pages. The block goes back to the
-// pool when the last of them is gone.
+// Except for a few small ones, they are slices of one block, which uses huge pages from a few megabytes on. The block returns to the
+// pool when the last of them is freed.
 std::vector<at::Tensor> empty_masks(at::TensorList like);
 
 } // namespace prunesweep

@@ -16,11 +16,11 @@ namespace prunesweep {
 // The part of an array that holds some of its largest keys, by rank (0 = the largest).
 //
 // A histogram of the range that the keys span leads to the few that share a rank's bucket. Ties may all share one: that is
-// slower, no more.
+// only slower.
 template <typename K>
 class Window {
  public:
-  // `above`: keys of the array that are greater than all of `keys`, which are in any order and not none.
+  // `above`: how many keys of the array are greater than all of `keys`, which are in any order and at least one.
   Window(std::vector<K> keys, int64_t above) : keys_(std::move(keys)), above_(above), counts_(kBuckets) {
     K high = low_ = keys_.front();
     for (const K key : keys_) { // what std::minmax_element does is not vectorised
@@ -36,7 +36,7 @@ class Window {
     }
   }
 
-  // The key of this rank in the whole array, which has to lie in the window.
+  // The key of this rank in the whole array, which has to be in the window.
   K at(int64_t rank) const {
     int64_t left = rank - above_;
     size_t wanted = kBuckets - 1;
@@ -66,8 +66,8 @@ class Window {
   std::vector<int64_t> counts_;
 };
 
-// A window of `keys` around the ranks [first, last]: small if keys differ, and all of them where that does not work out.
-// A few hundred keys taken at even distances say which to leave out.
+// A window of `keys` around the ranks [first, last]: small if keys differ, and all of them if that fails.
+// A few hundred evenly spaced keys show which to leave out.
 template <typename scalar_t, typename K = Key<scalar_t>>
 Window<K> window(const Scans<scalar_t>& scans, const std::vector<K>& keys, int64_t first, int64_t last) {
   constexpr int64_t kGuides = 512;

@@ -22,7 +22,7 @@ using Key = std::conditional_t<std::is_same_v<scalar_t, double>, int64_t, int32_
 template <typename K>
 constexpr K kOutside = std::numeric_limits<K>::min();
 
-// The key of +infinity; that of -infinity is its negative, and whatever lies beyond the two is NaN.
+// The key of +infinity; that of -infinity is its negative, and anything beyond the two is NaN.
 template <typename K>
 constexpr K kInfinity = sizeof(K) == 8 ? static_cast<K>(0x7ff0000000000000) : static_cast<K>(0x7f800000);
 
@@ -56,7 +56,7 @@ struct Piece {
 template <typename scalar_t>
 using Pieces = std::vector<Piece<scalar_t>>;
 
-// body(index of the piece, key) for each element of [first, last) that is selected from, one by one: the slow way.
+// body(index of the piece, key) for each element of [first, last) that is selected from, one by one, so slowly.
 template <typename scalar_t, typename Body>
 void for_each_key(const Pieces<scalar_t>& pieces, int64_t first, int64_t last, const Body& body) {
   for (size_t p = 0; p < pieces.size(); ++p) {

@@ -67,7 +67,7 @@ class RadixSelect {
   }
 
   std::vector<std::array<int64_t, size_t{1} << kDigitBits>> histograms_;
-  int64_t left_; // still to be kept among the keys that begin with the prefix
+  int64_t left_; // still to be kept among the keys that start with the prefix
   U prefix_ = 0; // keys without sign
   int done_ = 0; // digits found, in bits
   int width_ = 0; // of the digit being counted, in bits

@@ -1,4 +1,4 @@
-// What a sample says about the threshold of a global top-k.
+// The bracket of the threshold of a global top-k, from a sample.
 
 #pragma once
 
@@ -14,8 +14,8 @@ struct Bracket {
   bool ties; // keys equal to one of the ends would fill it
 };
 
-// Positions of the sample: one run of kLine elements at random in each of equal slices, so that sorted data are sampled
-// well too, and data with a period. If there are few elements, they are all in.
+// Positions of the sample: one run of kLine elements at random in each of equal slices, so that sorted and periodic data
+// are sampled well, too. If there are few elements, all are taken.
 struct SampleLines {
   std::vector<int64_t> begins, ends;
   bool complete;
@@ -80,7 +80,7 @@ Bracket<K> bracket_of(
   }
 
   // The standard error of the number of keys above the threshold. Neighbours are alike, so lines count, not keys; and each
-  // line stands for its slice, so what matters is how much a line differs from the next one.
+  // line represents its slice, so what matters is how much a line differs from the next one.
   int64_t squares = 0;
   int before = 0;
   for (int64_t i = 0; i < size; i += kLine) {

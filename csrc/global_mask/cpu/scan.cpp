@@ -12,7 +12,7 @@ namespace prunesweep {
 
 template <typename K>
 void Candidates<K>::reserve(int64_t new_capacity) {
-  // not std::vector, which would touch what it may never need
+  // not std::vector, which would initialise what may never be needed
   std::unique_ptr<K[]> new_keys(new K[new_capacity]);
   std::unique_ptr<uint32_t[]> new_offsets(new uint32_t[new_capacity]);
   std::copy_n(keys.get(), size, new_keys.get());

@@ -10,7 +10,7 @@
 
 namespace prunesweep {
 
-// Keys and where they stand (relative to the first position of the range), in order of position.
+// Keys and their positions (relative to the first of the range), in order of position.
 template <typename K>
 struct Candidates {
   std::unique_ptr<K[]> keys;

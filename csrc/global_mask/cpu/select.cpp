@@ -14,10 +14,10 @@
 namespace prunesweep {
 namespace {
 
-constexpr int64_t kMinPartSize = 1 << 15; // below this a thread costs more than it saves
+constexpr int64_t kMinPartSize = 1 << 15; // smaller parts are not worth another thread
 constexpr int64_t kMaxPartSize = int64_t{1} << 31; // candidates have 32-bit offsets
 
-// Makes this thread treat denormals as the calling one does, so that products do not depend on who computes them.
+// Makes this thread treat denormals as the calling one does, so that products do not depend on the thread.
 class SameRounding {
  public:
 #if defined(__x86_64__)
@@ -179,7 +179,7 @@ std::vector<Key<scalar_t>> Selection<scalar_t>::candidates() const {
   return keys;
 }
 
-// How many keys equal to the threshold stand before each part, and before the end: as the last pass counted them, or, if
+// How many keys equal to the threshold are before each part, and before the end: as the last pass counted them, or, if
 // null, among the candidates.
 template <typename scalar_t>
 std::vector<int64_t> Selection<scalar_t>::ties_before(K threshold, int64_t Found<K>::* counted) const {

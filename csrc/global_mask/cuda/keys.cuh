@@ -93,7 +93,7 @@ struct Scalar<Dtype::kHalf> {
   }
 };
 
-// The key of +infinity; that of -infinity is its negative, and whatever lies beyond the two is NaN or kOutside.
+// The key of +infinity; that of -infinity is its negative, and anything beyond the two is NaN or kOutside.
 template <typename K>
 constexpr K kInfinity = sizeof(K) == 8 ? static_cast<K>(0x7ff0000000000000) : static_cast<K>(0x7f800000);
 
@@ -109,7 +109,8 @@ template <typename K>
 __device__ K to_key(std::make_unsigned_t<K> wide) {
   const K bits = static_cast<K>(wide);
   const K sign = bits >> (sizeof(K) * 8 - 1);
-  return ((bits & kLargest<K>) ^ sign) - sign;
+  const K magnitude = bits & kLargest<K>;
+  return (magnitude ^ sign) - sign;
 }
 
 __device__ inline double from_key(int32_t key) {
@@ -162,13 +163,13 @@ __device__ bool is_aligned(const void* address) {
   return reinterpret_cast<uintptr_t>(address) % sizeof(V) == 0;
 }
 
-// Where item i of a thread stands in its chunk: a thread has kWidth neighbours, then as many of the next stripe.
+// Where item i of a thread is in its chunk: a thread has kWidth neighbours, then as many of the next stripe.
 template <int kWidth>
 __device__ int offset_of(int thread, int i) {
   return (i / kWidth * kChunkThreads + thread) * kWidth + i % kWidth;
 }
 
-// A thread's items of a chunk that has `count` elements; 0 for those that it lacks.
+// A thread's items of a chunk that has `count` elements; 0 for items beyond the end.
 template <int kWidth, typename Item>
 __device__ __forceinline__ void load_items(const Item* chunk, int count, int thread, Item (&items)[kItems]) {
   using V = Vector<kWidth * sizeof(Item)>;

@@ -1,4 +1,4 @@
-// A radix select by ranges: each step counts the keys of a range by their leading digit and goes on in the digit's
+// A radix select by ranges: each step counts the keys of a range by their leading digit and continues in the digit's
 // range.
 
 #pragma once
@@ -15,14 +15,14 @@ constexpr int kDigits = 1 << kDigitBits;
 template <typename K>
 constexpr int kSteps = (sizeof(K) * 8 + kDigitBits - 1) / kDigitBits;
 
-// Keys from low to high, and which of them is looked for.
+// Keys from low to high, and which of them is searched.
 template <typename K>
 struct Range {
   using U = std::make_unsigned_t<K>;
 
   K low, high;
   int bits; // key - low < 2^bits; 0: one key is left
-  unsigned long long rank; // of the key looked for among those of the range, 0 = the highest
+  unsigned long long rank; // of the searched key among those of the range, 0 = the highest
   unsigned long long size; // keys in the range
 
   __device__ bool contains(K key) const {

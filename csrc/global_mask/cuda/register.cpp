@@ -14,7 +14,7 @@ namespace {
 
 using at::Tensor;
 
-// Raises for the first tensor that holds a NaN to select from, as on the CPU; on the way to an error time does not matter.
+// Raises for the first tensor that holds a NaN to select from, as on the CPU; speed does not matter before an error.
 [[noreturn]] void raise_nan(
     int64_t i, at::TensorList scores, const OptionalTensorList& weights, const OptionalTensorList& within) {
   const Tensor values = weights ? scores[i] * (*weights)[i] : scores[i];
@@ -28,13 +28,13 @@ using at::Tensor;
       nan.sum().item<int64_t>(), " NaN");
 }
 
-// The threshold and the ties are on the CPU, where the operator has to look at them anyway: the one time it waits for the device.
+// The threshold and the ties are on the CPU, where the operator has to check them anyway: the only time it waits for the device.
 GlobalMask global_mask(
     at::TensorList scores, int64_t keep, const OptionalTensorList& weights, const OptionalTensorList& within) {
   check_global_mask(scores, weights, within);
   const OnDevice device(scores[0]);
   TORCH_CHECK(
-      !device.is_capturing(), "global_mask: it reads its result back, which a CUDA graph under capture cannot: select before");
+      !device.is_capturing(), "global_mask: it reads its result back, which is not possible while a CUDA graph is captured: call it before the capture");
   std::vector<Tensor> masks, alive; // alive: contiguous copies the pieces point into
   std::vector<Piece> pieces;
   for (size_t i = 0; i < scores.size(); ++i) {

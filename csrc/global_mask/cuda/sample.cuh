@@ -1,4 +1,4 @@
-// What a sample says about the threshold, before the pass over the scores; and what that pass makes of it.
+// The bracket of the threshold, from a sample, before the pass over the scores; and the next step after that pass.
 
 #pragma once
 
@@ -16,8 +16,8 @@ __device__ inline uint64_t mixed(uint64_t i) {
   return z ^ z >> 31;
 }
 
-// Takes the sample, one element at random in each of equal slices, so that sorted data are sampled well too, and data
-// with a period; and finds the pieces of the chunks.
+// Takes the sample, one element at random in each of equal slices, so that sorted and periodic data are sampled
+// well, too; and finds the pieces of the chunks.
 template <typename S>
 __global__ void take_sample(const Work<typename S::Key> work) {
   const int64_t first = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kSampleThreads) find_bracket(const Work<K> wor
   }
 }
 
-// One thread, after the pass over the scores: where the threshold has to be looked for.
+// One thread, after the pass over the scores: where to search for the threshold.
 template <typename K>
 __global__ void choose_stage(const Work<K> work) {
   auto& state = *work.state;

@@ -9,7 +9,7 @@ namespace prunesweep::cuda {
 constexpr int kSelectThreads = 512;
 constexpr int kCutThreads = 1024;
 
-// body(key) for each key in which the threshold is looked for, and for some kOutside.
+// body(key) for each key among which the threshold is searched, and for some kOutside.
 template <typename S, typename Body>
 __device__ void for_each_key(const Work<typename S::Key>& work, Stage stage, const Body& body) {
   using K = typename S::Key;

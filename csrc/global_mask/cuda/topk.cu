@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kSampleSize = 1 << 15;
 
-// As many pieces as the parameters of a kernel can carry: that way they need no buffer that outlives the call.
+// As many pieces as fit into the parameters of a kernel: then they need no buffer that outlives the call.
 constexpr int kGroup = 60;
 struct PieceGroup {
   DevicePiece pieces[kGroup];
@@ -52,8 +52,8 @@ const DevicePiece* to_device(const std::vector<DevicePiece>& pieces, const Alloc
   return table;
 }
 
-// Ranks in the sample between which the threshold lies but for one call in some ten thousand, and room for twice the
-// keys that are then expected there.
+// Ranks in the sample between which the threshold is, except in about one call in ten thousand, and room for twice the keys
+// expected there.
 template <typename K>
 void plan_bracket(Work<K>& work) {
   work.sample_size = std::min(work.total, kSampleSize);
@@ -108,7 +108,7 @@ void select_masks(
   make(work.tied, work.chunks);
   make(work.state, 1);
 
-  // Kernels that loop have as many blocks as are at work at a time, so that those not needed end at once.
+  // Kernels that loop have as many blocks as run at a time, so that unneeded ones exit immediately.
   const int64_t processors = multiprocessors();
   const auto blocks = [](int64_t needed, int64_t most) {
     return static_cast<unsigned>(std::clamp<int64_t>(needed, 1, most));

@@ -3,8 +3,8 @@
 //
 // A sample brackets the threshold. One pass over the scores writes the masks as if the bracket's upper end were the
 // threshold, and collects the few keys inside the bracket; the threshold is selected among these, and their masks are
-// put right. A bracket that misses the threshold, or that holds too much, costs further passes over the scores, and
-// nothing else. All of that is decided on the device.
+// corrected. A bracket that misses the threshold, or that holds too much, only costs further passes over the scores.
+// All of that is decided on the device.
 
 #pragma once
 
@@ -30,7 +30,7 @@ struct TopkResult {
 };
 
 // Writes the masks, and `result`, which is device memory. With a NaN or keep > result->available the masks and the
-// threshold mean nothing, which the caller has to look at. keep >= 0. `pieces` may go as soon as this returns.
+// threshold are meaningless, which the caller has to check. keep >= 0. `pieces` is not needed after this returns.
 void topk_masks(
     const std::vector<Piece>& pieces,
     Dtype dtype,

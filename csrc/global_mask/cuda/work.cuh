@@ -1,4 +1,4 @@
-// What the kernels of the global top-k share: the memory they work on, and where a chunk lies.
+// What the kernels of the global top-k share: the memory they work on, and where a chunk is.
 
 #pragma once
 
@@ -17,7 +17,7 @@ struct Bracket {
   bool ties;
 };
 
-// Values of the mask besides 0 and 1, until it is known which of the elements with such a value are kept.
+// Values of the mask other than 0 and 1, until it is known which of the elements with such a value are kept.
 constexpr uint32_t kAtHigh = 2;
 constexpr uint32_t kAtLow = 3; // not if it equals high
 constexpr uint32_t kTied = 4; // a collected key equal to the threshold
@@ -55,7 +55,7 @@ struct Work {
 
   K* sample;
   int64_t sample_size;
-  int64_t from, to; // ranks in the sample between which the threshold is expected; may lie outside
+  int64_t from, to; // ranks in the sample between which the threshold is expected; may be out of range
 
   K* keys; // collected, a chunk's together
   uint16_t* offsets; // of the keys in their chunks
@@ -108,7 +108,7 @@ __device__ void for_each_listed(const K* keys, int64_t size, int64_t thread, int
   }
 }
 
-// The piece that `position` is in, if `start` says at which one a piece begins.
+// The piece that `position` is in, where `start` is the member with a piece's first position.
 template <typename K>
 __device__ int64_t find_piece(const Work<K>& work, int64_t DevicePiece::*start, int64_t position) {
   int64_t first = 0;
@@ -124,7 +124,7 @@ __device__ int64_t find_piece(const Work<K>& work, int64_t DevicePiece::*start, 
   return first;
 }
 
-// Which ends of the bracket the codes in the masks stand for, and whether there are any, once the threshold is known.
+// Which ends of the bracket the codes in the masks mean, and whether there are any, once the threshold is known.
 template <typename K>
 __device__ Bracket<K> coded_bracket(const State<K>& state) {
   return state.stage == Stage::kMissed ? Bracket<K>{state.range.low, state.range.low, true} : state.bracket;

@@ -7,19 +7,19 @@
 namespace prunesweep {
 namespace {
 
-// Densities below which the sparse way is taken. From PRUNE_MASKED_LINEAR=sparse python benchmarks/masked_linear_thresholds.py
-// on an Intel Sapphire Rapids server (AVX-512); behind each row where the two ways meet.
+// Densities below which the sparse algorithm is used. From PRUNE_MASKED_LINEAR=sparse python benchmarks/masked_linear_thresholds.py
+// on an Intel Sapphire Rapids server (AVX-512); the comments give the break-even densities.
 struct Row {
   int64_t least_weights, most_inputs, most_rows;
   double output, grad_input, grad_weight;
 };
 
 constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
-constexpr int64_t kLarge = int64_t{1} << 23; // weights whose masked copy takes longer than the product of few rows
+constexpr int64_t kLarge = int64_t{1} << 23; // from here on the masked copy takes longer than the product of few rows
 
 constexpr Row kThresholds[] = {
-    {kLarge, kAny, 64, 0.70, 0.70, 0.70}, // with 1 to 64 rows above 0.7
-    {0, kAny, 8, 0.32, 0.20, 0.15}, // break-even with 1 to 8: 0.25 to 0.6, 0.22 to 0.3, 0.12 to 0.3
+    {kLarge, kAny, 64, 0.70, 0.70, 0.70}, // break-even with 1 to 64 rows: above 0.7
+    {0, kAny, 8, 0.32, 0.20, 0.15}, // with 1 to 8: 0.25 to 0.6, 0.22 to 0.3, 0.12 to 0.3
     {0, kAny, 47, 0.45, 0.35, 0.20}, // with 16: 0.5 to 0.6, 0.32 to 0.45, 0.18 to 0.35; with 32: 0.6, 0.42, 0.3
     {0, kAny, 64, 0.60, 0.45, 0.32}, // with 64: 0.65 or above, 0.5, 0.35
     {0, 2048, 128, 0.60, 0.45, 0.32}, // with 128: 0.7, 0.55, 0.5

@@ -11,14 +11,14 @@ using at::Tensor;
 
 namespace {
 
-constexpr int64_t kGrainSize = 1 << 15; // below this a thread costs more than it saves
+constexpr int64_t kGrainSize = 1 << 15; // smaller work is not worth another thread
 
 template <typename Bits>
 void apply_mask_bits(const void* values, const uint8_t* mask, void* out, int64_t size) {
   const auto* src = static_cast<const Bits*>(values);
   auto* dst = static_cast<Bits*>(out);
   at::parallel_for(0, size, kGrainSize, [&](int64_t begin, int64_t end) {
-#pragma omp simd // src and dst are the same or apart
+#pragma omp simd // src and dst are the same or do not overlap
     for (int64_t i = begin; i < end; ++i) {
       // Bits instead of `mask ? value : 0`, which compiles to a branch that random masks mispredict. Bytes instead of
       // bool, since a mask that is a view of other memory may hold bytes that are neither 0 nor 1.

@@ -6,7 +6,7 @@
 
 namespace prunesweep {
 
-// out = values where mask is true, else exactly 0: NaN and infinities vanish too. values and out are contiguous, of one
+// out = values where mask is true, else exactly 0: also for NaN and infinities. values and out are contiguous, of one
 // dtype, and may be the same tensor.
 void apply_mask(const at::Tensor& values, const at::Tensor& mask, const at::Tensor& out);
 

@@ -1,4 +1,4 @@
-// The inner loops of the sparse masked linear layer, compiled once per instruction set, and which of them to use.
+// The inner loops of the sparse masked linear layer, compiled once per instruction set.
 //
 // All work on blocks of `width` rows of x (64 or 128), transposed: feature f of row n of the block is at [f * width + n].
 // Arrays given as float* to such blocks are aligned to 64 bytes.
@@ -15,7 +15,7 @@ struct RowSegment {
   uint16_t count;
 };
 
-// The weights of the entries: at [segment.row * row_stride + column * column_stride], or one after the other if both strides are 0.
+// The weights of the entries: at [segment.row * row_stride + column * column_stride], or consecutive if both strides are 0.
 template <typename T>
 struct Entries {
   T* first;
@@ -23,8 +23,8 @@ struct Entries {
   int64_t column_stride = 0;
 };
 
-// Memory that `multiply` asks for meanwhile, `lines_per_segment` cache lines with each segment: pieces of `lines` that start `stride` floats
-// apart, `left` lines in all.
+// Memory that `multiply` prefetches meanwhile, `lines_per_segment` cache lines with each segment: pieces of `lines` that start
+// `stride` floats apart, `left` lines in all.
 struct Ahead {
   const float* first = nullptr;
   int64_t stride = 0;
@@ -40,11 +40,11 @@ struct Kernels {
   // rows[n * stride + c] = block[c * width + n] for n < count
   void (*from_block)(const float* block, int width, float* rows, int64_t stride, int64_t count, int64_t columns);
 
-  // The same past the caches where the instruction set has such stores: for rows that would not stay there anyway
+  // The same with stores that bypass the caches, if the instruction set has them: for rows that would not stay cached anyway
   void (*stream_block)(const float* block, int width, float* rows, int64_t stride, int64_t count, int64_t columns);
 
   // out[segment.row] += sum over the entries of the segment of weight * in[column], each a row of `width` numbers. `ahead` is for weights
-  // with strides, whose segments come in an order that no processor foresees.
+  // with strides, whose order no hardware prefetcher predicts.
   void (*multiply)(
       const RowSegment* segments, int64_t size, const uint16_t* columns, Entries<const float> weights, const float* in, float* out,
       int width, Ahead ahead);

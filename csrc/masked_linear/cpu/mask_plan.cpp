@@ -80,7 +80,7 @@ TORCH_LIBRARY_IMPL(prune, CPU, m) {
   m.impl("masked_linear_plan_bytes", &bytes);
 }
 
-// Where no plans are made
+// For devices without plans
 TORCH_LIBRARY_IMPL(prune, CompositeExplicitAutograd, m) {
   m.impl("masked_linear_forget", [](const Tensor&) {});
   m.impl("masked_linear_plan_bytes", [](const Tensor&) { return int64_t{0}; });

@@ -1,4 +1,4 @@
-// What the kernels for the CPU know of a mask, found out once.
+// What the CPU kernels need to know about a mask, computed once.
 
 #pragma once
 
@@ -12,7 +12,7 @@
 
 namespace prunesweep {
 
-// Of the mask's contents at one version; immutable but for the patterns, which are made when first wanted.
+// Of the mask's contents at one version; immutable except for the patterns, which are built at their first use.
 class Plan {
  public:
   Plan(const at::Tensor& mask, uint32_t version);
@@ -36,7 +36,7 @@ class Plan {
   mutable std::unique_ptr<const Pattern> by_output_, by_input_;
 };
 
-// Kept with the mask, see mask_cache.h; null for a mask made in inference mode.
+// Cached with the mask, see mask_cache.h; null for a mask created in inference mode.
 std::shared_ptr<const Plan> plan_of(const at::Tensor& mask);
 
 } // namespace prunesweep

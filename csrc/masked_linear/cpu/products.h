@@ -1,4 +1,4 @@
-// The three products of the masked linear layer on the CPU, each by whichever way is faster for its sizes and mask.
+// The three products of the masked linear layer on the CPU, each by whichever algorithm is faster for its sizes and mask.
 //
 // Arguments as in checks.h, checked already.
 
@@ -10,7 +10,7 @@ namespace prunesweep {
 
 struct Output {
   at::Tensor y;
-  at::Tensor masked; // the masked weight, if the gradient of x will want it; else undefined
+  at::Tensor masked; // the masked weight, if the gradient of x will need it; else undefined
 };
 
 // bias may be undefined
@@ -25,7 +25,7 @@ struct Wanted {
   bool x, weight, bias;
 };
 
-// `weight` is needed for the gradient of x, `x` for that of the weight. `masked` is what the output left, or undefined.
+// `weight` is needed for the gradient of x, `x` for that of the weight. `masked` is what masked_linear_output returned, or undefined.
 Gradients masked_linear_gradients(
     const at::Tensor& grad,
     const at::Tensor& x,

@@ -16,11 +16,11 @@ at::Tensor sparse_output(
     const Pattern& by_output, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
 struct SparseGradients {
-  at::Tensor x, weight, bias; // those that were asked for
+  at::Tensor x, weight, bias; // those that were requested
 };
 
 // grad [N, out]. The gradient of x needs by_input and weight, that of the weight by_output and x; a null pattern means that
-// the gradient is not wanted.
+// the gradient is not requested.
 SparseGradients sparse_gradients(
     const at::Tensor& grad,
     const Pattern* by_input,

@@ -31,7 +31,7 @@ inline auto writer_for(int64_t numbers) {
   return numbers > int64_t{1} << 19 ? kernels().stream_block : kernels().from_block;
 }
 
-// Chunks whose sums are added up by themselves before they join the total: in one long sum rounding errors pile up.
+// Chunks in a partial sum, which is then added to the total: in one long sum rounding errors accumulate.
 inline int64_t period_for(int64_t chunks) {
   return chunks <= 16 ? chunks : static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(chunks))));
 }
@@ -47,7 +47,7 @@ inline float* data(const at::Tensor& t) {
   return t.mutable_data_ptr<float>();
 }
 
-// Room for `size` floats per thread
+// Memory for `size` floats per thread
 class Scratch {
  public:
   explicit Scratch(int64_t size)
@@ -61,14 +61,14 @@ class Scratch {
   at::Tensor memory_;
 };
 
-// Whether the kernels read and write weights where they are: each is needed once, and most lines of memory hold some. Else a copy
-// of the kept ones, in the pattern's order, is made before, or spread out afterwards.
+// Whether the kernels read and write weights in place: each is needed once, and most cache lines hold some. Otherwise the
+// kept ones are gathered in the pattern's order before, or scattered afterwards.
 inline bool in_place(const Pattern& pattern, int64_t blocks) {
   constexpr double kDense = 0.08;
   return blocks == 1 && pattern.entries >= kDense * pattern.rows * pattern.columns;
 }
 
-// The kept weights of a pattern for products with so many blocks
+// The kept weights of a pattern, for products with `blocks` blocks of rows
 class KeptWeights {
  public:
   // The weight of the entry at (row, column) is at [row * row_stride + column * column_stride]; one of them is 1.
@@ -87,7 +87,7 @@ class KeptWeights {
     return {place(tile, chunk), at_.row_stride, at_.column_stride};
   }
 
-  // Those of the block after it, to be asked for during a product of so many segments
+  // Those of the next block, to be prefetched during a product of `segments` segments
   Ahead after(int64_t tile, int64_t chunk, int64_t segments) const {
     if (++chunk == pattern_.chunks()) {
       chunk = 0;
@@ -173,8 +173,8 @@ void from_blocks(
   }
 }
 
-// out tile [blocks, kTileRows, width] = start + pattern's tile * in blocks [blocks, columns, width]; the room after the out
-// tile, as much again, is used too.
+// out tile [blocks, kTileRows, width] = start + pattern's tile * in blocks [blocks, columns, width]; the memory after
+// the out tile, of the same size, is used for partial sums.
 inline void multiply_tile(
     const Pattern& pattern, int64_t tile, const KeptWeights& weights, const float* in, int64_t blocks, int width,
     const float* start, float* out) {

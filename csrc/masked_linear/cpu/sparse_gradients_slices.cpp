@@ -30,8 +30,8 @@ class Slices {
         panel_(std::max(kTileRows, by_input_ ? by_input_->chunk : 0)),
         padded_(by_input_ ? int64_t(by_input_->tiles.size()) * kTileRows : 0),
         period_(by_input_ ? std::max<int64_t>(1, period_for(by_input_->chunks()) * by_input_->chunk / panel_) : 1),
-        in_parts_(period_ * panel_ < out_),
-        group_(group_for(in_ + panel_ + (in_parts_ ? 2 : 1) * padded_, width_)),
+        has_parts_(period_ * panel_ < out_),
+        group_(group_for(in_ + panel_ + (has_parts_ ? 2 : 1) * padded_, width_)),
         entries_(by_output_ ? by_output_->entries : 0),
         biases_(call.bias ? out_ : 0),
         x_step_(in_ * width_),
@@ -71,7 +71,7 @@ class Slices {
     float* x; // [blocks, in, width]
     float* grad; // [blocks, panel, width]
     float* result; // [blocks, padded, width], the gradient of x
-    float* part; // a part of it that is summed up by itself; the same as `result` if it is not
+    float* part; // a partial sum of it; the same as `result` if there is only one
     float *weight_sums, *bias_sums; // of the slice
   };
 
@@ -85,8 +85,8 @@ class Slices {
     group.x = scratch_.mine();
     group.grad = group.x + group_ * x_step_;
     group.result = group.grad + group_ * grad_step_;
-    group.part = in_parts_ ? group.result + group_ * result_step_ : group.result;
-    if (in_parts_) {
+    group.part = has_parts_ ? group.result + group_ * result_step_ : group.result;
+    if (has_parts_) {
       std::fill_n(group.part, group_ * result_step_, 0.0f);
     }
     return group;
@@ -161,7 +161,7 @@ class Slices {
         }
       }
     }
-    if (in_parts_ && ((panel.first / panel_ + 1) % period_ == 0 || panel.first + panel_ >= out_)) {
+    if (has_parts_ && ((panel.first / panel_ + 1) % period_ == 0 || panel.first + panel_ >= out_)) {
       for (int64_t b = 0; b < group.blocks; ++b) {
         add_and_clear(group.result + b * result_step_, group.part + b * result_step_, x_step_);
       }
@@ -194,8 +194,8 @@ class Slices {
   const int64_t slices_;
   const int64_t panel_; // outputs in a panel
   const int64_t padded_; // inputs, up to whole tiles
-  const int64_t period_; // panels whose sums are added up by themselves before they join the total
-  const bool in_parts_; // whether there are several such periods
+  const int64_t period_; // panels in a partial sum of the gradient of x
+  const bool has_parts_; // whether there are several partial sums
   const int64_t group_; // blocks of rows in a group
   const int64_t entries_, biases_; // sums in a slice
   const int64_t x_step_, grad_step_, result_step_; // floats from block to block

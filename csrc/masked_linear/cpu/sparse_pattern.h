@@ -1,4 +1,4 @@
-// Where a mask is true, in the order in which the sparse kernels want it.
+// Where a mask is true, in the order that the sparse kernels need.
 
 #pragma once
 
@@ -12,9 +12,9 @@ namespace prunesweep {
 
 constexpr int64_t kTileRows = 256;
 
-// Compressed rows in blocks: a tile of kTileRows rows by a chunk of columns, whose part of the other operand fits a cache.
+// Compressed rows in blocks: a tile of kTileRows rows by a chunk of columns, whose part of the other operand fits into a cache.
 // Within a block the rows are sorted by their number of entries, which makes the inner loop's length predictable. The first chunk
-// has a segment for every row, if only an empty one, so that what is computed from it can be written and need not be added.
+// has a segment for every row, possibly empty, so that results computed from it can be written instead of added.
 struct Pattern {
   struct Tile {
     std::vector<RowSegment> segments;

@@ -11,7 +11,7 @@ constexpr int kThreads = 256;
 __global__ void pack_kernel(
     const uint8_t* __restrict__ mask, int64_t words, int64_t words_in_row, int64_t columns, uint32_t* __restrict__ bits,
     unsigned long long* __restrict__ kept) {
-  // a warp makes a word at a time, a lane a bit
+  // a warp packs a word at a time, a lane a bit
   const int lane = threadIdx.x % 32;
   const int64_t warps = static_cast<int64_t>(gridDim.x) * (kThreads / 32);
   int64_t count = 0;
@@ -26,7 +26,7 @@ __global__ void pack_kernel(
     }
   }
   if (lane == 0 && count != 0) {
-    atomicAdd(kept, static_cast<unsigned long long>(count)); // of integers, so in any order the same
+    atomicAdd(kept, static_cast<unsigned long long>(count)); // of integers, so the order does not matter
   }
 }
 

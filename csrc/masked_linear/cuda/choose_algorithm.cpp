@@ -10,8 +10,8 @@
 namespace prunesweep::cuda {
 namespace {
 
-// Up to how many rows the fused way is taken, and the density up to which the sparse one is: with more rows, and with so few. From
-// benchmarks/masked_linear.py with PRUNE_MASKED_LINEAR=dense, fused and sparse on an H200: docs/gpu.md has the figures.
+// Up to how many rows the fused algorithm is used, and up to which density the sparse one: with more rows, and with that
+// few. From benchmarks/masked_linear.py with PRUNE_MASKED_LINEAR=dense, fused and sparse on an H200: docs/gpu.md has the figures.
 struct Thresholds {
   int64_t fused_rows;
   double sparse, sparse_few_rows;
@@ -20,9 +20,9 @@ struct Thresholds {
 constexpr Thresholds kFloat32 = {64, 0.12, 0.05}; // IEEE
 constexpr Thresholds kTf32 = {128, 0.02, 0.015};
 constexpr Thresholds kHalves = {128, 0.004, 0.004}; // bfloat16, float16
-constexpr Thresholds kHalvesOdd = {128, 0.01, 0.01}; // with a size for which the dense way has to copy
+constexpr Thresholds kHalvesOdd = {128, 0.01, 0.01}; // with a size for which the dense algorithm has to copy
 
-// With few rows, smaller layers are over before the sparse kernels have all processors busy.
+// With few rows, smaller layers are done before the sparse kernels have all multiprocessors busy.
 constexpr int64_t kFewestSparse = int64_t{1} << 21;
 
 } // namespace

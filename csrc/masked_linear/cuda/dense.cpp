@@ -8,7 +8,7 @@ namespace {
 
 using at::Tensor;
 
-// Below these sizes the launches of the copies weigh more than what they save.
+// Below these sizes launching the copies costs more than they save.
 constexpr int64_t kFewestRows = 64;
 constexpr int64_t kFewestWeights = int64_t{1} << 18;
 
@@ -17,7 +17,7 @@ constexpr int64_t kFewestWeights = int64_t{1} << 18;
 DenseProducts::DenseProducts(
     const OnDevice& device, const uint32_t* bits, int64_t out, int64_t in, const Tensor& rows, bool tf32)
     : device_(device), bits_(bits), out_(out), in_(in), padded_out_(out), padded_in_(in) {
-  // what has no tensor cores to feed, IEEE float32 and float64, gains nothing
+  // IEEE float32 and float64, which do not use tensor cores, gain nothing
   const bool tensor_cores = tf32 || rows.element_size() == 2;
   if (tensor_cores && rows.size(0) >= kFewestRows && out * in >= kFewestWeights) {
     padded_out_ = padded(out, rows.element_size());
@@ -83,7 +83,7 @@ Tensor DenseProducts::grad_weight(const Tensor& grad, const Tensor& x) {
   return result;
 }
 
-// The matrix, cut off or filled up with zeros to this many columns; itself if it has them
+// The matrix, truncated or padded with zeros to this many columns; the matrix itself if it has that many
 Tensor DenseProducts::with_columns(const Tensor& matrix, int64_t columns) {
   if (matrix.size(1) == columns) {
     return matrix;

@@ -17,7 +17,7 @@ class DenseProducts {
 
   at::Tensor masked_weight(const at::Tensor& weight);
 
-  // Whether a masked weight, perhaps of an earlier call, has the sizes of this one's
+  // Whether a masked weight, possibly of an earlier call, has this call's sizes
   bool fits(const at::Tensor& masked) const {
     return masked.size(0) == padded_out_ && masked.size(1) == padded_in_;
   }
@@ -25,7 +25,7 @@ class DenseProducts {
   // bias [out] or undefined -> [N, out]
   at::Tensor output(const at::Tensor& x, const at::Tensor& masked, const at::Tensor& bias);
 
-  // -> [out]; first of the gradients, since a padded copy of grad for the others comes with it
+  // -> [out]; call it before the other gradients, which use its padded copy of grad
   at::Tensor grad_bias(const at::Tensor& grad);
 
   // -> [N, in]

@@ -15,7 +15,7 @@
 
 namespace prunesweep::cuda {
 
-// Whether the kernels can do it, not whether that is the fastest way. The sizes are positive; the caller sees to empty ones.
+// Whether the kernels support it, not whether they are the fastest. The sizes are positive; the caller handles empty ones.
 bool fused_supports(Dtype dtype, int64_t rows, int64_t n_in, int64_t n_out);
 
 // y [rows, out] = x [rows, in] (W∘M)^T + bias [out], which may be null

@@ -21,7 +21,7 @@ struct Tile {
   static constexpr int kGradPitch = kDepth + 16 / sizeof(T);
   static constexpr int kPitch = kColumns + 8; // steps of depth are 8 banks apart as float32, 4 as 2-byte elements
   static constexpr int kWords = kColumns / 32;
-  // What computes on the CUDA cores wants two blocks on a processor, what waits for memory many bytes under way
+  // Kernels that compute on the CUDA cores need two blocks per multiprocessor, those that wait for memory many bytes in flight
   static constexpr int kBlocks = kIeee ? 2 : 1;
   static constexpr int kStages = kIeee ? 3 : 6;
   static constexpr int kSumPitch = kColumns + 4;
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kThreads, Tile<Math, kTiles>::kBlocks) grad_in
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int side = warp % 4 * 32;
   const int slice = warp / 4;
-  // Rows of as many 2-byte elements as a vocabulary has words are often no multiples of 4 bytes
+  // Rows of as many 2-byte elements as a vocabulary has words are often not multiples of 4 bytes
   const bool words = sizeof(T) == 2 && grad.access == Access::kElement;
 
   const auto load = [&](int slab) {
@@ -141,7 +141,7 @@ void grad_input(
   const auto tiles = static_cast<int>((n_in + Shape::kColumns - 1) / Shape::kColumns);
   const auto row_tiles = static_cast<int>((rows + Shape::kRows - 1) / Shape::kRows);
   const auto slabs = static_cast<int>((n_out + Shape::kDepth - 1) / Shape::kDepth);
-  // As many splits as keep every processor busy and no more, since each writes its sums and has them read again; and no short ones
+  // Just enough splits to keep every multiprocessor busy, since the sums of each are written and read again; and no short ones
   const int wanted = std::max(1, Shape::kBlocks * multiprocessors() / (tiles * row_tiles));
   const int split_slabs = std::max((slabs + wanted - 1) / wanted, std::min(slabs, 2));
   const int splits = (slabs + split_slabs - 1) / split_slabs;

@@ -1,4 +1,4 @@
-// Launching the fused kernels: blocks of 256 threads with as much dynamic shared memory as a kernel says.
+// Launching the fused kernels: blocks of 256 threads with the dynamic shared memory that a kernel needs.
 
 #pragma once
 

@@ -17,7 +17,7 @@ struct Tile {
   using T = typename Math::T;
   static constexpr bool kIeee = std::is_same_v<Math, Ieee>;
   static constexpr int kRows = 16 * kTiles;
-  // What waits for memory wants few reads of x, what computes on the CUDA cores as much work on each processor as on the next
+  // Kernels that wait for memory need few reads of x, those that compute on the CUDA cores the same work on each multiprocessor
   static constexpr int kOutputs = kIeee ? 32 : 64;
   static constexpr int kWarps = kOutputs / 32; // that share a slice
   static constexpr int kSlices = kThreads / 32 / kWarps;
@@ -143,7 +143,7 @@ void output(
   const auto tiles = static_cast<int>((n_out + Shape::kOutputs - 1) / Shape::kOutputs);
   const auto row_tiles = static_cast<int>((rows + Shape::kRows - 1) / Shape::kRows);
   const auto slabs = static_cast<int>((n_in + Shape::kDepth - 1) / Shape::kDepth);
-  // Few outputs leave processors idle unless the depth is split too, which a short one is not worth: the second kernel costs more
+  // Few outputs leave multiprocessors idle unless the depth is split too, which a short one is not worth: the second kernel costs more
   const int wanted = slabs <= kShortDepth ? 1 : std::max(1, multiprocessors() / (tiles * row_tiles));
   const int split_slabs = std::max((slabs + wanted - 1) / wanted, std::min(slabs, 2));
   const int splits = (slabs + split_slabs - 1) / split_slabs;

@@ -52,7 +52,7 @@ __device__ void copy_tile(T* tile, const Matrix<T>& matrix, int row0, int column
 }
 
 // tile[r * kPitch + c] = matrix[row0 + r][column0 + c], zero outside of the matrix. column0 is a multiple of 16 bytes. The copies are
-// under way when this returns: commit_copies, wait_copies and a barrier make them visible.
+// in flight when this returns: commit_copies, wait_copies and a barrier make them visible.
 template <int kRows, int kColumns, int kPitch, class T>
 __device__ void load_tile(T* tile, const Matrix<T>& matrix, int row0, int column0) {
   static_assert(kColumns * sizeof(T) % 16 == 0 && kPitch * sizeof(T) % 16 == 0);
@@ -83,7 +83,7 @@ __device__ int half_word(const Matrix<T>& matrix, int row) {
   return static_cast<int>((reinterpret_cast<uintptr_t>(matrix.data) / 2 + static_cast<uintptr_t>(row) * matrix.columns) % 2);
 }
 
-// Rows of 2-byte elements that are no multiples of 4 bytes, as the words that hold them: element c of row r is element
+// Rows of 2-byte elements that are not multiples of 4 bytes, as the words that hold them: element c of row r is element
 // c + half_word(row0 + r) of the tile's row, which holds one word more than kColumns need. What a row's first word holds before the row
 // is anything (of the matrix or of what the same allocation holds before it); past the end of the row are zeros. column0 is even.
 template <int kRows, int kColumns, int kPitch, class T>
@@ -98,7 +98,7 @@ __device__ void load_words(T* tile, const Matrix<T>& matrix, int row0, int colum
     const int columns = min(matrix.columns - column0, kColumns);
     const int left = row0 + row < matrix.rows ? min(max(columns + shift - 2 * word, 0), 2) : 0;
     const int64_t element = static_cast<int64_t>(row0 + row) * matrix.columns + column0 + 2 * word - shift;
-    // Without anything to copy the address counts still: it has to be a multiple of 4
+    // The address has to be a multiple of 4 even if there is nothing to copy
     const T* from = matrix.data + (left > 0 ? element : -half_word(matrix, 0));
     copy_async<4>(tile + row * kPitch + 2 * word, from, 2 * left);
   }

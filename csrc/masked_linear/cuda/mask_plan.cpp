@@ -37,7 +37,7 @@ Plan::Plan(const Tensor& mask, uint32_t version, const OnDevice& device)
     pattern = build_sparse_pattern(
         static_cast<const uint8_t*>(m.const_data_ptr()), rows, columns, kept, memory_.allocate(), scratch.allocate(),
         device.stream());
-    device.synchronize(); // other streams may use it at once
+    device.synchronize(); // other streams may use it immediately
   }
 }
 
@@ -50,8 +50,8 @@ void Plan::used_on(const OnDevice& device) const {
 
 namespace {
 
-// A graph that was captured with a plan reads its memory whenever it is replayed, and nobody tells when that ends.
-void keep_for_good(const std::shared_ptr<const Plan>& plan) {
+// A graph that was captured with a plan reads its memory whenever it is replayed, and there is no notice of when that ends.
+void keep_forever(const std::shared_ptr<const Plan>& plan) {
   static auto* const mutex = new std::mutex;
   static auto* const captured = new std::unordered_set<std::shared_ptr<const Plan>>;
   const std::lock_guard lock(*mutex);
@@ -68,7 +68,7 @@ std::shared_ptr<const Plan> plan_of(const Tensor& mask, const OnDevice& device) 
   if (device.is_capturing()) {
     auto plan = Kept::current(mask);
     if (plan) {
-      keep_for_good(plan);
+      keep_forever(plan);
     }
     return plan;
   }

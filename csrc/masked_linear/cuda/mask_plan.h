@@ -1,4 +1,4 @@
-// What the kernels for CUDA know of a mask, found out once: its bits, how many are kept, and where, if those are few.
+// What the CUDA kernels need to know about a mask, computed once: its bits, how many are kept, and where, if those are few.
 
 #pragma once
 
@@ -12,7 +12,7 @@
 
 namespace prunesweep::cuda {
 
-// Immutable, and complete on every stream when it is made.
+// Immutable, and complete on every stream once constructed.
 struct Plan {
   // Reads the count back once, so it synchronises.
   Plan(const at::Tensor& mask, uint32_t version, const OnDevice& device);
@@ -21,7 +21,7 @@ struct Plan {
   const int64_t rows, columns;
   at::Tensor bits; // int32 [rows, words_per_row(columns)], see apply_mask.h
   int64_t kept = 0;
-  std::optional<SparsePattern> pattern; // if kMostSparse or fewer of the weights are kept
+  std::optional<SparsePattern> pattern; // if at most kMostSparse of the weights are kept
   int64_t bytes() const {
     return bits.nbytes() + memory_.bytes();
   }
@@ -33,19 +33,20 @@ struct Plan {
     return kept == rows * columns;
   }
 
-  // Said before its memory is read on the device's current stream: should the plan go meanwhile, the memory waits for that.
+  // Call before its memory is read on the device's current stream: if the plan is destroyed meanwhile, the memory is not
+  // reused before the read is done.
   void used_on(const OnDevice& device) const;
 
-  // Density up to which a pattern is made
+  // Density up to which a pattern is built
   static constexpr double kMostSparse = 0.15;
 
  private:
   Memory memory_; // of the pattern
-  const c10::Stream home_; // the one that the memory belongs to
+  const c10::Stream home_; // the stream that the memory belongs to
 };
 
-// Kept with the mask, see mask_cache.h. Null where nothing can be read back (under graph capture) or kept (a mask made in
-// inference mode): then the dense way is left, with the bits made for the call.
+// Cached with the mask, see mask_cache.h. Null where nothing can be read back (under graph capture) or cached (a mask
+// created in inference mode): then only the dense algorithm is possible, with bits packed for the call.
 std::shared_ptr<const Plan> plan_of(const at::Tensor& mask, const OnDevice& device);
 
 // The bits of a mask without a plan

@@ -9,10 +9,10 @@ namespace prunesweep::cuda {
 namespace {
 
 constexpr int kThreads = 256; // columns of a block
-constexpr int kAhead = 8; // rows whose loads a thread has under way at once
-constexpr int64_t kSlice = 128; // rows whose sum one thread makes
+constexpr int kAhead = 8; // rows whose loads a thread has in flight at once
+constexpr int64_t kSlice = 128; // rows that one thread sums
 
-// A thread takes a column of `slice` rows. partial [slices, columns], if the sums are wanted.
+// A thread takes a column of `slice` rows. partial [slices, columns], if the sums are requested.
 template <typename T, bool kSum>
 __global__ void __launch_bounds__(kThreads) copy_kernel(
     const T* __restrict__ values,

@@ -1,4 +1,4 @@
-// CUDA kernels of the masked linear layer's operators: which way each product goes, and what the ways share.
+// CUDA kernels of the masked linear layer's operators: which algorithm computes each product, and what the algorithms share.
 
 #include "masked_linear/checks.h"
 
@@ -42,12 +42,12 @@ class Layer {
     return dense_.fits(masked);
   }
 
-  // W∘M for the dense way
+  // W∘M for the dense algorithm
   Tensor masked_weight(const Tensor& weight) {
     return dense_.masked_weight(weight);
   }
 
-  // x (W∘M)^T + bias; `masked` is used on the dense way only
+  // x (W∘M)^T + bias; `masked` is used by the dense algorithm only
   Tensor output(const Tensor& x, const Tensor& weight, const Tensor& masked, const Tensor& bias) {
     if (is_dense()) {
       return dense_.output(x, masked, bias);
@@ -87,12 +87,12 @@ class Layer {
     return grad_x;
   }
 
-  // The sum of the rows of grad by itself: the other ways give it with the gradient of the weight
+  // The sum of the rows of grad alone: the other algorithms return it with the gradient of the weight
   Tensor grad_bias(const Tensor& grad) {
     return dense_.grad_bias(grad);
   }
 
-  // M∘(grad^T x), and, unless the way is dense, the sum of the rows of grad if it is wanted
+  // M∘(grad^T x), and, unless the algorithm is dense, the sum of the rows of grad if requested
   std::pair<Tensor, Tensor> grad_weight(const Tensor& grad, const Tensor& x, bool with_bias) {
     if (is_dense()) {
       return {dense_.grad_weight(grad, x), Tensor()};

@@ -15,7 +15,7 @@ namespace prunesweep::cuda {
 constexpr int kSparseLanes = 32; // results in a tile, one for each lane of a warp
 constexpr int kSparseChunk = 512; // columns in a chunk, what a block has in shared memory at once
 
-// The kept weights as one product wants them: results are what it computes, columns what it sums over. They are
+// The kept weights as one product needs them: results are what it computes, columns what it sums over. They are
 // ordered by chunk of columns, then by tile of results, then by turn: the first weight of every lane that has one,
 // then the second of every lane that has two, ... So a warp finds each turn's weights side by side, and no room is
 // lost to lanes that have fewer.
@@ -33,11 +33,10 @@ struct SparsePattern {
   SparseOrder by_output, by_input;
 };
 
-// Whether the functions below take such a layer; what they take in any case are rows, features and kept weights above
-// zero.
+// Whether the functions below support such a layer; they also need at least one row, feature and kept weight.
 bool sparse_supports(Dtype dtype, int64_t n_in, int64_t n_out);
 
-// mask [n_out, n_in], nonzero byte = kept, exactly `kept` of them. What `keep` gives must live as long as the pattern.
+// mask [n_out, n_in], nonzero byte = kept, exactly `kept` of them. Memory from `keep` must live as long as the pattern.
 SparsePattern build_sparse_pattern(
     const uint8_t* mask, int64_t n_out, int64_t n_in, int64_t kept, const Allocate& keep, const Allocate& scratch,
     cudaStream_t stream);

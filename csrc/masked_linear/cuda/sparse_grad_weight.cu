@@ -1,10 +1,10 @@
 // Gradient of the weight at the kept weights, and of the bias.
 //
-// A lane holds the gradient of one output for 32 rows in registers, straight from where it lies, and goes through the
+// A lane holds the gradient of one output for 32 rows in registers, straight from global memory, and goes through the
 // output's kept weights: each costs eight 16-byte reads from the tile of x, 32 fused multiply-adds and no work with
 // other lanes. With one chunk of inputs a block keeps its tile of x and goes through many tiles of outputs; with
-// more, it keeps its outputs and goes through the chunks. Slices of the rows have sums of their own, which are added
-// up in order at the end.
+// more, it keeps its outputs and goes through the chunks. Slices of the rows have separate sums, which are
+// added up in order at the end.
 
 #include "masked_linear/cuda/sparse_tile.cuh"
 
@@ -24,7 +24,7 @@ struct Sums {
   float *weight, *bias;
 };
 
-// What a block has of it
+// The part of a block
 struct Slice {
   int64_t first, last; // tiles of rows
   float *weight, *bias;
@@ -39,7 +39,7 @@ struct Slice {
     bias = sums.bias ? sums.bias + slice * order.results : nullptr;
   }
 
-  // What the sum is before this tile. Every sum belongs to one thread, so nobody has to be waited for.
+  // What the sum is before this tile. Every sum belongs to one thread, so no thread has to wait.
   __device__ __forceinline__ float before(const float& sum, int64_t row_tile) const {
     return row_tile == first ? 0.0f : sum;
   }
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kThreads, 2) one_chunk_kernel(
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const Slice slice(order, kept, cut, sums);
   for (int64_t row_tile = slice.first; row_tile < slice.last; ++row_tile) {
-    __syncthreads(); // everybody has read the last tile
+    __syncthreads(); // all threads have read the last tile
     if (static_cast<int>(threadIdx.x) < order.n_columns) {
       T values[kTileRows];
       load_column(x, order.n_columns, row_tile * kTileRows, rows_in_tile(total_rows, row_tile), threadIdx.x, values);
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(kThreads, 1) many_chunks_kernel(
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const Slice slice(order, kept, cut, sums);
   const int64_t t = int64_t{slice.group} * kWarps + warp;
-  const bool works = t < order.tiles; // the others help to bring x in
+  const bool works = t < order.tiles; // the others help to load x
 
   T values[kTileRows];
   const auto load = [&](int64_t row_tile, int64_t chunk) {
@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(kThreads, 1) many_chunks_kernel(
       load_gradient(order, grad, total_rows, slice, row_tile, result_of_lane(order, t, lane), lane, gradient);
     }
     for (int64_t chunk = 0; chunk < order.chunks; ++chunk, buffer ^= 1) {
-      // Two buffers: who writes one is past the barrier that everybody reached after reading it.
+      // Two buffers: a thread that writes one is past the barrier that all threads reached after reading it.
       unsigned char* const tile = tiles + buffer * kChunkBytes;
       Turns<uint16_t> turns(works ? share_of(order, chunk, t, lane) : Share{}, order.columns, lane);
       store_column(tile, threadIdx.x, lane, values);

@@ -2,8 +2,8 @@
 //
 // A lane computes one result r for 32 rows, in registers. Each of its kept weights costs it eight 16-byte reads from
 // the tile of X and 32 fused multiply-adds. With one chunk of columns a block keeps its tile of X and goes through
-// many tiles of results; with more, it keeps its results in registers and goes through the chunks, the next one on
-// its way to registers while the present one is used.
+// many tiles of results; with more, it keeps its results in registers and goes through the chunks, the next one
+// being loaded to registers while the current one is used.
 
 #include "masked_linear/cuda/sparse_tile.cuh"
 
@@ -87,8 +87,8 @@ __global__ void __launch_bounds__(kThreads, 2) one_chunk_kernel(
   }
 }
 
-// Grid: tiles of rows x groups of kWarps tiles of results, splits of the chunks. With several splits each writes sums
-// of its own, float32 [splits, rows, results], the bias in the first.
+// Grid: tiles of rows x groups of kWarps tiles of results, splits of the chunks. With several splits each writes its
+// own sums, float32 [splits, rows, results], the bias in the first.
 template <typename T>
 __global__ void __launch_bounds__(kThreads, 1) many_chunks_kernel(
     SparseOrder order, const Entry* __restrict__ entries, const T* __restrict__ x, const T* __restrict__ bias,
@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(kThreads, 1) many_chunks_kernel(
   const int64_t row_tile = blockIdx.x / groups, first_row = row_tile * kTileRows;
   const int rows = rows_in_tile(total_rows, row_tile);
   const int64_t t = int64_t{blockIdx.x % groups} * kWarps + warp;
-  const bool works = t < order.tiles; // the others help to bring X in
+  const bool works = t < order.tiles; // the others help to load X
   const int64_t first = order.chunks * blockIdx.y / gridDim.y, last = order.chunks * (blockIdx.y + 1) / gridDim.y;
 
   T values[kTileRows];
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(kThreads, 1) many_chunks_kernel(
   load_column(x, order.n_columns, first_row, rows, first * kSparseChunk + threadIdx.x, values);
   Share share = works ? share_of(order, first, t, lane) : Share{};
   for (int64_t chunk = first; chunk < last; ++chunk) {
-    // Two buffers: who writes one is past the barrier that everybody reached after reading it.
+    // Two buffers: a thread that writes one is past the barrier that all threads reached after reading it.
     unsigned char* const tile = tiles + (chunk - first) % 2 * kChunkBytes;
     Turns<Entry> turns(share, entries, lane);
     store_column(tile, threadIdx.x, lane, values);
@@ -149,8 +149,8 @@ unsigned flat_blocks(int64_t size) {
   return static_cast<unsigned>(divide_up(size, kFlatThreads));
 }
 
-// How many groups of results share the rows' tiles among the places for blocks, two on a multiprocessor: full waves
-// against bringing X in again.
+// How many groups of results share the rows' tiles, with room for two blocks per multiprocessor: full waves weighed
+// against loading X again.
 int choose_groups(const SparseOrder& order, int64_t kept, int64_t row_tiles, int64_t places) {
   int best = 1;
   double least = 0;

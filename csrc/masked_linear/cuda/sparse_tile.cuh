@@ -1,9 +1,9 @@
 // Tiles of 32 rows in shared memory, and what the sparse kernels share around them.
 //
 // A tile is [column][32 rows], float32: each column is 128 bytes, all the banks, in eight groups of four rows. Lanes
-// want different columns in the same instruction; lane l then reads group k ^ (l % 8) at step k, so that the eight
+// need different columns in the same instruction; lane l then reads group k ^ (l % 8) at step k, so that the eight
 // lanes that a 16-byte access serves at a time read eight different groups, whatever their columns. Every lane sees
-// all groups in the end, in an order of its own.
+// all groups in the end, in its own order.
 
 #pragma once
 
@@ -21,14 +21,14 @@ namespace prunesweep::cuda {
 constexpr int kTileRows = 32;
 constexpr int kColumnBytes = kTileRows * sizeof(float);
 constexpr int kChunkBytes = kSparseChunk * kColumnBytes;
-constexpr int kThreads = kSparseChunk; // each lane brings one column of a chunk into shared memory
+constexpr int kThreads = kSparseChunk; // each lane loads one column of a chunk into shared memory
 constexpr int kWarps = kThreads / 32;
 
 inline int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
-// Lets a kernel ask for more shared memory than every kernel may, once per device.
+// Lets a kernel use more shared memory than the default limit, once per device.
 class SharedMemory {
  public:
   void allow(const void* kernel, int bytes) {
@@ -71,7 +71,7 @@ __device__ __forceinline__ void load_column(
 }
 
 // Between rows in order and the order in which the lane visits their groups: [k] <-> [k ^ (lane % 8)]. Its own
-// inverse. In registers, as these cannot be indexed by something known only when running.
+// inverse. In registers, as these cannot be indexed by a value known only at run time.
 __device__ __forceinline__ void exchange_groups(float (&values)[kTileRows], int lane) {
 #pragma unroll
   for (int bit = 1; bit < 8; bit *= 2) {
@@ -123,7 +123,7 @@ __device__ __forceinline__ int64_t result_of_lane(const SparseOrder& order, int6
   return tile * kSparseLanes + order.results_of_lanes[tile * kSparseLanes + lane];
 }
 
-// What a lane has of one chunk and tile of results: how many kept weights, and where those of the whole warp start.
+// A lane's share of one chunk and tile of results: how many kept weights, and where those of the whole warp start.
 struct Share {
   int count;
   int32_t start;
@@ -180,7 +180,7 @@ class Turns {
 };
 
 // Wavefronts of shared memory that a block takes for a tile of rows when `groups` blocks share the tiles of results.
-// A lane with few kept weights waits for its neighbours: 1.3. `per_result` is what goes on besides, for 32 results.
+// A lane with few kept weights waits for its neighbours: 1.3. `per_result` is the other work, for 32 results.
 inline double block_work(const SparseOrder& order, int64_t kept, int64_t groups, double per_result) {
   const double tile = (1.3 * kept + per_result * order.results) / order.tiles;
   return divide_up(order.tiles, groups * kWarps) * kWarps * tile + 3.0 * order.n_columns;
