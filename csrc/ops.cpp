@@ -11,15 +11,16 @@ TORCH_LIBRARY(prune, m) {
   m.def("masked_linear_grad_input(Tensor grad, Tensor weight, Tensor mask) -> Tensor");
   m.def("masked_linear_grad_weight(Tensor grad, Tensor x, Tensor mask) -> Tensor");
 
-  // Internal: all that a training step needs of a layer at once, so that its parts can share work. Below autograd, where
-  // nothing traces or replaces operators. What is not wanted, or not computed by this algorithm, is undefined. `masked` is
-  // the masked weight, passed from the one to the other.
+  // Internal: all that a training step needs of a layer at once, so that its parts can share work. Below autograd,
+  // where nothing traces or replaces operators. What is not wanted, or not computed by this algorithm, is undefined.
+  // `masked` is the masked weight, passed from the one to the other.
   m.def("_masked_linear_output(Tensor x, Tensor weight, Tensor mask, Tensor? bias) -> (Tensor y, Tensor masked)");
   m.def(
       "_masked_linear_gradients(Tensor grad, Tensor x, Tensor weight, Tensor mask, Tensor? masked, bool[3] wanted)"
       " -> (Tensor x_grad, Tensor weight_grad, Tensor bias_grad)");
 
-  // masked_linear/{cpu,cuda}/mask_plan.cpp: what is cached with a mask about its contents; drop it, and its size in bytes.
+  // masked_linear/{cpu,cuda}/mask_plan.cpp: what is cached with a mask about its contents; drop it, and its size in
+  // bytes.
   m.def("masked_linear_forget(Tensor mask) -> ()");
   m.def("masked_linear_plan_bytes(Tensor mask) -> int");
 

@@ -32,8 +32,8 @@ InstructionSet choose() {
     return widest();
   }
   TORCH_CHECK(
-      name == "plain" || name == "avx2" || name == "avx512",
-      "PRUNE_CPU is '", name, "': plain, avx2 and avx512 are known; unset it to use the best this machine has");
+      name == "plain" || name == "avx2" || name == "avx512", "PRUNE_CPU is '", name,
+      "': plain, avx2 and avx512 are known; unset it to use the best this machine has");
   const auto chosen = name == "plain" ? InstructionSet::plain
       : name == "avx2"                ? InstructionSet::avx2
                                       : InstructionSet::avx512;

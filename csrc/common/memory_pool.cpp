@@ -29,8 +29,8 @@ class Pool final : public c10::Allocator {
       char* end = nullptr;
       const long long value = std::strtoll(megabytes, &end, 10);
       TORCH_CHECK(
-          !*end && value >= 0 && value <= (1LL << 40),
-          "PRUNE_POOL_MB is '", megabytes, "', but a whole number of megabytes, 0 or more, is needed");
+          !*end && value >= 0 && value <= (1LL << 40), "PRUNE_POOL_MB is '", megabytes,
+          "', but a whole number of megabytes, 0 or more, is needed");
       limit_ = static_cast<size_t>(value) << 20;
     }
   }
@@ -109,8 +109,7 @@ Pool& Pool::get() {
 at::Tensor pooled_empty(at::IntArrayRef sizes, at::ScalarType dtype) {
   const size_t bytes = c10::multiply_integers(sizes) * c10::elementSize(dtype);
   c10::Allocator* const allocator = bytes < kSmallest ? c10::GetCPUAllocator() : &Pool::get();
-  return at::detail::empty_generic(
-      sizes, allocator, c10::DispatchKeySet(c10::DispatchKey::CPU), dtype, std::nullopt);
+  return at::detail::empty_generic(sizes, allocator, c10::DispatchKeySet(c10::DispatchKey::CPU), dtype, std::nullopt);
 }
 
 } // namespace prunesweep

@@ -19,10 +19,9 @@ using OptionalTensorList = std::optional<at::TensorList>;
 // ties (int64, 0-d: how many of the scores selected from equal the threshold).
 using GlobalMask = std::tuple<std::vector<at::Tensor>, at::Tensor, at::Tensor>;
 
-// scores: at least one tensor, all of one dtype (float32, float64, bfloat16; not on the CPU also float16) and device. weights:
-// the same shapes and dtype; selects on the products. within: bool, the same shapes; selects among the elements where it is
-// true. Raises an error that names the argument.
-void check_global_mask(
-    at::TensorList scores, const OptionalTensorList& weights, const OptionalTensorList& within);
+// scores: at least one tensor, all of one dtype (float32, float64, bfloat16; not on the CPU also float16) and device.
+// weights: the same shapes and dtype; selects on the products. within: bool, the same shapes; selects among the
+// elements where it is true. Raises an error that names the argument.
+void check_global_mask(at::TensorList scores, const OptionalTensorList& weights, const OptionalTensorList& within);
 
 } // namespace prunesweep

@@ -33,9 +33,7 @@ GlobalMask global_mask_cpu(
           {data(scores[i]).template const_data_ptr<scalar_t>(),
            weights ? data((*weights)[i]).template const_data_ptr<scalar_t>() : nullptr,
            within ? data((*within)[i]).template const_data_ptr<bool>() : nullptr,
-           masks[i].template mutable_data_ptr<bool>(),
-           begin,
-           scores[i].numel()});
+           masks[i].template mutable_data_ptr<bool>(), begin, scores[i].numel()});
       begin += scores[i].numel();
     }
     Selection<scalar_t> selection(
@@ -44,16 +42,14 @@ GlobalMask global_mask_cpu(
     if (keep < 0 || keep > available) {
       selection.check();
       TORCH_CHECK_VALUE(
-          false,
-          "global_mask: keep is ", keep, ", but it needs to be between 0 and ", available, ", the number of scores",
-          within ? " where within is true" : "");
+          false, "global_mask: keep is ", keep, ", but it needs to be between 0 and ", available,
+          ", the number of scores", within ? " where within is true" : "");
     }
     std::tie(threshold, ties) = selection.select_top(keep);
   });
   const auto scalar = scores[0].options();
   return {
-      std::move(masks),
-      at::scalar_tensor(threshold, scalar.dtype(at::kDouble)),
+      std::move(masks), at::scalar_tensor(threshold, scalar.dtype(at::kDouble)),
       at::scalar_tensor(ties, scalar.dtype(at::kLong))};
 }
 

@@ -57,11 +57,13 @@ std::tuple<Tensor, Tensor> output_at_once(
 }
 
 std::tuple<Tensor, Tensor, Tensor> gradients_at_once(
-    const Tensor& grad, const Tensor& x, const Tensor& weight, const Tensor& mask, const Tensor& masked, Wanted wanted) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("prune::_masked_linear_gradients", "")
-                             .typed<std::tuple<Tensor, Tensor, Tensor>(
-                                 const Tensor&, const Tensor&, const Tensor&, const Tensor&, const MaybeTensor&, Wanted)>();
+    const Tensor& grad, const Tensor& x, const Tensor& weight, const Tensor& mask, const Tensor& masked,
+    Wanted wanted) {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("prune::_masked_linear_gradients", "")
+          .typed<std::tuple<Tensor, Tensor, Tensor>(
+              const Tensor&, const Tensor&, const Tensor&, const Tensor&, const MaybeTensor&, Wanted)>();
   return op.call(grad, x, weight, mask, masked.defined() ? MaybeTensor(masked) : std::nullopt, wanted);
 }
 
@@ -75,11 +77,10 @@ Tensor sum_rows(const Tensor& grad) {
   return grad.sum(leading);
 }
 
-// Whether nothing observes or replaces what is called below autograd (tracing, fake tensors, counters): then the layer's
-// products may share work that the operators, called one by one, would repeat.
+// Whether nothing observes or replaces what is called below autograd (tracing, fake tensors, counters): then the
+// layer's products may share work that the operators, called one by one, would repeat.
 bool is_plain(const Tensor& t) {
-  const auto keys =
-      t.key_set() - c10::autograd_dispatch_keyset_with_ADInplaceOrView - c10::autocast_dispatch_keyset;
+  const auto keys = t.key_set() - c10::autograd_dispatch_keyset_with_ADInplaceOrView - c10::autocast_dispatch_keyset;
   return keys == c10::DispatchKeySet(c10::DispatchKey::CPU) || keys == c10::DispatchKeySet(c10::DispatchKey::CUDA);
 }
 
@@ -105,8 +106,7 @@ struct MaskedLinear : torch::autograd::Function<MaskedLinear> {
     const auto saved = ctx->get_saved_variables();
     const auto &x = saved[0], &weight = saved[1], &mask = saved[2], &grad = grads[0];
     const bool has_bias = ctx->saved_data.at("has_bias").toBool();
-    const Wanted wanted{
-        ctx->needs_input_grad(0), ctx->needs_input_grad(1), has_bias && ctx->needs_input_grad(3)};
+    const Wanted wanted{ctx->needs_input_grad(0), ctx->needs_input_grad(1), has_bias && ctx->needs_input_grad(3)};
     if (!at::GradMode::is_enabled() && may_share_work(grad, weight, mask)) {
       at::AutoDispatchBelowADInplaceOrView below_autograd;
       c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::autocast_dispatch_keyset);
@@ -114,9 +114,7 @@ struct MaskedLinear : torch::autograd::Function<MaskedLinear> {
       return {by_x, by_weight, Tensor(), by_bias};
     }
     return {
-        wanted[0] ? X(grad, weight, mask) : Tensor(),
-        wanted[1] ? G(grad, x, mask) : Tensor(),
-        Tensor(),
+        wanted[0] ? X(grad, weight, mask) : Tensor(), wanted[1] ? G(grad, x, mask) : Tensor(), Tensor(),
         wanted[2] ? sum_rows(grad) : Tensor()};
   }
 };
@@ -133,8 +131,7 @@ struct GradInput : torch::autograd::Function<GradInput> {
     const auto &grad = saved[0], &weight = saved[1], &mask = saved[2], &v = grads[0];
     return {
         ctx->needs_input_grad(0) ? F(v, weight, mask, std::nullopt) : Tensor(),
-        ctx->needs_input_grad(1) ? G(grad, v, mask) : Tensor(),
-        Tensor()};
+        ctx->needs_input_grad(1) ? G(grad, v, mask) : Tensor(), Tensor()};
   }
 };
 
@@ -150,13 +147,11 @@ struct GradWeight : torch::autograd::Function<GradWeight> {
     const auto &grad = saved[0], &x = saved[1], &mask = saved[2], &v = grads[0];
     return {
         ctx->needs_input_grad(0) ? F(x, v, mask, std::nullopt) : Tensor(),
-        ctx->needs_input_grad(1) ? X(grad, v, mask) : Tensor(),
-        Tensor()};
+        ctx->needs_input_grad(1) ? X(grad, v, mask) : Tensor(), Tensor()};
   }
 };
 
-Tensor masked_linear_autograd(
-    const Tensor& x, const Tensor& weight, const Tensor& mask, const MaybeTensor& bias) {
+Tensor masked_linear_autograd(const Tensor& x, const Tensor& weight, const Tensor& mask, const MaybeTensor& bias) {
   return MaskedLinear::apply(x, weight, mask, bias);
 }
 

@@ -16,8 +16,8 @@ namespace prunesweep {
 template <typename Plan>
 class MaskCache {
  public:
-  // The plan of the mask's current contents, created by `make(version)` if there is none; null for a mask without a version
-  // counter (created in inference mode), whose changes would go unnoticed.
+  // The plan of the mask's current contents, created by `make(version)` if there is none; null for a mask without a
+  // version counter (created in inference mode), whose changes would go unnoticed.
   template <typename Make>
   static std::shared_ptr<const Plan> get(const at::Tensor& mask, const Make& make) {
     if (mask.is_inference()) {

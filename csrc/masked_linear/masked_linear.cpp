@@ -11,8 +11,7 @@ namespace {
 
 using at::Tensor;
 
-Tensor masked_linear_cpu(
-    const Tensor& x, const Tensor& weight, const Tensor& mask, const std::optional<Tensor>& bias) {
+Tensor masked_linear_cpu(const Tensor& x, const Tensor& weight, const Tensor& mask, const std::optional<Tensor>& bias) {
   check_masked_linear(x, weight, mask, bias);
   return masked_linear_output(x, weight, mask, bias.value_or(Tensor())).y;
 }
@@ -35,14 +34,10 @@ std::tuple<Tensor, Tensor> output_cpu(
 }
 
 std::tuple<Tensor, Tensor, Tensor> gradients_cpu(
-    const Tensor& grad,
-    const Tensor& x,
-    const Tensor& weight,
-    const Tensor& mask,
-    const std::optional<Tensor>& masked,
+    const Tensor& grad, const Tensor& x, const Tensor& weight, const Tensor& mask, const std::optional<Tensor>& masked,
     std::array<bool, 3> wanted) {
-  auto gradients = masked_linear_gradients(
-      grad, x, weight, mask, masked.value_or(Tensor()), {wanted[0], wanted[1], wanted[2]});
+  auto gradients =
+      masked_linear_gradients(grad, x, weight, mask, masked.value_or(Tensor()), {wanted[0], wanted[1], wanted[2]});
   return {std::move(gradients.x), std::move(gradients.weight), std::move(gradients.bias)};
 }
 

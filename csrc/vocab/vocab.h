@@ -23,8 +23,12 @@ class Vocab {
   Vocab(Vocab&&) = default;
   Vocab& operator=(Vocab&&) = default;
 
-  int64_t size() const { return static_cast<int64_t>(order_.size()); }
-  bool contains(std::string_view token) const { return index_.count(token) != 0; }
+  int64_t size() const {
+    return static_cast<int64_t>(order_.size());
+  }
+  bool contains(std::string_view token) const {
+    return index_.count(token) != 0;
+  }
   // Index of `token`, else the default index; throws std::runtime_error when there is neither.
   int64_t index_of(std::string_view token) const;
   // Throws std::runtime_error when `index` is outside [0, size()).
@@ -34,18 +38,22 @@ class Vocab {
   void append(std::string token);
   void insert(std::string token, int64_t index);
 
-  void set_default_index(std::optional<int64_t> index) { default_index_ = index; }
-  std::optional<int64_t> default_index() const { return default_index_; }
+  void set_default_index(std::optional<int64_t> index) {
+    default_index_ = index;
+  }
+  std::optional<int64_t> default_index() const {
+    return default_index_;
+  }
   std::vector<std::string> tokens() const;
 
  private:
-  std::deque<std::string> storage_;         // never erased from, so that addresses stay valid
-  std::vector<const std::string*> order_;   // index -> token
+  std::deque<std::string> storage_; // never erased from, so that addresses stay valid
+  std::vector<const std::string*> order_; // index -> token
   std::unordered_map<std::string_view, int64_t> index_;
   std::optional<int64_t> default_index_;
 };
 
-}  // namespace prunesweep
+} // namespace prunesweep
 
 // Adds the class `Vocab` to the Python module `m`.
 void bind_vocab(pybind11::module_& m);

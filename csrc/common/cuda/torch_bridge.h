@@ -1,5 +1,5 @@
-// The bridge between PyTorch and the kernels: which device and stream, and memory from PyTorch's allocator. It does not use
-// PyTorch's CUDA headers, so the library also builds against a PyTorch without CUDA.
+// The bridge between PyTorch and the kernels: which device and stream, and memory from PyTorch's allocator. It does not
+// use PyTorch's CUDA headers, so the library also builds against a PyTorch without CUDA.
 
 #pragma once
 
@@ -13,7 +13,8 @@
 
 namespace prunesweep::cuda {
 
-// Makes the device of a tensor the current one, in PyTorch and for the kernels of this library, whose CUDA runtime is its own.
+// Makes the device of a tensor the current one, in PyTorch and for the kernels of this library, whose CUDA runtime is
+// its own.
 class OnDevice {
  public:
   explicit OnDevice(const at::Tensor& t)

@@ -15,8 +15,8 @@ namespace prunesweep {
 
 // The part of an array that holds some of its largest keys, by rank (0 = the largest).
 //
-// A histogram of the range that the keys span leads to the few that share a rank's bucket. Ties may all share one: that is
-// only slower.
+// A histogram of the range that the keys span leads to the few that share a rank's bucket. Ties may all share one: that
+// is only slower.
 template <typename K>
 class Window {
  public:
@@ -45,8 +45,7 @@ class Window {
     }
     std::vector<K> here;
     here.reserve(counts_[wanted]);
-    std::copy_if(
-        keys_.begin(), keys_.end(), std::back_inserter(here), [&](K key) { return bucket(key) == wanted; });
+    std::copy_if(keys_.begin(), keys_.end(), std::back_inserter(here), [&](K key) { return bucket(key) == wanted; });
     std::nth_element(here.begin(), here.begin() + left, here.end(), std::greater<K>());
     return here[left];
   }

@@ -14,8 +14,8 @@ struct Bracket {
   bool ties; // keys equal to one of the ends would fill it
 };
 
-// Positions of the sample: one run of kLine elements at random in each of equal slices, so that sorted and periodic data
-// are sampled well, too. If there are few elements, all are taken.
+// Positions of the sample: one run of kLine elements at random in each of equal slices, so that sorted and periodic
+// data are sampled well, too. If there are few elements, all are taken.
 struct SampleLines {
   std::vector<int64_t> begins, ends;
   bool complete;
@@ -79,8 +79,8 @@ Bracket<K> bracket_of(
     return {middle, middle, 1, true};
   }
 
-  // The standard error of the number of keys above the threshold. Neighbours are alike, so lines count, not keys; and each
-  // line represents its slice, so what matters is how much a line differs from the next one.
+  // The standard error of the number of keys above the threshold. Neighbours are alike, so lines count, not keys; and
+  // each line represents its slice, so what matters is how much a line differs from the next one.
   int64_t squares = 0;
   int before = 0;
   for (int64_t i = 0; i < size; i += kLine) {
@@ -102,8 +102,7 @@ Bracket<K> bracket_of(
     inside += (keys[i] >= low) & (keys[i] <= high);
   }
   const int64_t planned = to - from + 1;
-  return {
-      low, high, static_cast<int64_t>(static_cast<double>(inside) / values * available) + 1, inside > 2 * planned};
+  return {low, high, static_cast<int64_t>(static_cast<double>(inside) / values * available) + 1, inside > 2 * planned};
 }
 
 } // namespace prunesweep

@@ -42,8 +42,7 @@ namespace avx2 {
 
 namespace avx512 {
 #define PRUNE_SET_AVX512
-#define PRUNE_TARGET \
-  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,bmi,popcnt,prefer-vector-width=512")))
+#define PRUNE_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,bmi,popcnt,prefer-vector-width=512")))
 #include "global_mask/cpu/scan_body.h"
 #undef PRUNE_TARGET
 #undef PRUNE_SET_AVX512

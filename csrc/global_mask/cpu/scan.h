@@ -37,8 +37,8 @@ template <typename scalar_t>
 struct Scans {
   using K = Key<scalar_t>;
 
-  // Reads runs of up to kLine positions, in ascending order, into kLine keys each: kOutside where a run is shorter, and for
-  // an element that is not selected from.
+  // Reads runs of up to kLine positions, in ascending order, into kLine keys each: kOutside where a run is shorter, and
+  // for an element that is not selected from.
   void (*sample)(const Pieces<scalar_t>&, const int64_t* begins, const int64_t* ends, int64_t lines, K* keys);
 
   // Writes the masks as if `high` were the last key that is not kept, and collects the keys in [low, high].

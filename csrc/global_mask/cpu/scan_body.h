@@ -234,22 +234,14 @@ PRUNE_TARGET void sample(
 
 template <typename scalar_t, bool kWeights, bool kWithin>
 PRUNE_TARGET void mark(
-    const Pieces<scalar_t>& pieces,
-    int64_t first,
-    int64_t last,
-    Key<scalar_t> low,
-    Key<scalar_t> high,
+    const Pieces<scalar_t>& pieces, int64_t first, int64_t last, Key<scalar_t> low, Key<scalar_t> high,
     Found<Key<scalar_t>>& found) {
   found.nan = for_each_block<scalar_t, kWeights, kWithin>(pieces, first, last, Mark<Key<scalar_t>>{low, high, found});
 }
 
 template <typename scalar_t, bool kWeights, bool kWithin>
 PRUNE_TARGET void count(
-    const Pieces<scalar_t>& pieces,
-    int64_t first,
-    int64_t last,
-    Key<scalar_t> low,
-    Key<scalar_t> high,
+    const Pieces<scalar_t>& pieces, int64_t first, int64_t last, Key<scalar_t> low, Key<scalar_t> high,
     Found<Key<scalar_t>>& found) {
   found.nan = for_each_block<scalar_t, kWeights, kWithin>(pieces, first, last, Count<Key<scalar_t>>{low, high, found});
 }
@@ -261,8 +253,7 @@ PRUNE_TARGET void write(
 }
 
 template <typename K>
-PRUNE_TARGET int64_t
-sift(const K* keys, int64_t size, K low, K high, K* out, int64_t capacity, int64_t* above) {
+PRUNE_TARGET int64_t sift(const K* keys, int64_t size, K low, K high, K* out, int64_t capacity, int64_t* above) {
   int64_t found = 0;
   *above = 0;
   for (int64_t i = 0; i < size; i += kBlock) {

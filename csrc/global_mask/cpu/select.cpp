@@ -49,8 +49,7 @@ Selection<scalar_t>::Selection(Pieces<scalar_t> pieces, bool weights, bool withi
       what_(what),
       scans_(scans<scalar_t>(weights, within)),
       total_(pieces_.back().begin + pieces_.back().size),
-      parts_(std::max(
-          std::clamp<int64_t>(total_ / kMinPartSize, 1, at::get_num_threads()), total_ / kMaxPartSize + 1)),
+      parts_(std::max(std::clamp<int64_t>(total_ / kMinPartSize, 1, at::get_num_threads()), total_ / kMaxPartSize + 1)),
       available_(total_),
       found_(parts_) {
   if (within) {
@@ -91,8 +90,7 @@ std::pair<double, int64_t> Selection<scalar_t>::select_top(int64_t keep) {
   }
   if (collected && at_high <= rank && rank < at_high + inside) {
     const K threshold = window(scans_, between, rank - at_high, rank - at_high).at(rank - at_high);
-    const int64_t greater =
-        std::count_if(between.begin(), between.end(), [=](K key) { return key > threshold; });
+    const int64_t greater = std::count_if(between.begin(), between.end(), [=](K key) { return key > threshold; });
     const int64_t keep_ties = keep - above - at_high - greater;
     return bracket.ties ? write_masks(threshold, keep_ties, nullptr) : correct_masks(threshold, keep_ties);
   }
@@ -187,13 +185,14 @@ std::vector<int64_t> Selection<scalar_t>::ties_before(K threshold, int64_t Found
   for (int64_t part = 0; part < parts_; ++part) {
     const auto& found = found_[part];
     const K* keys = found.between.keys.get();
-    before[part + 1] = before[part] +
-        (counted != nullptr ? found.*counted : std::count(keys, keys + found.between.size, threshold));
+    before[part + 1] =
+        before[part] + (counted != nullptr ? found.*counted : std::count(keys, keys + found.between.size, threshold));
   }
   return before;
 }
 
-// After a pass that marked: the candidates above the threshold are kept, and the first `keep_ties` of those equal to it.
+// After a pass that marked: the candidates above the threshold are kept, and the first `keep_ties` of those equal to
+// it.
 template <typename scalar_t>
 std::pair<double, int64_t> Selection<scalar_t>::correct_masks(K threshold, int64_t keep_ties) {
   const auto before = ties_before(threshold, nullptr);
@@ -243,9 +242,8 @@ Key<scalar_t> Selection<scalar_t>::radix_threshold(int64_t keep) const {
 template <typename scalar_t>
 void Selection<scalar_t>::raise_for_nan() const {
   std::vector<int64_t> nans(pieces_.size());
-  for_each_key(pieces_, 0, total_, [&](size_t piece, K key) {
-    nans[piece] += key > kInfinity<K> || key < -kInfinity<K>;
-  });
+  for_each_key(
+      pieces_, 0, total_, [&](size_t piece, K key) { nans[piece] += key > kInfinity<K> || key < -kInfinity<K>; });
   const auto first_with = std::find_if(nans.begin(), nans.end(), [](int64_t n) { return n > 0; });
   TORCH_CHECK_VALUE(
       false, "global_mask: tensor ", first_with - nans.begin(), " of ", what_, " holds ", *first_with,

@@ -1,9 +1,10 @@
 // Exact selection of the highest keys over a list of tensors, in about one pass over them.
 //
-// A sample brackets the threshold; one pass writes masks as if nothing in the bracket were kept and collects the few keys
-// inside; the threshold is selected among those, and their masks are corrected. Where the sample shows that ties would
-// fill the bracket, a pass that only counts comes first and a second one writes. The sample decides how long it takes and
-// never the result: if it was misleading (the threshold is outside the bracket), a radix select finds the threshold.
+// A sample brackets the threshold; one pass writes masks as if nothing in the bracket were kept and collects the few
+// keys inside; the threshold is selected among those, and their masks are corrected. Where the sample shows that ties
+// would fill the bracket, a pass that only counts comes first and a second one writes. The sample decides how long it
+// takes and never the result: if it was misleading (the threshold is outside the bracket), a radix select finds the
+// threshold.
 
 #pragma once
 

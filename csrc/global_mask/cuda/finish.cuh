@@ -21,8 +21,7 @@ __device__ void mark_tied(
 
 // Makes 0 and 1 of a chunk's codes. `tied`: the code of the ties, of which the first `kept_ties` are kept; `kept`: a
 // code whose elements are all kept. What has any other code is not kept. All threads of the block have to call it.
-__device__ inline void
-resolve(uint8_t* mask, int count, uint32_t kept, uint32_t tied, uint32_t kept_ties) {
+__device__ inline void resolve(uint8_t* mask, int count, uint32_t kept, uint32_t tied, uint32_t kept_ties) {
   const int first = static_cast<int>(threadIdx.x) * kItems; // neighbours, so that the order of the threads is the ties'
   const bool whole = first + kItems <= count && is_aligned<uint4>(mask);
   uint8_t codes[kItems];

@@ -46,8 +46,8 @@ __device__ __forceinline__ void store_codes(const Marks& marks, uint8_t* mask, i
 
 // Writes a thread's part of a chunk's mask.
 template <typename S, typename K = typename S::Key>
-__device__ __forceinline__ Marks mark(
-    const K (&keys)[kItems], uint32_t inside, const Bracket<K>& bracket, const Place& place, int thread) {
+__device__ __forceinline__ Marks
+mark(const K (&keys)[kItems], uint32_t inside, const Bracket<K>& bracket, const Place& place, int thread) {
   Marks marks = {};
   uint32_t reached = 0; // the bracket's lower end
 #pragma unroll

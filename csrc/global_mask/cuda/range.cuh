@@ -40,11 +40,8 @@ struct Range {
     const U from = static_cast<U>(digit) << shift();
     const U to = from + ((U{1} << shift()) - 1);
     return {
-        static_cast<K>(static_cast<U>(low) + from),
-        static_cast<K>(static_cast<U>(low) + (to < span ? to : span)),
-        shift(),
-        rank - above,
-        here};
+        static_cast<K>(static_cast<U>(low) + from), static_cast<K>(static_cast<U>(low) + (to < span ? to : span)),
+        shift(), rank - above, here};
   }
 };
 

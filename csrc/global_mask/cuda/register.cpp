@@ -23,18 +23,20 @@ using at::Tensor;
     nan = nan.logical_and((*within)[i]);
   }
   TORCH_CHECK_VALUE(
-      false,
-      "global_mask: tensor ", i, " of ", weights ? "scores * weights" : "scores", " holds ",
+      false, "global_mask: tensor ", i, " of ", weights ? "scores * weights" : "scores", " holds ",
       nan.sum().item<int64_t>(), " NaN");
 }
 
-// The threshold and the ties are on the CPU, where the operator has to check them anyway: the only time it waits for the device.
+// The threshold and the ties are on the CPU, where the operator has to check them anyway: the only time it waits for
+// the device.
 GlobalMask global_mask(
     at::TensorList scores, int64_t keep, const OptionalTensorList& weights, const OptionalTensorList& within) {
   check_global_mask(scores, weights, within);
   const OnDevice device(scores[0]);
   TORCH_CHECK(
-      !device.is_capturing(), "global_mask: it reads its result back, which is not possible while a CUDA graph is captured: call it before the capture");
+      !device.is_capturing(),
+      "global_mask: it reads its result back, which is not possible while a CUDA graph is captured: call it before the "
+      "capture");
   std::vector<Tensor> masks, alive; // alive: contiguous copies the pieces point into
   std::vector<Piece> pieces;
   for (size_t i = 0; i < scores.size(); ++i) {
@@ -58,9 +60,8 @@ GlobalMask global_mask(
     raise_nan(result.first_nan_piece, scores, weights, within);
   }
   TORCH_CHECK_VALUE(
-      0 <= keep && keep <= result.available,
-      "global_mask: keep is ", keep, ", but it needs to be between 0 and ", result.available, ", the number of scores",
-      within ? " where within is true" : "");
+      0 <= keep && keep <= result.available, "global_mask: keep is ", keep, ", but it needs to be between 0 and ",
+      result.available, ", the number of scores", within ? " where within is true" : "");
   return {
       std::move(masks), at::scalar_tensor(result.threshold, at::TensorOptions(at::kDouble)),
       at::scalar_tensor(result.ties, at::TensorOptions(at::kLong))};

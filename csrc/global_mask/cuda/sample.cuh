@@ -93,8 +93,7 @@ __global__ void __launch_bounds__(kSampleThreads) find_bracket(const Work<K> wor
       const int64_t above = open_above ? 0 : from - static_cast<int64_t>(ends[0].rank);
       const int64_t reached = open_below ? last + 1 : to - static_cast<int64_t>(ends[1].rank - ends[1].size);
       state.bracket = {
-          open_below ? -kInfinity<K> : ends[1].low,
-          open_above ? kInfinity<K> : ends[0].low,
+          open_below ? -kInfinity<K> : ends[1].low, open_above ? kInfinity<K> : ends[0].low,
           work.sample_size == work.total || reached - above > 2 * (to - from + 1)};
     }
     state.above = state.at_high = state.at_low = state.collected = state.available = 0;
@@ -113,8 +112,7 @@ __global__ void choose_stage(const Work<K> work) {
     const auto chunk = static_cast<int64_t>(state.first_nan / kChunk);
     const DevicePiece& piece = work.pieces[work.piece_of[chunk]];
     result.first_nan_piece = piece.index;
-    result.first_nan_index =
-        (chunk - piece.first_chunk) * kChunk + static_cast<int64_t>(state.first_nan % kChunk);
+    result.first_nan_index = (chunk - piece.first_chunk) * kChunk + static_cast<int64_t>(state.first_nan % kChunk);
   }
   *work.result = result;
   if (work.keep == 0 || work.keep > available || state.first_nan != ~0ull) {
@@ -154,8 +152,7 @@ __global__ void choose_stage(const Work<K> work) {
   }
   rank -= at_low;
   state.stage = Stage::kMissed;
-  state.range = range_of<K>(
-      -kInfinity<K>, bracket.low - 1, rank, available - above - at_high - collected - at_low);
+  state.range = range_of<K>(-kInfinity<K>, bracket.low - 1, rank, available - above - at_high - collected - at_low);
 }
 
 } // namespace prunesweep::cuda

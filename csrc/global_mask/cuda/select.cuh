@@ -22,8 +22,7 @@ __device__ void for_each_key(const Work<typename S::Key>& work, Stage stage, con
   for (int64_t chunk = thread / kChunkThreads; chunk < work.chunks; chunk += threads / kChunkThreads) {
     const Place place = place_of(work, chunk);
     K keys[kItems];
-    const uint32_t inside =
-        load_keys<S>(place.piece, place.begin, place.count, threadIdx.x % kChunkThreads, keys);
+    const uint32_t inside = load_keys<S>(place.piece, place.begin, place.count, threadIdx.x % kChunkThreads, keys);
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
       body(inside >> bit_of(i) & 1 ? keys[i] : kOutside<K>);

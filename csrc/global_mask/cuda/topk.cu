@@ -52,8 +52,8 @@ const DevicePiece* to_device(const std::vector<DevicePiece>& pieces, const Alloc
   return table;
 }
 
-// Ranks in the sample between which the threshold is, except in about one call in ten thousand, and room for twice the keys
-// expected there.
+// Ranks in the sample between which the threshold is, except in about one call in ten thousand, and room for twice the
+// keys expected there.
 template <typename K>
 void plan_bracket(Work<K>& work) {
   work.sample_size = std::min(work.total, kSampleSize);
@@ -73,11 +73,7 @@ void plan_bracket(Work<K>& work) {
 
 template <Dtype kDtype>
 void select_masks(
-    const std::vector<Piece>& listed,
-    int64_t keep,
-    TopkResult* result,
-    const Allocate& allocate,
-    cudaStream_t stream) {
+    const std::vector<Piece>& listed, int64_t keep, TopkResult* result, const Allocate& allocate, cudaStream_t stream) {
   using S = Scalar<kDtype>;
   using K = typename S::Key;
   const auto pieces = with_places(listed);
@@ -139,11 +135,7 @@ void select_masks(
 } // namespace
 
 void topk_masks(
-    const std::vector<Piece>& pieces,
-    Dtype dtype,
-    int64_t keep,
-    TopkResult* result,
-    const Allocate& allocate,
+    const std::vector<Piece>& pieces, Dtype dtype, int64_t keep, TopkResult* result, const Allocate& allocate,
     cudaStream_t stream) {
   switch (dtype) {
     case Dtype::kFloat:

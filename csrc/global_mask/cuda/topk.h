@@ -32,11 +32,7 @@ struct TopkResult {
 // Writes the masks, and `result`, which is device memory. With a NaN or keep > result->available the masks and the
 // threshold are meaningless, which the caller has to check. keep >= 0. `pieces` is not needed after this returns.
 void topk_masks(
-    const std::vector<Piece>& pieces,
-    Dtype dtype,
-    int64_t keep,
-    TopkResult* result,
-    const Allocate& allocate,
+    const std::vector<Piece>& pieces, Dtype dtype, int64_t keep, TopkResult* result, const Allocate& allocate,
     cudaStream_t stream);
 
 } // namespace prunesweep::cuda

@@ -2,9 +2,9 @@
 
 #pragma once
 
-#include "global_mask/cuda/topk.h"
 #include "global_mask/cuda/keys.cuh"
 #include "global_mask/cuda/range.cuh"
+#include "global_mask/cuda/topk.h"
 
 namespace prunesweep::cuda {
 
@@ -110,7 +110,7 @@ __device__ void for_each_listed(const K* keys, int64_t size, int64_t thread, int
 
 // The piece that `position` is in, where `start` is the member with a piece's first position.
 template <typename K>
-__device__ int64_t find_piece(const Work<K>& work, int64_t DevicePiece::*start, int64_t position) {
+__device__ int64_t find_piece(const Work<K>& work, int64_t DevicePiece::* start, int64_t position) {
   int64_t first = 0;
   int64_t last = work.piece_count - 1;
   while (first < last) {

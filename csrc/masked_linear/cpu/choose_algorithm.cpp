@@ -7,8 +7,8 @@
 namespace prunesweep {
 namespace {
 
-// Densities below which the sparse algorithm is used. From PRUNE_MASKED_LINEAR=sparse python benchmarks/masked_linear_thresholds.py
-// on an Intel Sapphire Rapids server (AVX-512); the comments give the break-even densities.
+// Densities below which the sparse algorithm is used. From benchmarks/masked_linear_thresholds.py with
+// PRUNE_MASKED_LINEAR=sparse on an Intel Sapphire Rapids server (AVX-512); the comments give the break-even densities.
 struct Row {
   int64_t least_weights, most_inputs, most_rows;
   double output, grad_input, grad_weight;

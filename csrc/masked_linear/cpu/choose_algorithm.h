@@ -1,5 +1,5 @@
-// Which algorithm computes each product of the masked linear layer: a function of sizes, dtype and mask only, so of nothing
-// that could differ from run to run.
+// Which algorithm computes each product of the masked linear layer: a function of sizes, dtype and mask only, so of
+// nothing that could differ from run to run.
 
 #pragma once
 

@@ -34,7 +34,8 @@ void apply_mask(const Tensor& values, const Tensor& mask, const Tensor& out) {
   const auto kernel = values.element_size() == 2 ? apply_mask_bits<uint16_t>
       : values.element_size() == 4               ? apply_mask_bits<uint32_t>
                                                  : apply_mask_bits<uint64_t>;
-  kernel(values.const_data_ptr(), static_cast<const uint8_t*>(m.const_data_ptr()), out.mutable_data_ptr(), values.numel());
+  kernel(
+      values.const_data_ptr(), static_cast<const uint8_t*>(m.const_data_ptr()), out.mutable_data_ptr(), values.numel());
 }
 
 Tensor masked_weight(const Tensor& weight, const Tensor& mask) {

@@ -62,8 +62,7 @@ int64_t Plan::bytes() const {
 }
 
 std::shared_ptr<const Plan> plan_of(const Tensor& mask) {
-  return MaskCache<Plan>::get(
-      mask, [&](uint32_t version) { return std::make_shared<const Plan>(mask, version); });
+  return MaskCache<Plan>::get(mask, [&](uint32_t version) { return std::make_shared<const Plan>(mask, version); });
 }
 
 namespace {

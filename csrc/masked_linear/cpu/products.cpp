@@ -1,9 +1,9 @@
 #include "masked_linear/cpu/products.h"
 
-#include "masked_linear/cpu/dense.h"
-#include "masked_linear/cpu/choose_algorithm.h"
-#include "masked_linear/cpu/sparse.h"
 #include "common/rows.h"
+#include "masked_linear/cpu/choose_algorithm.h"
+#include "masked_linear/cpu/dense.h"
+#include "masked_linear/cpu/sparse.h"
 
 #include <ATen/Functions.h>
 
@@ -18,7 +18,8 @@ Output masked_linear_output(const Tensor& x, const Tensor& weight, const Tensor&
   if (algorithms.output == Algorithm::kSparse) {
     const auto b = bias.defined() ? bias.contiguous() : bias;
     return {
-        with_leading_sizes(sparse_output(plan->by_output(mask), rows.contiguous(), weight.contiguous(), b), x), Tensor()};
+        with_leading_sizes(sparse_output(plan->by_output(mask), rows.contiguous(), weight.contiguous(), b), x),
+        Tensor()};
   }
   const bool full = plan && plan->is_full();
   const auto masked = full ? weight : masked_weight(weight, mask);
@@ -28,7 +29,8 @@ Output masked_linear_output(const Tensor& x, const Tensor& weight, const Tensor&
 }
 
 Gradients masked_linear_gradients(
-    const Tensor& grad, const Tensor& x, const Tensor& weight, const Tensor& mask, const Tensor& masked, Wanted wanted) {
+    const Tensor& grad, const Tensor& x, const Tensor& weight, const Tensor& mask, const Tensor& masked,
+    Wanted wanted) {
   const auto rows = as_rows(grad);
   const auto plan = worth_a_plan(mask) ? plan_of(mask) : nullptr;
   const auto algorithms = choose_algorithms(plan.get(), rows);
@@ -40,7 +42,8 @@ Gradients masked_linear_gradients(
   if (sparse_x || sparse_weight) {
     auto sparse = sparse_gradients(
         rows.contiguous(), sparse_x ? &plan->by_input(mask) : nullptr, sparse_x ? weight.contiguous() : Tensor(),
-        sparse_weight ? &plan->by_output(mask) : nullptr, sparse_weight ? as_rows(x).contiguous() : Tensor(), wanted.bias);
+        sparse_weight ? &plan->by_output(mask) : nullptr, sparse_weight ? as_rows(x).contiguous() : Tensor(),
+        wanted.bias);
     result = {std::move(sparse.x), std::move(sparse.weight), std::move(sparse.bias)};
   } else if (wanted.bias) {
     result.bias = rows.sum(0);

@@ -1,4 +1,5 @@
-// The three products of the masked linear layer on the CPU, each by whichever algorithm is faster for its sizes and mask.
+// The three products of the masked linear layer on the CPU, each by whichever algorithm is faster for its sizes and
+// mask.
 //
 // Arguments as in checks.h, checked already.
 
@@ -25,13 +26,10 @@ struct Wanted {
   bool x, weight, bias;
 };
 
-// `weight` is needed for the gradient of x, `x` for that of the weight. `masked` is what masked_linear_output returned, or undefined.
+// `weight` is needed for the gradient of x, `x` for that of the weight. `masked` is what masked_linear_output returned,
+// or undefined.
 Gradients masked_linear_gradients(
-    const at::Tensor& grad,
-    const at::Tensor& x,
-    const at::Tensor& weight,
-    const at::Tensor& mask,
-    const at::Tensor& masked,
-    Wanted wanted);
+    const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& mask,
+    const at::Tensor& masked, Wanted wanted);
 
 } // namespace prunesweep

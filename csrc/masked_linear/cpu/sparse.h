@@ -19,14 +19,10 @@ struct SparseGradients {
   at::Tensor x, weight, bias; // those that were requested
 };
 
-// grad [N, out]. The gradient of x needs by_input and weight, that of the weight by_output and x; a null pattern means that
-// the gradient is not requested.
+// grad [N, out]. The gradient of x needs by_input and weight, that of the weight by_output and x; a null pattern means
+// that the gradient is not requested.
 SparseGradients sparse_gradients(
-    const at::Tensor& grad,
-    const Pattern* by_input,
-    const at::Tensor& weight,
-    const Pattern* by_output,
-    const at::Tensor& x,
-    bool bias);
+    const at::Tensor& grad, const Pattern* by_input, const at::Tensor& weight, const Pattern* by_output,
+    const at::Tensor& x, bool bias);
 
 } // namespace prunesweep

@@ -26,7 +26,8 @@ inline int64_t group_for(int64_t features, int width) {
   return std::clamp<int64_t>((int64_t{768} << 10) / (features * width * 4), 1, 4);
 }
 
-// How the rows of a result of `numbers` floats are written: one that is larger than a second-level cache does not stay there.
+// How the rows of a result of `numbers` floats are written: one that is larger than a second-level cache does not stay
+// there.
 inline auto writer_for(int64_t numbers) {
   return numbers > int64_t{1} << 19 ? kernels().stream_block : kernels().from_block;
 }
@@ -61,8 +62,8 @@ class Scratch {
   at::Tensor memory_;
 };
 
-// Whether the kernels read and write weights in place: each is needed once, and most cache lines hold some. Otherwise the
-// kept ones are gathered in the pattern's order before, or scattered afterwards.
+// Whether the kernels read and write weights in place: each is needed once, and most cache lines hold some. Otherwise
+// the kept ones are gathered in the pattern's order before, or scattered afterwards.
 inline bool in_place(const Pattern& pattern, int64_t blocks) {
   constexpr double kDense = 0.08;
   return blocks == 1 && pattern.entries >= kDense * pattern.rows * pattern.columns;
@@ -72,7 +73,8 @@ inline bool in_place(const Pattern& pattern, int64_t blocks) {
 class KeptWeights {
  public:
   // The weight of the entry at (row, column) is at [row * row_stride + column * column_stride]; one of them is 1.
-  KeptWeights(const Pattern& pattern, const at::Tensor& weight, int64_t row_stride, int64_t column_stride, int64_t blocks)
+  KeptWeights(
+      const Pattern& pattern, const at::Tensor& weight, int64_t row_stride, int64_t column_stride, int64_t blocks)
       : pattern_(pattern), at_{weight.const_data_ptr<float>(), row_stride, column_stride} {
     if (!in_place(pattern, blocks)) {
       gather();
@@ -128,7 +130,8 @@ class KeptWeights {
   at::Tensor gathered_;
 };
 
-// One block of the pattern times an in block: of the first chunk `total` = start + the product, of the others `part` += it
+// One block of the pattern times an in block: of the first chunk `total` = start + the product, of the others `part` +=
+// it
 inline void multiply(
     const Pattern& pattern, int64_t tile_index, int64_t chunk, const KeptWeights& weights, const float* in,
     const float* start, float* total, float* part, int width) {
@@ -153,12 +156,13 @@ inline void sample(
   const auto& tile = pattern.tiles[tile_index];
   const auto segment = tile.first_segment[chunk];
   kernels().sample(
-      tile.segments.data() + segment, tile.first_segment[chunk + 1] - segment, tile.columns.data() + tile.first_column[chunk], a, b, sums,
-      width);
+      tile.segments.data() + segment, tile.first_segment[chunk + 1] - segment,
+      tile.columns.data() + tile.first_column[chunk], a, b, sums, width);
 }
 
 // The rows [count, features] of a tensor as blocks: [blocks, features, width]
-inline void to_blocks(const float* rows, int64_t stride, int64_t count, int64_t columns, int width, int64_t step, float* blocks) {
+inline void to_blocks(
+    const float* rows, int64_t stride, int64_t count, int64_t columns, int width, int64_t step, float* blocks) {
   for (int64_t n = 0; n < count; n += width, blocks += step) {
     kernels().to_block(rows + n * stride, stride, std::min<int64_t>(width, count - n), columns, blocks, width);
   }

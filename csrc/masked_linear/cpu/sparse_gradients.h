@@ -23,8 +23,15 @@ struct Backward {
   Backward(
       const at::Tensor& grad, const Pattern* by_input, const at::Tensor& weight, const Pattern* by_output,
       const at::Tensor& x, bool bias)
-      : grad(grad), x(x), by_input(by_input), by_output(by_output), bias(bias), rows(grad.size(0)), out(grad.size(1)),
-        in(by_input ? by_input->rows : by_output->columns), width(width_for(rows, in)) {
+      : grad(grad),
+        x(x),
+        by_input(by_input),
+        by_output(by_output),
+        bias(bias),
+        rows(grad.size(0)),
+        out(grad.size(1)),
+        in(by_input ? by_input->rows : by_output->columns),
+        width(width_for(rows, in)) {
     if (by_input) {
       gradients.x = pooled_empty({rows, in}, at::kFloat);
       weights.emplace(*by_input, weight, 1, in, divide_up(rows, width));
@@ -37,8 +44,8 @@ struct Backward {
     }
   }
 
-  // For many rows: each task takes a slice of them through everything, so that a panel of the gradient, transposed once,
-  // serves all three results out of the cache.
+  // For many rows: each task takes a slice of them through everything, so that a panel of the gradient, transposed
+  // once, serves all three results out of the cache.
   void with_slices();
 
   // For few rows: the tasks are tiles of the outputs, then tiles of the inputs.

@@ -106,8 +106,8 @@ class Slices {
     for (int64_t first = 0; first < out_; first += panel_) {
       const Panel panel{first, std::min(panel_, out_ - first)};
       to_blocks(
-          call_.grad.const_data_ptr<float>() + group.row * out_ + first, out_, group.rows, panel.size, width_, grad_step_,
-          group.grad);
+          call_.grad.const_data_ptr<float>() + group.row * out_ + first, out_, group.rows, panel.size, width_,
+          grad_step_, group.grad);
       if (call_.bias) {
         sum_bias(group, panel);
       }

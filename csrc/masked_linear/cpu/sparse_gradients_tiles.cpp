@@ -63,7 +63,8 @@ void Backward::with_tiles() {
       for (int64_t t = begin; t < end; ++t) {
         multiply_tile(*by_input, t, *weights, data(grad_blocks), blocks, width, nullptr, scratch.mine());
         from_blocks(
-            write, scratch.mine(), kTileRows * width, width, data(gradients.x) + t * kTileRows, in, rows, by_input->rows_of(t));
+            write, scratch.mine(), kTileRows * width, width, data(gradients.x) + t * kTileRows, in, rows,
+            by_input->rows_of(t));
       }
     });
   }

@@ -12,9 +12,10 @@ namespace prunesweep {
 
 constexpr int64_t kTileRows = 256;
 
-// Compressed rows in blocks: a tile of kTileRows rows by a chunk of columns, whose part of the other operand fits into a cache.
-// Within a block the rows are sorted by their number of entries, which makes the inner loop's length predictable. The first chunk
-// has a segment for every row, possibly empty, so that results computed from it can be written instead of added.
+// Compressed rows in blocks: a tile of kTileRows rows by a chunk of columns, whose part of the other operand fits into
+// a cache. Within a block the rows are sorted by their number of entries, which makes the inner loop's length
+// predictable. The first chunk has a segment for every row, possibly empty, so that results computed from it can be
+// written instead of added.
 struct Pattern {
   struct Tile {
     std::vector<RowSegment> segments;

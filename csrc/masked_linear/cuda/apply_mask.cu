@@ -15,7 +15,8 @@ __global__ void pack_kernel(
   const int lane = threadIdx.x % 32;
   const int64_t warps = static_cast<int64_t>(gridDim.x) * (kThreads / 32);
   int64_t count = 0;
-  for (int64_t word = static_cast<int64_t>(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32; word < words; word += warps) {
+  for (int64_t word = static_cast<int64_t>(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32; word < words;
+       word += warps) {
     const int64_t row = word / words_in_row;
     const int64_t column = (word - row * words_in_row) * 32 + lane;
     const bool keep = column < columns && mask[row * columns + column] != 0;
@@ -39,7 +40,8 @@ struct alignas(sizeof(Bits) * kWidth) Group {
 // Where a group is. Its columns lie in one word, since 32 is a multiple of kWidth and so are the columns of a row.
 template <int kWidth, typename Index>
 struct Place {
-  __device__ Place(Index group, Index groups_in_row) : row(group / groups_in_row), group_in_row(group - row * groups_in_row) {}
+  __device__ Place(Index group, Index groups_in_row)
+      : row(group / groups_in_row), group_in_row(group - row * groups_in_row) {}
 
   __device__ uint32_t keep(const uint32_t* __restrict__ bits, Index words_in_row) const {
     const Index column = group_in_row * kWidth;
@@ -51,13 +53,8 @@ struct Place {
 
 template <typename Bits, int kWidth, typename Index>
 __global__ void apply_mask_kernel(
-    const Bits* values,
-    const uint32_t* __restrict__ bits,
-    Bits* out,
-    Index groups,
-    Index groups_in_row,
-    Index words_in_row,
-    Index groups_in_out_row) {
+    const Bits* values, const uint32_t* __restrict__ bits, Bits* out, Index groups, Index groups_in_row,
+    Index words_in_row, Index groups_in_out_row) {
   const Index group = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x;
   if (group >= groups) {
     return;
@@ -151,8 +148,7 @@ void apply(
 
 } // namespace
 
-void pack(
-    const uint8_t* mask, int64_t rows, int64_t columns, uint32_t* bits, int64_t* kept, cudaStream_t stream) {
+void pack(const uint8_t* mask, int64_t rows, int64_t columns, uint32_t* bits, int64_t* kept, cudaStream_t stream) {
   check(cudaMemsetAsync(kept, 0, sizeof(*kept), stream), "cudaMemsetAsync");
   const int64_t words_in_row = words_per_row(columns);
   const int64_t words = rows * words_in_row;

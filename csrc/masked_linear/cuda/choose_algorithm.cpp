@@ -10,8 +10,9 @@
 namespace prunesweep::cuda {
 namespace {
 
-// Up to how many rows the fused algorithm is used, and up to which density the sparse one: with more rows, and with that
-// few. From benchmarks/masked_linear.py with PRUNE_MASKED_LINEAR=dense, fused and sparse on an H200: docs/gpu.md has the figures.
+// Up to how many rows the fused algorithm is used, and up to which density the sparse one: with more rows, and with
+// that few. From benchmarks/masked_linear.py with PRUNE_MASKED_LINEAR=dense, fused and sparse on an H200: docs/gpu.md
+// has the figures.
 struct Thresholds {
   int64_t fused_rows;
   double sparse, sparse_few_rows;
@@ -50,12 +51,16 @@ Algorithm choose_algorithm(const Plan* plan, const at::Tensor& rows) {
     return can_sparse ? Algorithm::kSparse : Algorithm::kDense;
   }
   const auto is_odd = [&](int64_t size) { return padded(size, rows.element_size()) != size; };
-  const auto& limits = dtype == Dtype::kFloat ? (allows_tf32(rows) ? kTf32 : kFloat32)
+  const auto& limits = dtype == Dtype::kFloat       ? (allows_tf32(rows) ? kTf32 : kFloat32)
       : is_odd(plan->rows) || is_odd(plan->columns) ? kHalvesOdd
                                                     : kHalves;
   const bool few_rows = rows.size(0) <= limits.fused_rows;
-  const double most = !few_rows ? limits.sparse : plan->rows * plan->columns >= kFewestSparse ? limits.sparse_few_rows : 0;
-  return can_sparse && plan->density() <= most ? Algorithm::kSparse : can_fuse && few_rows ? Algorithm::kFused : Algorithm::kDense;
+  const double most = !few_rows                     ? limits.sparse
+      : plan->rows * plan->columns >= kFewestSparse ? limits.sparse_few_rows
+                                                    : 0;
+  return can_sparse && plan->density() <= most ? Algorithm::kSparse
+      : can_fuse && few_rows                   ? Algorithm::kFused
+                                               : Algorithm::kDense;
 }
 
 } // namespace prunesweep::cuda

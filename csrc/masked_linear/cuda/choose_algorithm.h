@@ -16,7 +16,8 @@ enum class Algorithm {
 // Whether float32 products may use TF32: torch.backends.cuda.matmul.allow_tf32
 bool allows_tf32(const at::Tensor& t);
 
-// For all three products: an algorithm that was faster for one was faster for each of them. `rows` is x or grad as [N, features].
+// For all three products: an algorithm that was faster for one was faster for each of them. `rows` is x or grad as [N,
+// features].
 Algorithm choose_algorithm(const Plan* plan, const at::Tensor& rows);
 
 } // namespace prunesweep::cuda

@@ -1,7 +1,7 @@
 #include "masked_linear/cuda/dense.h"
 
-#include "masked_linear/cuda/pad.h"
 #include "masked_linear/cuda/apply_mask.h"
+#include "masked_linear/cuda/pad.h"
 
 namespace prunesweep::cuda {
 namespace {
@@ -39,10 +39,10 @@ Tensor DenseProducts::masked_weight(const Tensor& weight) {
   }
   if (bits_) {
     apply_mask(
-        w.const_data_ptr(), bits_, masked.mutable_data_ptr(), out_, in_, padded_in_, w.element_size(), device_.stream());
+        w.const_data_ptr(), bits_, masked.mutable_data_ptr(), out_, in_, padded_in_, w.element_size(),
+        device_.stream());
   } else {
-    copy_rows(
-        w.const_data_ptr(), masked.mutable_data_ptr(), out_, in_, padded_in_, w.element_size(), device_.stream());
+    copy_rows(w.const_data_ptr(), masked.mutable_data_ptr(), out_, in_, padded_in_, w.element_size(), device_.stream());
   }
   return masked;
 }

@@ -1,6 +1,7 @@
 // The products of the masked linear layer as cuBLAS's, with the weight masked before or the gradient after.
 //
-// Where a size is odd, operands and results are padded (pad.h): the copies cost less than cuBLAS's kernels for such sizes.
+// Where a size is odd, operands and results are padded (pad.h): the copies cost less than cuBLAS's kernels for such
+// sizes.
 
 #pragma once
 

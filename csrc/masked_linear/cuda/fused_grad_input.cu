@@ -8,8 +8,8 @@ namespace prunesweep::cuda {
 
 namespace {
 
-// A block: 128 columns of 16 kTiles rows, over one split of the outputs. Of each slab of outputs that goes through shared memory, each
-// of two fours of warps takes a half, and each warp of a four 32 columns.
+// A block: 128 columns of 16 kTiles rows, over one split of the outputs. Of each slab of outputs that goes through
+// shared memory, each of two fours of warps takes a half, and each warp of a four 32 columns.
 template <class Math, int kTiles>
 struct Tile {
   using T = typename Math::T;
@@ -21,7 +21,8 @@ struct Tile {
   static constexpr int kGradPitch = kDepth + 16 / sizeof(T);
   static constexpr int kPitch = kColumns + 8; // steps of depth are 8 banks apart as float32, 4 as 2-byte elements
   static constexpr int kWords = kColumns / 32;
-  // Kernels that compute on the CUDA cores need two blocks per multiprocessor, those that wait for memory many bytes in flight
+  // Kernels that compute on the CUDA cores need two blocks per multiprocessor, those that wait for memory many bytes in
+  // flight
   static constexpr int kBlocks = kIeee ? 2 : 1;
   static constexpr int kStages = kIeee ? 3 : 6;
   static constexpr int kSumPitch = kColumns + 4;
@@ -31,18 +32,14 @@ struct Tile {
     alignas(16) T weight[kDepth * kPitch];
     alignas(16) uint32_t bits[kDepth * kWords];
   };
-  static constexpr size_t kShared =
-      std::max(kStages * sizeof(Stage), kSlices * kRows * kSumPitch * sizeof(float));
+  static constexpr size_t kShared = std::max(kStages * sizeof(Stage), kSlices * kRows * kSumPitch * sizeof(float));
 };
 
 template <class Math, int kTiles>
 __global__ void __launch_bounds__(kThreads, Tile<Math, kTiles>::kBlocks) grad_input_kernel(
-    Matrix<typename Math::T> grad,
-    Matrix<typename Math::T> weight,
-    Matrix<uint32_t> bits,
+    Matrix<typename Math::T> grad, Matrix<typename Math::T> weight, Matrix<uint32_t> bits,
     float* partial, // [splits, rows, pitch]
-    int pitch,
-    int split_slabs) {
+    int pitch, int split_slabs) {
   using Shape = Tile<Math, kTiles>;
   using T = typename Math::T;
   using Stage = typename Shape::Stage;
@@ -77,7 +74,8 @@ __global__ void __launch_bounds__(kThreads, Tile<Math, kTiles>::kBlocks) grad_in
   };
 
   Product<Math, kTiles, Along::kDepth, Along::kSide, Shape::kIeee ? Masked::kNo : Masked::kYes> product;
-  const int shift = words ? half_word(grad, row0 + static_cast<int>(threadIdx.x) % 32 / 4) : 0; // rows 8 apart have the same
+  const int shift =
+      words ? half_word(grad, row0 + static_cast<int>(threadIdx.x) % 32 / 4) : 0; // rows 8 apart have the same
 #pragma unroll 1
   for (int i = 0; i < Shape::kStages - 1; ++i) {
     load(begin + i);
@@ -126,22 +124,15 @@ __global__ void __launch_bounds__(kThreads, Tile<Math, kTiles>::kBlocks) grad_in
 
 template <class Math, int kTiles>
 void grad_input(
-    const void* grad,
-    const void* weight,
-    const uint32_t* bits,
-    void* grad_x,
-    int64_t rows,
-    int64_t n_in,
-    int64_t n_out,
-    Dtype dtype,
-    const Allocate& scratch,
-    cudaStream_t stream) {
+    const void* grad, const void* weight, const uint32_t* bits, void* grad_x, int64_t rows, int64_t n_in, int64_t n_out,
+    Dtype dtype, const Allocate& scratch, cudaStream_t stream) {
   using Shape = Tile<Math, kTiles>;
   using T = typename Math::T;
   const auto tiles = static_cast<int>((n_in + Shape::kColumns - 1) / Shape::kColumns);
   const auto row_tiles = static_cast<int>((rows + Shape::kRows - 1) / Shape::kRows);
   const auto slabs = static_cast<int>((n_out + Shape::kDepth - 1) / Shape::kDepth);
-  // Just enough splits to keep every multiprocessor busy, since the sums of each are written and read again; and no short ones
+  // Just enough splits to keep every multiprocessor busy, since the sums of each are written and read again; and no
+  // short ones
   const int wanted = std::max(1, Shape::kBlocks * multiprocessors() / (tiles * row_tiles));
   const int split_slabs = std::max((slabs + wanted - 1) / wanted, std::min(slabs, 2));
   const int splits = (slabs + split_slabs - 1) / split_slabs;
@@ -150,8 +141,9 @@ void grad_input(
       static_cast<float*>(scratch(sizeof(float) * static_cast<size_t>(splits) * static_cast<size_t>(rows * pitch)));
 
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(row_tiles), static_cast<unsigned>(splits));
-  launch("fused_grad_input", grad_input_kernel<Math, kTiles>, grid, Shape::kShared, stream, matrix<T>(grad, rows, n_out),
-         matrix<T>(weight, n_out, n_in), matrix<uint32_t>(bits, n_out, (n_in + 31) / 32), partial, pitch, split_slabs);
+  launch(
+      "fused_grad_input", grad_input_kernel<Math, kTiles>, grid, Shape::kShared, stream, matrix<T>(grad, rows, n_out),
+      matrix<T>(weight, n_out, n_in), matrix<uint32_t>(bits, n_out, (n_in + 31) / 32), partial, pitch, split_slabs);
   sum_splits(partial, nullptr, grad_x, splits, static_cast<int>(rows), static_cast<int>(n_in), pitch, dtype, stream);
 }
 
@@ -163,17 +155,8 @@ constexpr auto grad_input_for(int64_t rows) {
 } // namespace
 
 void fused_grad_input(
-    const void* grad,
-    const void* weight,
-    const uint32_t* bits,
-    void* grad_x,
-    int64_t rows,
-    int64_t n_in,
-    int64_t n_out,
-    Dtype dtype,
-    bool tf32,
-    const Allocate& scratch,
-    cudaStream_t stream) {
+    const void* grad, const void* weight, const uint32_t* bits, void* grad_x, int64_t rows, int64_t n_in, int64_t n_out,
+    Dtype dtype, bool tf32, const Allocate& scratch, cudaStream_t stream) {
   const auto run = dtype == Dtype::kBFloat16 ? grad_input_for<Short<__nv_bfloat16>>(rows)
       : dtype == Dtype::kHalf                ? grad_input_for<Short<__half>>(rows)
       : tf32                                 ? grad_input_for<Tf32>(rows)

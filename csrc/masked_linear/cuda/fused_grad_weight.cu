@@ -7,8 +7,8 @@ namespace prunesweep::cuda {
 
 namespace {
 
-// A block: 128 outputs by 128 columns, of which each warp has 64 by 32. The rows of grad and x, which are the depth here, go through shared
-// memory in slabs.
+// A block: 128 outputs by 128 columns, of which each warp has 64 by 32. The rows of grad and x, which are the depth
+// here, go through shared memory in slabs.
 template <class Math>
 struct Tile {
   using T = typename Math::T;
@@ -45,10 +45,7 @@ __device__ void store_four(T* to, const float (&values)[4]) {
 
 template <class Math>
 __global__ void __launch_bounds__(kThreads, 2) grad_weight_kernel(
-    Matrix<typename Math::T> grad,
-    Matrix<typename Math::T> x,
-    Matrix<uint32_t> bits,
-    typename Math::T* grad_weight,
+    Matrix<typename Math::T> grad, Matrix<typename Math::T> x, Matrix<uint32_t> bits, typename Math::T* grad_weight,
     typename Math::T* grad_bias,
     bool fours) { // whether four neighbours of grad_weight can be written at once
   using Shape = Tile<Math>;
@@ -78,7 +75,8 @@ __global__ void __launch_bounds__(kThreads, 2) grad_weight_kernel(
 
   Product<Math, 4, Along::kSide, Along::kSide, Masked::kNo> product;
   float bias_sum = 0;
-  load_tile<Shape::kOutputs, Shape::kWords, Shape::kWords>(mask, bits, output0, column0 / 32); // part of the first group of copies
+  load_tile<Shape::kOutputs, Shape::kWords, Shape::kWords>(
+      mask, bits, output0, column0 / 32); // part of the first group of copies
 #pragma unroll 1
   for (int i = 0; i < Shape::kStages - 1; ++i) {
     load(i);
@@ -139,39 +137,24 @@ __global__ void __launch_bounds__(kThreads, 2) grad_weight_kernel(
 
 template <class Math>
 void grad_weight(
-    const void* grad,
-    const void* x,
-    const uint32_t* bits,
-    void* grad_weight,
-    void* grad_bias,
-    int64_t rows,
-    int64_t n_in,
-    int64_t n_out,
-    cudaStream_t stream) {
+    const void* grad, const void* x, const uint32_t* bits, void* grad_weight, void* grad_bias, int64_t rows,
+    int64_t n_in, int64_t n_out, cudaStream_t stream) {
   using Shape = Tile<Math>;
   using T = typename Math::T;
   const auto tiles = static_cast<unsigned>((n_out + Shape::kOutputs - 1) / Shape::kOutputs);
   const auto column_tiles = static_cast<unsigned>((n_in + Shape::kColumns - 1) / Shape::kColumns);
   const bool fours = n_in % 4 == 0 && reinterpret_cast<uintptr_t>(grad_weight) % (4 * sizeof(T)) == 0;
-  launch("fused_grad_weight", grad_weight_kernel<Math>, dim3(tiles, column_tiles), Shape::kShared, stream,
-         matrix<T>(grad, rows, n_out), matrix<T>(x, rows, n_in), matrix<uint32_t>(bits, n_out, (n_in + 31) / 32),
-         static_cast<T*>(grad_weight), static_cast<T*>(grad_bias), fours);
+  launch(
+      "fused_grad_weight", grad_weight_kernel<Math>, dim3(tiles, column_tiles), Shape::kShared, stream,
+      matrix<T>(grad, rows, n_out), matrix<T>(x, rows, n_in), matrix<uint32_t>(bits, n_out, (n_in + 31) / 32),
+      static_cast<T*>(grad_weight), static_cast<T*>(grad_bias), fours);
 }
 
 } // namespace
 
 void fused_grad_weight(
-    const void* grad,
-    const void* x,
-    const uint32_t* bits,
-    void* grad_weight_out,
-    void* grad_bias,
-    int64_t rows,
-    int64_t n_in,
-    int64_t n_out,
-    Dtype dtype,
-    bool tf32,
-    cudaStream_t stream) {
+    const void* grad, const void* x, const uint32_t* bits, void* grad_weight_out, void* grad_bias, int64_t rows,
+    int64_t n_in, int64_t n_out, Dtype dtype, bool tf32, cudaStream_t stream) {
   const auto run = dtype == Dtype::kBFloat16 ? grad_weight<Short<__nv_bfloat16>>
       : dtype == Dtype::kHalf                ? grad_weight<Short<__half>>
       : tf32                                 ? grad_weight<Tf32>

@@ -12,15 +12,12 @@ constexpr int kThreads = 256;
 
 template <class... Arguments>
 void launch(
-    const char* name,
-    void (*kernel)(Arguments...),
-    dim3 grid,
-    size_t shared,
-    cudaStream_t stream,
+    const char* name, void (*kernel)(Arguments...), dim3 grid, size_t shared, cudaStream_t stream,
     std::type_identity_t<Arguments>... arguments) {
-  check(cudaFuncSetAttribute(
-            reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
-        name);
+  check(
+      cudaFuncSetAttribute(
+          reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
+      name);
   kernel<<<grid, kThreads, shared, stream>>>(arguments...);
   check_launch(name);
 }

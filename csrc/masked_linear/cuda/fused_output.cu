@@ -10,14 +10,15 @@ namespace {
 
 constexpr int kShortDepth = 8; // slabs
 
-// A block: kOutputs outputs of 16 kTiles rows. Of each slab of depth that goes through shared memory, each warp takes one of kSlices
-// slices for 32 of the outputs.
+// A block: kOutputs outputs of 16 kTiles rows. Of each slab of depth that goes through shared memory, each warp takes
+// one of kSlices slices for 32 of the outputs.
 template <class Math, int kTiles>
 struct Tile {
   using T = typename Math::T;
   static constexpr bool kIeee = std::is_same_v<Math, Ieee>;
   static constexpr int kRows = 16 * kTiles;
-  // Kernels that wait for memory need few reads of x, those that compute on the CUDA cores the same work on each multiprocessor
+  // Kernels that wait for memory need few reads of x, those that compute on the CUDA cores the same work on each
+  // multiprocessor
   static constexpr int kOutputs = kIeee ? 32 : 64;
   static constexpr int kWarps = kOutputs / 32; // that share a slice
   static constexpr int kSlices = kThreads / 32 / kWarps;
@@ -32,20 +33,15 @@ struct Tile {
     alignas(16) T weight[kOutputs * kPitch];
     alignas(16) uint32_t bits[kOutputs * kWords];
   };
-  static constexpr size_t kShared =
-      std::max(kStages * sizeof(Stage), kSlices * kRows * kSumPitch * sizeof(float));
+  static constexpr size_t kShared = std::max(kStages * sizeof(Stage), kSlices * kRows * kSumPitch * sizeof(float));
 };
 
 template <class Math, int kTiles>
 __global__ void __launch_bounds__(kThreads, 2) output_kernel(
-    Matrix<typename Math::T> x,
-    Matrix<typename Math::T> weight,
-    Matrix<uint32_t> bits,
-    const typename Math::T* bias,
+    Matrix<typename Math::T> x, Matrix<typename Math::T> weight, Matrix<uint32_t> bits, const typename Math::T* bias,
     typename Math::T* y,
     float* partial, // [splits, rows, pitch], or null: one split, and the results go to y
-    int pitch,
-    int split_slabs) {
+    int pitch, int split_slabs) {
   using Shape = Tile<Math, kTiles>;
   using T = typename Math::T;
   using Stage = typename Shape::Stage;
@@ -127,23 +123,15 @@ __global__ void __launch_bounds__(kThreads, 2) output_kernel(
 
 template <class Math, int kTiles>
 void output(
-    const void* x,
-    const void* weight,
-    const uint32_t* bits,
-    const void* bias,
-    void* y,
-    int64_t rows,
-    int64_t n_in,
-    int64_t n_out,
-    Dtype dtype,
-    const Allocate& scratch,
-    cudaStream_t stream) {
+    const void* x, const void* weight, const uint32_t* bits, const void* bias, void* y, int64_t rows, int64_t n_in,
+    int64_t n_out, Dtype dtype, const Allocate& scratch, cudaStream_t stream) {
   using Shape = Tile<Math, kTiles>;
   using T = typename Math::T;
   const auto tiles = static_cast<int>((n_out + Shape::kOutputs - 1) / Shape::kOutputs);
   const auto row_tiles = static_cast<int>((rows + Shape::kRows - 1) / Shape::kRows);
   const auto slabs = static_cast<int>((n_in + Shape::kDepth - 1) / Shape::kDepth);
-  // Few outputs leave multiprocessors idle unless the depth is split too, which a short one is not worth: the second kernel costs more
+  // Few outputs leave multiprocessors idle unless the depth is split too, which a short one is not worth: the second
+  // kernel costs more
   const int wanted = slabs <= kShortDepth ? 1 : std::max(1, multiprocessors() / (tiles * row_tiles));
   const int split_slabs = std::max((slabs + wanted - 1) / wanted, std::min(slabs, 2));
   const int splits = (slabs + split_slabs - 1) / split_slabs;
@@ -153,9 +141,10 @@ void output(
       : static_cast<float*>(scratch(sizeof(float) * static_cast<size_t>(splits) * static_cast<size_t>(rows * pitch)));
 
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(row_tiles), static_cast<unsigned>(splits));
-  launch("fused_output", output_kernel<Math, kTiles>, grid, Shape::kShared, stream, matrix<T>(x, rows, n_in),
-         matrix<T>(weight, n_out, n_in), matrix<uint32_t>(bits, n_out, (n_in + 31) / 32), static_cast<const T*>(bias),
-         static_cast<T*>(y), partial, pitch, split_slabs);
+  launch(
+      "fused_output", output_kernel<Math, kTiles>, grid, Shape::kShared, stream, matrix<T>(x, rows, n_in),
+      matrix<T>(weight, n_out, n_in), matrix<uint32_t>(bits, n_out, (n_in + 31) / 32), static_cast<const T*>(bias),
+      static_cast<T*>(y), partial, pitch, split_slabs);
   if (partial) {
     sum_splits(partial, bias, y, splits, static_cast<int>(rows), static_cast<int>(n_out), pitch, dtype, stream);
   }
@@ -169,18 +158,8 @@ constexpr auto output_for(int64_t rows) {
 } // namespace
 
 void fused_output(
-    const void* x,
-    const void* weight,
-    const uint32_t* bits,
-    const void* bias,
-    void* y,
-    int64_t rows,
-    int64_t n_in,
-    int64_t n_out,
-    Dtype dtype,
-    bool tf32,
-    const Allocate& scratch,
-    cudaStream_t stream) {
+    const void* x, const void* weight, const uint32_t* bits, const void* bias, void* y, int64_t rows, int64_t n_in,
+    int64_t n_out, Dtype dtype, bool tf32, const Allocate& scratch, cudaStream_t stream) {
   const auto run = dtype == Dtype::kBFloat16 ? output_for<Short<__nv_bfloat16>>(rows)
       : dtype == Dtype::kHalf                ? output_for<Short<__half>>(rows)
       : tf32                                 ? output_for<Tf32>(rows)

@@ -1,5 +1,5 @@
-// What one warp does in the fused kernels: c [16 kTiles, 32] += a [16 kTiles, depth] b [depth, 32] from tiles in shared memory, with zeros
-// in b where its mask is false. The sums stay in registers.
+// What one warp does in the fused kernels: c [16 kTiles, 32] += a [16 kTiles, depth] b [depth, 32] from tiles in shared
+// memory, with zeros in b where its mask is false. The sums stay in registers.
 
 #pragma once
 
@@ -29,7 +29,8 @@ enum class Along { kDepth, kSide };
 
 enum class Masked { kNo, kYes };
 
-// A warp's part of a tile. Element (side, depth) is data[side * pitch + depth] along kDepth, else data[depth * pitch + side].
+// A warp's part of a tile. Element (side, depth) is data[side * pitch + depth] along kDepth, else data[depth * pitch +
+// side].
 template <class T>
 struct Operand {
   const T* data;
@@ -152,7 +153,8 @@ class Product {
       }
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        right[tile + i / 2][i % 2] = loaded[i] & keep_pair(bits, 8 * (tile + i / 2) + group(), k + 2 * place() + i % 2 * 8);
+        right[tile + i / 2][i % 2] =
+            loaded[i] & keep_pair(bits, 8 * (tile + i / 2) + group(), k + 2 * place() + i % 2 * 8);
       }
     }
   }
@@ -189,8 +191,8 @@ class Product {
   float sums_[kTiles][4][4] = {};
 };
 
-// float32 on the CUDA cores: a lane has 2 kTiles rows and 8 columns, and reads 16 bytes at a time. Every element of b is read by 8 lanes,
-// so its mask is applied in shared memory (mask_tile) before, not here.
+// float32 on the CUDA cores: a lane has 2 kTiles rows and 8 columns, and reads 16 bytes at a time. Every element of b
+// is read by 8 lanes, so its mask is applied in shared memory (mask_tile) before, not here.
 template <int kTiles, Along kA, Along kB>
 class Product<Ieee, kTiles, kA, kB, Masked::kNo> {
  public:
@@ -241,7 +243,8 @@ class Product<Ieee, kTiles, kA, kB, Masked::kNo> {
     if constexpr (kAlong == Along::kDepth) {
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
-        const auto four = *reinterpret_cast<const float4*>(operand.data + side<kAlong, kLanes>(mine, i) * operand.pitch + k);
+        const auto four =
+            *reinterpret_cast<const float4*>(operand.data + side<kAlong, kLanes>(mine, i) * operand.pitch + k);
         out[i][0] = four.x;
         out[i][1] = four.y;
         out[i][2] = four.z;
@@ -252,8 +255,8 @@ class Product<Ieee, kTiles, kA, kB, Masked::kNo> {
       for (int depth = 0; depth < 4; ++depth) {
 #pragma unroll
         for (int i = 0; i < kCount; i += 4) {
-          const auto four =
-              *reinterpret_cast<const float4*>(operand.data + (k + depth) * operand.pitch + side<kAlong, kLanes>(mine, i));
+          const auto four = *reinterpret_cast<const float4*>(
+              operand.data + (k + depth) * operand.pitch + side<kAlong, kLanes>(mine, i));
           out[i][depth] = four.x;
           out[i + 1][depth] = four.y;
           out[i + 2][depth] = four.z;

@@ -13,7 +13,8 @@ constexpr int kGroups = kThreads / 32; // warps; each sums every kGroups-th spli
 // Block: kSumColumns columns of one row, four to a lane.
 template <class T>
 __global__ void __launch_bounds__(kThreads) sum_splits_kernel(
-    const float* __restrict__ partial, const T* __restrict__ bias, T* __restrict__ out, int splits, int rows, int columns, int pitch) {
+    const float* __restrict__ partial, const T* __restrict__ bias, T* __restrict__ out, int splits, int rows,
+    int columns, int pitch) {
   __shared__ float4 sums[kGroups][32];
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int group = static_cast<int>(threadIdx.x) / 32;
@@ -48,23 +49,18 @@ __global__ void __launch_bounds__(kThreads) sum_splits_kernel(
 
 template <class T>
 void sum_splits_of(
-    const float* partial, const void* bias, void* out, int splits, int rows, int columns, int pitch, cudaStream_t stream) {
+    const float* partial, const void* bias, void* out, int splits, int rows, int columns, int pitch,
+    cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>(rows), static_cast<unsigned>(pitch / kSumColumns));
-  launch("sum_splits", sum_splits_kernel<T>, grid, 0, stream, partial, static_cast<const T*>(bias), static_cast<T*>(out), splits, rows,
-         columns, pitch);
+  launch(
+      "sum_splits", sum_splits_kernel<T>, grid, 0, stream, partial, static_cast<const T*>(bias), static_cast<T*>(out),
+      splits, rows, columns, pitch);
 }
 
 } // namespace
 
 void sum_splits(
-    const float* partial,
-    const void* bias,
-    void* out,
-    int splits,
-    int rows,
-    int columns,
-    int pitch,
-    Dtype dtype,
+    const float* partial, const void* bias, void* out, int splits, int rows, int columns, int pitch, Dtype dtype,
     cudaStream_t stream) {
   const auto sum = dtype == Dtype::kFloat ? sum_splits_of<float>
       : dtype == Dtype::kBFloat16         ? sum_splits_of<__nv_bfloat16>

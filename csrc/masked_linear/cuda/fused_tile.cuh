@@ -12,7 +12,8 @@ enum class Access { kVector, kWord, kElement }; // 16 bytes, 4 bytes, one elemen
 
 template <class T>
 Access access_to(const T* matrix, int64_t columns) {
-  const auto bits = reinterpret_cast<uintptr_t>(matrix) | static_cast<uintptr_t>(columns * static_cast<int64_t>(sizeof(T)));
+  const auto bits =
+      reinterpret_cast<uintptr_t>(matrix) | static_cast<uintptr_t>(columns * static_cast<int64_t>(sizeof(T)));
   return bits % 16 == 0 ? Access::kVector : bits % 4 == 0 ? Access::kWord : Access::kElement;
 }
 
@@ -51,8 +52,8 @@ __device__ void copy_tile(T* tile, const Matrix<T>& matrix, int row0, int column
   }
 }
 
-// tile[r * kPitch + c] = matrix[row0 + r][column0 + c], zero outside of the matrix. column0 is a multiple of 16 bytes. The copies are
-// in flight when this returns: commit_copies, wait_copies and a barrier make them visible.
+// tile[r * kPitch + c] = matrix[row0 + r][column0 + c], zero outside of the matrix. column0 is a multiple of 16 bytes.
+// The copies are in flight when this returns: commit_copies, wait_copies and a barrier make them visible.
 template <int kRows, int kColumns, int kPitch, class T>
 __device__ void load_tile(T* tile, const Matrix<T>& matrix, int row0, int column0) {
   static_assert(kColumns * sizeof(T) % 16 == 0 && kPitch * sizeof(T) % 16 == 0);
@@ -61,7 +62,7 @@ __device__ void load_tile(T* tile, const Matrix<T>& matrix, int row0, int column
   } else if (sizeof(T) == 4 || matrix.access == Access::kWord) {
     copy_tile<4, kRows, kColumns, kPitch>(tile, matrix, row0, column0);
   } else {
-constexpr int kStep = kThreads / kColumns;
+    constexpr int kStep = kThreads / kColumns;
     static_assert(kThreads % kColumns == 0);
     const int first = static_cast<int>(threadIdx.x) / kColumns;
     const int column = static_cast<int>(threadIdx.x) % kColumns;
@@ -80,12 +81,14 @@ constexpr int kStep = kThreads / kColumns;
 // Whether a row of 2-byte elements starts in the upper half of a 4-byte word.
 template <class T>
 __device__ int half_word(const Matrix<T>& matrix, int row) {
-  return static_cast<int>((reinterpret_cast<uintptr_t>(matrix.data) / 2 + static_cast<uintptr_t>(row) * matrix.columns) % 2);
+  return static_cast<int>(
+      (reinterpret_cast<uintptr_t>(matrix.data) / 2 + static_cast<uintptr_t>(row) * matrix.columns) % 2);
 }
 
 // Rows of 2-byte elements that are not multiples of 4 bytes, as the words that hold them: element c of row r is element
-// c + half_word(row0 + r) of the tile's row, which holds one word more than kColumns need. What a row's first word holds before the row
-// is anything (of the matrix or of what the same allocation holds before it); past the end of the row are zeros. column0 is even.
+// c + half_word(row0 + r) of the tile's row, which holds one word more than kColumns need. What a row's first word
+// holds before the row is anything (of the matrix or of what the same allocation holds before it); past the end of the
+// row are zeros. column0 is even.
 template <int kRows, int kColumns, int kPitch, class T>
 __device__ void load_words(T* tile, const Matrix<T>& matrix, int row0, int column0) {
   constexpr int kWords = kColumns / 2 + 1;

@@ -1,7 +1,7 @@
 #include "masked_linear/cuda/mask_plan.h"
 
-#include "masked_linear/mask_cache.h"
 #include "masked_linear/cuda/apply_mask.h"
+#include "masked_linear/mask_cache.h"
 
 #include <torch/library.h>
 
@@ -27,7 +27,11 @@ std::pair<Tensor, Tensor> bits_and_kept(const Tensor& mask, cudaStream_t stream)
 } // namespace
 
 Plan::Plan(const Tensor& mask, uint32_t version, const OnDevice& device)
-    : version(version), rows(mask.size(0)), columns(mask.size(1)), memory_(mask.device()), home_(device.torch_stream()) {
+    : version(version),
+      rows(mask.size(0)),
+      columns(mask.size(1)),
+      memory_(mask.device()),
+      home_(device.torch_stream()) {
   Tensor count;
   const auto m = mask.contiguous();
   std::tie(bits, count) = bits_and_kept(m, device.stream());
@@ -50,7 +54,8 @@ void Plan::used_on(const OnDevice& device) const {
 
 namespace {
 
-// A graph that was captured with a plan reads its memory whenever it is replayed, and there is no notice of when that ends.
+// A graph that was captured with a plan reads its memory whenever it is replayed, and there is no notice of when that
+// ends.
 void keep_forever(const std::shared_ptr<const Plan>& plan) {
   static auto* const mutex = new std::mutex;
   static auto* const captured = new std::unordered_set<std::shared_ptr<const Plan>>;

@@ -1,4 +1,5 @@
-// What the CUDA kernels need to know about a mask, computed once: its bits, how many are kept, and where, if those are few.
+// What the CUDA kernels need to know about a mask, computed once: its bits, how many are kept, and where, if those are
+// few.
 
 #pragma once
 
@@ -33,8 +34,8 @@ struct Plan {
     return kept == rows * columns;
   }
 
-  // Call before its memory is read on the device's current stream: if the plan is destroyed meanwhile, the memory is not
-  // reused before the read is done.
+  // Call before its memory is read on the device's current stream: if the plan is destroyed meanwhile, the memory is
+  // not reused before the read is done.
   void used_on(const OnDevice& device) const;
 
   // Density up to which a pattern is built

@@ -15,13 +15,8 @@ constexpr int64_t kSlice = 128; // rows that one thread sums
 // A thread takes a column of `slice` rows. partial [slices, columns], if the sums are requested.
 template <typename T, bool kSum>
 __global__ void __launch_bounds__(kThreads) copy_kernel(
-    const T* __restrict__ values,
-    T* __restrict__ out,
-    float* __restrict__ partial,
-    int64_t rows,
-    int64_t columns,
-    int64_t out_columns,
-    int64_t slice) {
+    const T* __restrict__ values, T* __restrict__ out, float* __restrict__ partial, int64_t rows, int64_t columns,
+    int64_t out_columns, int64_t slice) {
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (column >= out_columns) {
     return;
@@ -58,8 +53,8 @@ __global__ void __launch_bounds__(kThreads) copy_kernel(
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) add_slices_kernel(
-    const float* __restrict__ partial, int64_t slices, int64_t columns, T* __restrict__ sums) {
+__global__ void __launch_bounds__(kThreads)
+    add_slices_kernel(const float* __restrict__ partial, int64_t slices, int64_t columns, T* __restrict__ sums) {
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (column >= columns) {
     return;
@@ -83,7 +78,8 @@ int64_t slice_of(int64_t rows) {
 
 template <typename T, bool kSum>
 void copy(
-    const void* values, void* out, float* partial, int64_t rows, int64_t columns, int64_t out_columns, cudaStream_t stream) {
+    const void* values, void* out, float* partial, int64_t rows, int64_t columns, int64_t out_columns,
+    cudaStream_t stream) {
   const int64_t slice = slice_of(rows);
   const dim3 grid(blocks_of(out_columns), static_cast<unsigned>((rows + slice - 1) / slice));
   copy_kernel<T, kSum><<<grid, kThreads, 0, stream>>>(
@@ -93,14 +89,8 @@ void copy(
 
 template <typename T>
 void copy_and_sum(
-    const void* values,
-    void* out,
-    void* sums,
-    int64_t rows,
-    int64_t columns,
-    int64_t out_columns,
-    const Allocate& scratch,
-    cudaStream_t stream) {
+    const void* values, void* out, void* sums, int64_t rows, int64_t columns, int64_t out_columns,
+    const Allocate& scratch, cudaStream_t stream) {
   const int64_t slices = (rows + slice_of(rows) - 1) / slice_of(rows);
   auto* const partial = static_cast<float*>(scratch(slices * columns * sizeof(float)));
   copy<T, true>(values, out, partial, rows, columns, out_columns, stream);
@@ -111,12 +101,7 @@ void copy_and_sum(
 } // namespace
 
 void copy_rows(
-    const void* values,
-    void* out,
-    int64_t rows,
-    int64_t columns,
-    int64_t out_columns,
-    int64_t element_size,
+    const void* values, void* out, int64_t rows, int64_t columns, int64_t out_columns, int64_t element_size,
     cudaStream_t stream) {
   if (rows == 0 || out_columns == 0) {
     return;
@@ -128,15 +113,8 @@ void copy_rows(
 }
 
 void copy_rows_and_sum(
-    const void* values,
-    void* out,
-    void* sums,
-    int64_t rows,
-    int64_t columns,
-    int64_t out_columns,
-    Dtype dtype,
-    const Allocate& scratch,
-    cudaStream_t stream) {
+    const void* values, void* out, void* sums, int64_t rows, int64_t columns, int64_t out_columns, Dtype dtype,
+    const Allocate& scratch, cudaStream_t stream) {
   if (dtype == Dtype::kFloat) {
     copy_and_sum<float>(values, out, sums, rows, columns, out_columns, scratch, stream);
   } else if (dtype == Dtype::kBFloat16) {

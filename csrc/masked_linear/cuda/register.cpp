@@ -1,10 +1,11 @@
-// CUDA kernels of the masked linear layer's operators: which algorithm computes each product, and what the algorithms share.
+// CUDA kernels of the masked linear layer's operators: which algorithm computes each product, and what the algorithms
+// share.
 
 #include "masked_linear/checks.h"
 
 #include "common/rows.h"
-#include "masked_linear/cuda/dense.h"
 #include "masked_linear/cuda/choose_algorithm.h"
+#include "masked_linear/cuda/dense.h"
 #include "masked_linear/cuda/fused.h"
 #include "masked_linear/cuda/sparse.h"
 
@@ -37,7 +38,8 @@ class Layer {
     return algorithm_ == Algorithm::kDense;
   }
 
-  // Whether this is W∘M as masked_weight gives it: the setting of TF32, on which padding depends, may have changed since.
+  // Whether this is W∘M as masked_weight gives it: the setting of TF32, on which padding depends, may have changed
+  // since.
   bool fits(const Tensor& masked) const {
     return dense_.fits(masked);
   }
@@ -77,8 +79,8 @@ class Layer {
     auto grad_x = at::empty({rows_, in_features_}, grad.options());
     if (algorithm_ == Algorithm::kFused) {
       fused_grad_input(
-          g.const_data_ptr(), w.const_data_ptr(), bits(), grad_x.mutable_data_ptr(), rows_, in_features_,
-          out_features_, dtype_, tf32_, scratch_.allocate(), device_.stream());
+          g.const_data_ptr(), w.const_data_ptr(), bits(), grad_x.mutable_data_ptr(), rows_, in_features_, out_features_,
+          dtype_, tf32_, scratch_.allocate(), device_.stream());
     } else {
       sparse_grad_input(
           *plan_->pattern, g.const_data_ptr(), w.const_data_ptr(), grad_x.mutable_data_ptr(), rows_, dtype_,
@@ -140,17 +142,12 @@ std::tuple<Tensor, Tensor> output_and_masked(
   return {with_leading_sizes(y, x), std::move(masked)};
 }
 
-Tensor masked_linear(
-    const Tensor& x, const Tensor& weight, const Tensor& mask, const std::optional<Tensor>& bias) {
+Tensor masked_linear(const Tensor& x, const Tensor& weight, const Tensor& mask, const std::optional<Tensor>& bias) {
   return std::get<0>(output_and_masked(x, weight, mask, bias));
 }
 
 std::tuple<Tensor, Tensor, Tensor> gradients(
-    const Tensor& grad,
-    const Tensor& x,
-    const Tensor& weight,
-    const Tensor& mask,
-    const std::optional<Tensor>& masked,
+    const Tensor& grad, const Tensor& x, const Tensor& weight, const Tensor& mask, const std::optional<Tensor>& masked,
     std::array<bool, 3> wanted) {
   const auto rows = as_rows(grad);
   const auto [wants_x, wants_weight, wants_bias] = wanted;

@@ -44,8 +44,8 @@ SparsePattern build_sparse_pattern(
 // y [rows, n_out] = x [rows, n_in] (weight * mask)^T + bias; bias [n_out] may be null. Pruned weights are not read:
 // an infinity in x gives no NaN through one.
 void sparse_output(
-    const SparsePattern& pattern, const void* x, const void* weight, const void* bias, void* y, int64_t rows, Dtype dtype,
-    const Allocate& scratch, cudaStream_t stream);
+    const SparsePattern& pattern, const void* x, const void* weight, const void* bias, void* y, int64_t rows,
+    Dtype dtype, const Allocate& scratch, cudaStream_t stream);
 
 // grad_x [rows, n_in] = grad [rows, n_out] (weight * mask)
 void sparse_grad_input(

@@ -48,8 +48,8 @@ struct Slice {
 // The gradient of one output as the lane visits the groups of its rows; its sum goes to the bias.
 template <typename T>
 __device__ __forceinline__ void load_gradient(
-    const SparseOrder& order, const T* grad, int64_t total_rows, const Slice& slice, int64_t row_tile, int64_t output, int lane,
-    float (&gradient)[kTileRows]) {
+    const SparseOrder& order, const T* grad, int64_t total_rows, const Slice& slice, int64_t row_tile, int64_t output,
+    int lane, float (&gradient)[kTileRows]) {
   T values[kTileRows];
   load_column(grad, order.results, row_tile * kTileRows, rows_in_tile(total_rows, row_tile), output, values);
   to_float(values, gradient);
@@ -66,8 +66,8 @@ __device__ __forceinline__ void load_gradient(
 }
 
 __device__ __forceinline__ void add_turns(
-    Turns<uint16_t>& turns, const Slice& slice, int64_t row_tile, const float (&gradient)[kTileRows], unsigned char* tile,
-    int lane) {
+    Turns<uint16_t>& turns, const Slice& slice, int64_t row_tile, const float (&gradient)[kTileRows],
+    unsigned char* tile, int lane) {
   while (turns.any()) {
     turns.take([&](uint16_t column, int32_t index) {
       const float before = slice.before(slice.weight[index], row_tile);
@@ -124,8 +124,8 @@ __global__ void __launch_bounds__(kThreads, 1) many_chunks_kernel(
   T values[kTileRows];
   const auto load = [&](int64_t row_tile, int64_t chunk) {
     load_column(
-        x, order.n_columns, row_tile * kTileRows, rows_in_tile(total_rows, row_tile), chunk * kSparseChunk + threadIdx.x,
-        values);
+        x, order.n_columns, row_tile * kTileRows, rows_in_tile(total_rows, row_tile),
+        chunk * kSparseChunk + threadIdx.x, values);
   };
   load(slice.first, 0);
   int buffer = 0;
@@ -153,7 +153,8 @@ __global__ void __launch_bounds__(kThreads, 1) many_chunks_kernel(
 // The sums of the slices, in order, to where they belong; no positions means side by side.
 template <typename T>
 __global__ void add_slices_kernel(
-    const float* __restrict__ sums, int64_t size, int slices, const int32_t* __restrict__ positions, T* __restrict__ to) {
+    const float* __restrict__ sums, int64_t size, int slices, const int32_t* __restrict__ positions,
+    T* __restrict__ to) {
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i < size) {
     float total = 0;
@@ -177,8 +178,8 @@ Cut choose_cut(const SparseOrder& order, int64_t kept, int64_t rows) {
   double least = 0;
   for (int64_t slices = 1; slices <= std::min({best.row_tiles, places, affordable}); ++slices) {
     const int64_t groups = one_chunk ? std::clamp<int64_t>(places / slices, 1, all_groups) : all_groups;
-    const double time = divide_up(slices * groups, places) * divide_up(best.row_tiles, slices) *
-            block_work(order, kept, groups, 3.0) +
+    const double time =
+        divide_up(slices * groups, places) * divide_up(best.row_tiles, slices) * block_work(order, kept, groups, 3.0) +
         0.5 * slices * kept / places;
     if (slices == 1 || time < least) {
       best.slices = static_cast<int>(slices);
@@ -202,13 +203,12 @@ void gradients(
   if (order.chunks == 1) {
     static SharedMemory shared;
     shared.allow(reinterpret_cast<const void*>(&one_chunk_kernel<T>), kChunkBytes);
-    one_chunk_kernel<T><<<blocks, kThreads, order.n_columns * kColumnBytes, stream>>>(
-        order, pattern.kept, grad, x, sums, rows, cut);
+    one_chunk_kernel<T>
+        <<<blocks, kThreads, order.n_columns * kColumnBytes, stream>>>(order, pattern.kept, grad, x, sums, rows, cut);
   } else {
     static SharedMemory shared;
     shared.allow(reinterpret_cast<const void*>(&many_chunks_kernel<T>), 2 * kChunkBytes);
-    many_chunks_kernel<T><<<blocks, kThreads, 2 * kChunkBytes, stream>>>(
-        order, pattern.kept, grad, x, sums, rows, cut);
+    many_chunks_kernel<T><<<blocks, kThreads, 2 * kChunkBytes, stream>>>(order, pattern.kept, grad, x, sums, rows, cut);
   }
   check_launch("sparse gradient of the weight");
   const auto add = [&](const float* from, int64_t size, const int32_t* positions, T* to) {

@@ -26,7 +26,8 @@ __global__ void gather_kernel(
   }
 }
 
-__device__ __forceinline__ void add_turns(Turns<Entry>& turns, float (&sums)[kTileRows], unsigned char* tile, int lane) {
+__device__ __forceinline__ void add_turns(
+    Turns<Entry>& turns, float (&sums)[kTileRows], unsigned char* tile, int lane) {
   while (turns.any()) {
     turns.take([&](Entry entry, int32_t) {
 #pragma unroll
@@ -44,8 +45,8 @@ __device__ __forceinline__ void add_turns(Turns<Entry>& turns, float (&sums)[kTi
 // The sums of one lane to the rows of y. The lanes of a warp write 32 neighbours, in some order.
 template <typename T>
 __device__ __forceinline__ void write_results(
-    float (&sums)[kTileRows], T* __restrict__ y, int64_t results, int64_t result, int64_t first_row, int rows, float bias,
-    int lane) {
+    float (&sums)[kTileRows], T* __restrict__ y, int64_t results, int64_t result, int64_t first_row, int rows,
+    float bias, int lane) {
   exchange_groups(sums, lane);
   if (result < results) {
     T* to = y + first_row * results + result;
@@ -184,7 +185,8 @@ void product(
     const SparseOrder& order, int64_t kept, const T* x, const T* weight, const T* bias, T* y, int64_t rows,
     const Allocate& scratch, cudaStream_t stream) {
   auto* const entries = static_cast<Entry*>(scratch(kept * sizeof(Entry)));
-  gather_kernel<T><<<flat_blocks(kept), kFlatThreads, 0, stream>>>(order.columns, order.positions, weight, entries, kept);
+  gather_kernel<T>
+      <<<flat_blocks(kept), kFlatThreads, 0, stream>>>(order.columns, order.positions, weight, entries, kept);
   check_launch("sparse gather");
 
   const int64_t row_tiles = divide_up(rows, kTileRows);
@@ -192,8 +194,9 @@ void product(
     static SharedMemory shared;
     shared.allow(reinterpret_cast<const void*>(&one_chunk_kernel<T>), kChunkBytes);
     const int groups = choose_groups(order, kept, row_tiles, 2 * multiprocessors());
-    one_chunk_kernel<T><<<static_cast<unsigned>(row_tiles * groups), kThreads, order.n_columns * kColumnBytes, stream>>>(
-        order, entries, x, bias, y, rows, groups);
+    one_chunk_kernel<T>
+        <<<static_cast<unsigned>(row_tiles * groups), kThreads, order.n_columns * kColumnBytes, stream>>>(
+            order, entries, x, bias, y, rows, groups);
     check_launch("sparse product, one chunk");
     return;
   }
@@ -216,8 +219,8 @@ void product(
 } // namespace
 
 void sparse_output(
-    const SparsePattern& pattern, const void* x, const void* weight, const void* bias, void* y, int64_t rows, Dtype dtype,
-    const Allocate& scratch, cudaStream_t stream) {
+    const SparsePattern& pattern, const void* x, const void* weight, const void* bias, void* y, int64_t rows,
+    Dtype dtype, const Allocate& scratch, cudaStream_t stream) {
   with_type(dtype, [&]<typename T>(T) {
     product(
         pattern.by_output, pattern.kept, static_cast<const T*>(x), static_cast<const T*>(weight),

@@ -61,7 +61,8 @@ void with_type(Dtype dtype, const Run& run) {
 // The rows of a tile at one column. Beyond the last row there are zeros.
 template <typename T>
 __device__ __forceinline__ void load_column(
-    const T* __restrict__ matrix, int64_t columns, int64_t first_row, int rows, int64_t column, T (&values)[kTileRows]) {
+    const T* __restrict__ matrix, int64_t columns, int64_t first_row, int rows, int64_t column,
+    T (&values)[kTileRows]) {
   const T* from = matrix + first_row * columns + column;
   const bool inside = column < columns;
 #pragma unroll
