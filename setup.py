@@ -25,6 +25,10 @@ from torch.utils.cpp_extension import BuildExtension, CppExtension
 
 FLAGS = ["-O3", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 NVCC_FLAGS = ["-std=c++20", "-O3", "-lineinfo", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra"]
+if not os.environ.get("CFLAGS"):
+    FLAGS.append(
+        "-g0"
+    )  # the flags that Python was built with have -g, which takes a third of the compiler's time
 # Ampere, Hopper, and what the driver can compile for the rest
 ARCHITECTURES = [
     "arch=compute_80,code=sm_80",
