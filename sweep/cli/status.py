@@ -32,6 +32,7 @@ def show_status(name: str, results: Path | None, *, as_json: bool, watch: bool) 
                     "run_id": status.run_id,
                     "state": status.state,
                     "detail": status.detail,
+                    "cause": status.cause,
                     "attempts": status.attempts,
                     "exit_status": status.exit_status,
                     "job": status.job,

@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
+from sweep.core.errors import Cause
 from sweep.report.blocks import Notice
 from sweep.report.inputs import Material, Row, TaskMaterial
 
@@ -29,7 +30,7 @@ def _files(material: Material) -> list[Notice]:
 
 def _failures(material: Material) -> list[Notice]:
     failed = [status for status in material.statuses if status.state == "failed"]
-    diverged = [status for status in failed if "loss is" in status.detail]
+    diverged = [status for status in failed if status.cause is Cause.NOT_FINITE]
     notices = []
     for some, what in ((diverged, "diverged"), ([s for s in failed if s not in diverged], "failed")):
         if some:

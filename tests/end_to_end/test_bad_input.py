@@ -492,6 +492,7 @@ def test_runs_that_fail_say_why_and_leave_the_others_alone(faulty):
     for pruner, message in FAULTS.items():
         status = statuses[pruner]
         assert (status["state"], status["exit_status"]) == ("failed", 1)
+        assert status["cause"] == ("not_finite" if pruner in ("magnitude", "snip") else None)
         assert re.fullmatch(message, status["detail"]), status["detail"]
         assert re.search(rf"^\S+ +failed toy-{pruner}-\S+  {message}  \[\d/7\]$", done.stdout, re.M)
     assert "7 runs: 1 done, 6 failed" in done.stdout
@@ -558,6 +559,9 @@ def test_a_compression_that_keeps_nothing_and_tasks_that_break_in_the_run(work, 
         "bad_metric": "the test accuracy is nan while the losses are numbers; mend evaluate\\(\\) of bad_metric",
     }.items():
         assert re.search(rf"failed {task}-snip-c3-s0-\w+  {reason}  ", done.stdout), done.stdout
+    lines = map(json.loads, work.sweep("status", "grid", "--json").stdout.splitlines())
+    causes = {line["run_id"].partition("-")[0]: line["cause"] for line in lines}
+    assert causes == {"toy": None, "bad_model": None, "bad_loss": None, "bad_metric": "not_finite"}
 
 
 @pytest.fixture(scope="module")

@@ -145,9 +145,11 @@ def test_every_state_as_json(motley):
         ("random", "c1"): f"data {before[:12]}, now {now[:12]}",
         ("broken", "c1"): WHY,
         ("magnitude", "c1"): "stopped by SIGTERM",
-        ("snip", "c1"): "killed without a word",
+        ("snip", "c1"): "killed; no error was recorded",
         ("synflow", "c1"): "no heartbeat from elsewhere for over a minute",
     }
+    causes = {key: line["cause"] for key, line in found.items() if line["cause"]}
+    assert causes == {("magnitude", "c1"): "stop_signal"}
     progress = found["grasp", "c1"]["progress"]
     assert (progress["phase"], progress["epochs"]) == ("train", LONG["epochs"])
     assert progress["epoch"] >= 1
@@ -178,7 +180,7 @@ def test_every_state_as_a_table(motley):
     assert explained["failed"][1:] == [f"  {ids['broken', 'c1']}  {WHY}"]
     assert explained["interrupted"][1:] == [
         f"  {ids['magnitude', 'c1']}  stopped by SIGTERM",
-        f"  {ids['snip', 'c1']}  killed without a word",
+        f"  {ids['snip', 'c1']}  killed; no error was recorded",
     ]
     assert explained["stale"][1:] == [f"  {ids['random', 'c1']}  data {before[:12]}, now {now[:12]}"]
     assert explained["unknown"][1:] == [

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.core.atomic_files import cannot_write
-from sweep.core.errors import BUSY, ExitCode, StorageError
+from sweep.core.errors import BUSY, Cause, ExitCode, StorageError
 from sweep.core.signals import BetweenSteps
 from sweep.executors.local.forkserver import Nursery, RunProcess
 from sweep.executors.local.oom import OutOfMemory
@@ -138,24 +138,26 @@ class LocalEngine:
             if claim.outcome:
                 return
             try:
-                manner = self._manner_of_death(status, run.log)
+                outcome, error, cause = self._manner_of_death(status, run.log)
                 if impatient and status == -signal.SIGKILL:
-                    manner = ("interrupted", "killed by a second Ctrl-C")
-                record_end(run, claim, *manner, status)
+                    outcome, error, cause = "interrupted", "killed by a second Ctrl-C", None
+                record_end(run, claim, outcome, error, status, cause)
             except StorageError as error:
                 self.display.note(f"{slot.run_id}: {error}")
         elif status != ExitCode.OK:
             self.display.note(f"{slot.run_id}: could not begin (exit status {status}), see {run.log}")
 
-    def _manner_of_death(self, status: int, log: Path) -> tuple[str, str]:
-        """Outcome and error of an attempt whose process ended with `status` and did not say why."""
+    def _manner_of_death(self, status: int, log: Path) -> tuple[str, str, Cause | None]:
+        """Outcome, error and cause of an attempt whose process ended with `status` and did not say why."""
         if status >= 0:
-            return "failed", f"exit status {status}, see {log}"
+            return "failed", f"exit status {status}, see {log}", None
         name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
         if name == "SIGKILL" and self._memory.struck():
-            return "failed", "out of memory: the system killed it at its memory limit; give it more"
+            error = "out of memory: the system killed it at its memory limit; give it more"
+            return "failed", error, Cause.OUT_OF_MEMORY
         hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return "failed" if -status in _FATAL_FAULTS else "interrupted", f"killed by {name}{hint}"
+        outcome = "failed" if -status in _FATAL_FAULTS else "interrupted"
+        return outcome, f"killed by {name}{hint}", Cause.of_signal(name)
 
     def _look_elsewhere(self, elsewhere: list[str], waiting: deque[str]) -> list[str]:
         still = []

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sweep.core.errors import Cause
 from sweep.executors.slurm.commands import ask
 from sweep.executors.slurm.manifest import Manifest, arrays, read_answer
 from sweep.executors.slurm.queue import Job, Queue, look
@@ -21,20 +22,29 @@ _NEVER = {
 }  # fmt: skip
 """Reasons that waiting does not mend. So are those that end in `PerJob` and `PerJobLimit`."""
 _HELD = {"JobHeldAdmin", "JobHeldUser"}
-FAILED_START = "held by Slurm, which could not start it"
-"""How the detail of a run begins whose job nobody holds but Slurm, after a node that took it and did not start it."""
 
-_CAUSES: dict[str, tuple[State, str]] = {
-    "BOOT_FAIL": ("interrupted", "node failure: it did not boot"),
-    "CANCELLED": ("interrupted", "cancelled"),
-    "COMPLETED": ("interrupted", "lost: its job ended without a result"),
-    "DEADLINE": ("interrupted", "time-out: the deadline of its job has passed"),
-    "FAILED": ("interrupted", "lost: its job failed"),
-    "NODE_FAIL": ("interrupted", "node failure"),
-    "OUT_OF_MEMORY": ("failed", "out of memory; raise memory in the profile"),
-    "PREEMPTED": ("interrupted", "preempted"),
-    "TIMEOUT": ("interrupted", "time-out: its job reached the time limit"),
+
+@dataclass(frozen=True)
+class _End:
+    """How a run ended whose job is over and that did not say how it ended itself."""
+
+    detail: str
+    cause: Cause | None = None
+    state: State = "interrupted"
+
+
+_ENDS = {
+    "BOOT_FAIL": _End("node failure: it did not boot", Cause.NODE_FAILURE),
+    "CANCELLED": _End("cancelled"),
+    "COMPLETED": _End("lost: its job ended without a result"),
+    "DEADLINE": _End("time-out: the deadline of its job has passed", Cause.TIME_LIMIT),
+    "FAILED": _End("lost: its job failed"),
+    "NODE_FAIL": _End("node failure", Cause.NODE_FAILURE),
+    "OUT_OF_MEMORY": _End("out of memory; raise memory in the profile", Cause.OUT_OF_MEMORY, "failed"),
+    "PREEMPTED": _End("preempted"),
+    "TIMEOUT": _End("time-out: its job reached the time limit", Cause.TIME_LIMIT),
 }
+"""By the state of the job."""
 
 
 @dataclass(frozen=True)
@@ -104,36 +114,43 @@ def refine(status: RunStatus, run: RunPaths, place: Place, queue: Queue) -> RunS
     """The state of a run that is not complete by its files, or is to be made anew, by its latest attempt and Slurm's answer."""
     if queue.problem:
         sure = status.state in ("running", "failed", "done")
-        return status if sure else replace(status, state="unknown", detail="Slurm does not answer")
+        return (
+            status if sure else replace(status, state="unknown", detail="Slurm does not answer", cause=None)
+        )
     claim = latest(run) if status.attempts else None
     job = queue.job(place.manifest.token, place.index)
     mine = claim is not None and _is_of(claim, place, job)
     if job and not job.ended:
         if job.waiting:
-            return replace(status, state="pending", detail=reason(job), job=job.job_id, progress={})
+            detail, cause = reason(job)
+            return replace(status, state="pending", detail=detail, cause=cause, job=job.job_id, progress={})
         if status.state == "failed" and mine:  # its neighbours of the same job go on
             return status
         phase = status.progress or {"phase": "starting"}
-        return replace(status, state="running", detail=f"job {job.job_id}", job=job.job_id, progress=phase)
+        detail = f"job {job.job_id}"
+        return replace(status, state="running", detail=detail, cause=None, job=job.job_id, progress=phase)
     if status.state == "done" or (
         claim is not None and not mine
     ):  # executed elsewhere since, on this machine for instance
         return status
     if claim is None or (claim.outcome is None and status.state != "running"):
-        state, detail = _cause(status, place, job)
-        return replace(status, state=state, detail=detail)
+        end = _end(status, place, job)
+        return replace(status, state=end.state, detail=end.detail, cause=end.cause)
     return status
 
 
-def reason(job: Job) -> str:
-    """Why a job waits, and whether it can ever start."""
+def reason(job: Job) -> tuple[str, Cause | None]:
+    """Why a job waits, and whether it can ever start; `FAILED_START` where it is held by nobody but Slurm."""
+    words = job.reason or job.state
     if job.reason in _NEVER or job.reason.endswith(("PerJob", "PerJobLimit")):
-        return f"can never start: {job.reason} (job {job.job_id}); `sweep cancel` and launch with another profile"
+        fix = "`sweep cancel` and launch with another profile"
+        return f"can never start: {words} (job {job.job_id}); {fix}", None
     if job.reason.replace("_", " ").startswith("launch failed"):
-        return f"{FAILED_START} (job {job.job_id}); the next launch releases it"
+        detail = f"held by Slurm, which could not start it (job {job.job_id}); the next launch releases it"
+        return detail, Cause.FAILED_START
     if job.reason in _HELD or job.state in ("REQUEUE_HOLD", "SPECIAL_EXIT"):
-        return f"held: {job.reason or job.state} (job {job.job_id}); `scontrol release {job.job_id}`"
-    return f"waits in Slurm's queue: {job.reason or job.state}"
+        return f"held: {words} (job {job.job_id}); `scontrol release {job.job_id}`", None
+    return f"waits in Slurm's queue: {words}", None
 
 
 def _is_of(claim: Claim, place: Place, job: Job | None) -> bool:
@@ -143,23 +160,20 @@ def _is_of(claim: Claim, place: Place, job: Job | None) -> bool:
     return bool(place.job_id) and claim.content.get("slurm_job") == place.job_id
 
 
-def _cause(status: RunStatus, place: Place, job: Job | None) -> tuple[State, str]:
-    """State and detail of a run whose job is over and that did not say how it ended itself."""
+def _end(status: RunStatus, place: Place, job: Job | None) -> _End:
     job_id = job.job_id if job else place.job_id
-    if status.attempts == 0 and (said := _smoke_failure(place)):
-        return "interrupted", f"not begun, the smoke test failed: {said}"
-    words = log_end(place.array.log(job_id)) if job_id else []
-    if any("oom-kill" in line or "oom_kill" in line for line in words):
+    if status.attempts == 0 and (error := _smoke_failure(place)):
+        return _End(f"not started, the smoke test failed: {error}")
+    lines = log_end(place.array.log(job_id)) if job_id else []
+    if any("oom-kill" in line or "oom_kill" in line for line in lines):
         job = Job(job_id, "OUT_OF_MEMORY")
+    if status.attempts == 0 and (job is None or job.state == "FAILED") and lines:
+        # a setup line, a container or an import, which would fail again
+        return _End(f"job {job_id} failed before the run started: {lines[-1]}", state="failed")
     if job is None:
-        state: State = "interrupted"
-        detail = f"lost: Slurm no longer knows its job {job_id}".rstrip()
-    else:
-        state, detail = _CAUSES.get(job.state, ("interrupted", f"lost: {job.state}"))
-    if status.attempts == 0 and (job is None or job.state == "FAILED") and words:
-        # it did not even begin: a setup line, a container or an import that would fail again
-        return "failed", f"its job {job_id} failed before the run began: {words[-1]}"
-    return state, f"{detail} (job {job_id})" if job else detail
+        return _End(f"lost: Slurm no longer knows its job {job_id}".rstrip())
+    end = _ENDS.get(job.state, _End(f"lost: {job.state}"))
+    return replace(end, detail=f"{end.detail} (job {job_id})")
 
 
 def _smoke_failure(place: Place) -> str:
@@ -195,9 +209,7 @@ def release_failed_starts(statuses: Iterable[RunStatus], say: Callable[[str], No
 
     What a person has put on hold is left. Raises NoAnswer.
     """
-    jobs = sorted(
-        {status.job for status in statuses if status.job and status.detail.startswith(FAILED_START)}
-    )
+    jobs = sorted({status.job for status in statuses if status.cause is Cause.FAILED_START})
     if jobs:
         ask("scontrol", "release", ",".join(jobs))
         say(f"{len(jobs)} jobs released that Slurm held since it could not start them")

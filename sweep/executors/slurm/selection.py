@@ -4,10 +4,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweep.core.errors import Cause
 from sweep.store.attempts import latest, liveness, record_end
 from sweep.store.layout import SweepPaths
-from sweep.store.retries import Chances
-from sweep.store.status import RunStatus, State
+from sweep.store.retries import RetryHistory
+from sweep.store.status import KILLED, RunStatus, State
 
 
 @dataclass
@@ -47,29 +48,29 @@ def choose(
     for status in statuses:
         if status.job or status.state == "running":
             continue
-        chances = _chances(sweep, status)
-        last = chances.ends[-1] if chances.ends else None
+        history = _retry_history(sweep, status)
+        last = history.ends[-1] if history.ends else None
         megabytes = memory(status.spec["task"])
-        mendable = chances.again(retries) and (last != "memory" or megabytes is not None)
-        if last and not mendable and "failed" not in retried:
+        retry = history.should_retry(retries) and (last is not Cause.OUT_OF_MEMORY or megabytes is not None)
+        if last and not retry and "failed" not in retried:
             if status.state == "interrupted":
                 choice.given_up.append(status)
             continue
-        if status.state in retried or mendable:
+        if status.state in retried or retry:
             choice.todo.append(status)
-            choice.again += mendable
-            if changes := chances.wants(megabytes):
+            choice.again += retry
+            if changes := history.profile_changes(megabytes):
                 choice.changes[status.run_id] = changes
     return choice
 
 
-def _chances(sweep: SweepPaths, status: RunStatus) -> Chances:
+def _retry_history(sweep: SweepPaths, status: RunStatus) -> RetryHistory:
     if not status.attempts or status.state not in ("interrupted", "failed"):
-        return Chances((), ())
+        return RetryHistory((), ())
     run = sweep.run(status.run_id)
     claim = latest(run)
     # the next attempt would take the silence of one that Slurm has ended for life
     if claim and claim.outcome is None and liveness(run, claim) != "live":
         outcome = "failed" if status.state == "failed" else "interrupted"
-        record_end(run, claim, outcome, status.detail or "killed without a word")
-    return Chances.of(run)
+        record_end(run, claim, outcome, status.detail or KILLED, cause=status.cause)
+    return RetryHistory.of(run)

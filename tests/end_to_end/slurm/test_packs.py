@@ -47,7 +47,7 @@ def test_a_failing_smoke_test_costs_one_job(sweeps):
     lines = sweeps.status("tried").values()
     assert {(line["state"], line["attempts"]) for line in lines} == {("interrupted", 0)}
     assert {line["detail"] for line in lines} == {
-        "not begun, the smoke test failed: smoke test of toy with broken_too: broken_too.py, line 7: "
+        "not started, the smoke test failed: smoke test of toy with broken_too: broken_too.py, line 7: "
         "ValueError: no scores today"
     }
 
@@ -67,7 +67,7 @@ def test_a_task_whose_resources_fail_does_not_hold_up_the_others(sweeps):
     lines = sweeps.status("split").values()
     assert {(line["run_id"].partition("-")[0], line["state"], line["detail"]) for line in lines} == {
         ("toy", "done", ""),
-        ("toy_translation", "interrupted", "not begun, the smoke test failed: no such GPU"),
+        ("toy_translation", "interrupted", "not started, the smoke test failed: no such GPU"),
     }
 
 

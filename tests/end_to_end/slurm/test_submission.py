@@ -89,7 +89,7 @@ def test_a_setup_line_that_fails_and_a_run_that_does(sweeps):
     sweeps.launch("diverging", diverging)
     sweeps.wait_until_gone("setup")
     assert sweeps.states("setup") == ["failed"]
-    assert "failed before the run began" in sweeps.detail("setup")
+    assert "failed before the run started" in sweeps.detail("setup")
     assert "/not/there: No such file or directory" in sweeps.detail("setup")
     assert "/not/there" in sweeps.command("logs", "setup", "--failed")[1]
     assert "0 runs submitted" in sweeps.launch("setup", ONE), "it would fail again"

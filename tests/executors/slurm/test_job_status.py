@@ -1,7 +1,10 @@
 """What is said of a run whose job Slurm knows, has forgotten, or keeps silent about."""
 
+import json
+
 import pytest
 
+from sweep.core.errors import Cause
 from sweep.executors.slurm import queue as queues
 from sweep.executors.slurm.commands import NoAnswer
 from sweep.executors.slurm.job_status import Place, places, reason, refine
@@ -71,17 +74,19 @@ def place(tmp_path):
 
 
 def refined(place, tmp_path, base, job=None, claim=None, problem=""):
-    import json
+    found = refine_run(place, tmp_path, base, job, claim, problem=problem)
+    return found.state, found.detail, found.job
 
+
+def refine_run(place, tmp_path, base, job=None, claim=None, cause=None, problem=""):
     run = SweepPaths(tmp_path).run("b")
     if claim is not None:
         run.attempts.mkdir(parents=True)
         place_of_it = {"host": "h", "boot_id": "b", "pid_namespace": "n", "pid": 1, "pid_start": 1}
         run.attempt(1).write_text(json.dumps({"slurm_job": "7_1"} | place_of_it | claim))
-    status = RunStatus("b", {"id": "b"}, base, attempts=int(claim is not None))
+    status = RunStatus("b", {"id": "b"}, base, attempts=int(claim is not None), cause=cause)
     jobs = {(TOKEN, 1): job} if job else {}
-    found = refine(status, run, place, Queue(jobs, problem))
-    return found.state, found.detail, found.job
+    return refine(status, run, place, Queue(jobs, problem))
 
 
 def job(state, reason=""):
@@ -118,6 +123,33 @@ def test_files_first_then_slurm(place, tmp_path, base, found, claim, expected):
     assert refined(place, tmp_path, base, found, claim) == expected
 
 
+@pytest.mark.parametrize(
+    ("state", "cause"),
+    [
+        ("BOOT_FAIL", Cause.NODE_FAILURE),
+        ("NODE_FAIL", Cause.NODE_FAILURE),
+        ("DEADLINE", Cause.TIME_LIMIT),
+        ("TIMEOUT", Cause.TIME_LIMIT),
+        ("OUT_OF_MEMORY", Cause.OUT_OF_MEMORY),
+        ("CANCELLED", None),
+        ("COMPLETED", None),
+        ("FAILED", None),
+        ("PREEMPTED", None),
+        ("REVOKED", None),  # which this version has no words for
+    ],
+)
+def test_the_cause_of_a_job_that_has_ended(place, tmp_path, state, cause):
+    assert refine_run(place, tmp_path, "interrupted", job(state), {}).cause is cause
+
+
+def test_a_run_that_waits_again_has_no_cause(place, tmp_path):
+    ended = {"outcome": "interrupted", "error": "stopped by SIGUSR2", "cause": "stop_signal"}
+    found = refine_run(place, tmp_path, "interrupted", job("PENDING", "BeginTime"), ended, Cause.STOP_SIGNAL)
+    assert (found.state, found.cause) == ("pending", None)
+    found = refine_run(place, tmp_path / "2", "interrupted", job("RUNNING"), ended, Cause.STOP_SIGNAL)
+    assert (found.state, found.cause) == ("running", None)
+
+
 def test_silence_is_evidence_of_nothing(place, tmp_path):
     assert refined(place, tmp_path, "pending", problem="down") == ("unknown", "Slurm does not answer", "")
     assert refined(place, tmp_path, "running", problem="down", claim={})[0] == "running"
@@ -126,10 +158,11 @@ def test_silence_is_evidence_of_nothing(place, tmp_path):
 def test_the_jobs_own_log_tells_what_slurm_does_not(place, tmp_path):
     log = place.array.log("7_1")
     log.write_text("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0.\n")
-    assert refined(place, tmp_path, "interrupted", job("FAILED"), {})[0] == "failed"
+    found = refine_run(place, tmp_path, "interrupted", job("FAILED"), {})
+    assert (found.state, found.cause) == ("failed", Cause.OUT_OF_MEMORY)
     log.write_text("module: command not found\n\n")
     state, detail, _ = refined(place, tmp_path / "other", "pending", job("FAILED"))
-    assert (state, detail) == ("failed", "its job 7_1 failed before the run began: module: command not found")
+    assert (state, detail) == ("failed", "job 7_1 failed before the run started: module: command not found")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +189,7 @@ def test_of_several_smoke_tests_the_one_that_its_array_waited_for_tells(tmp_path
         write_answer(array, "7")
         place = Place(array, manifest, 1, read_answer(array))
         details.append(refined(place, tmp_path, "pending", job("CANCELLED"))[1])
-    assert details == ["cancelled (job 7_1)", "not begun, the smoke test failed: no GPU here"]
+    assert details == ["cancelled (job 7_1)", "not started, the smoke test failed: no GPU here"]
 
 
 @pytest.mark.parametrize(
@@ -174,4 +207,6 @@ def test_of_several_smoke_tests_the_one_that_its_array_waited_for_tells(tmp_path
     ],
 )
 def test_what_can_never_start_is_called_so(why, told):
-    assert reason(job("PENDING", why)).startswith(told)
+    detail, cause = reason(job("PENDING", why))
+    assert detail.startswith(told)
+    assert cause == (Cause.FAILED_START if why.startswith("launch failed") else None)

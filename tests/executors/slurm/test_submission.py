@@ -136,15 +136,15 @@ def test_an_sbatch_that_outlives_its_launcher_is_waited_for(slurm, array):
     (slurm / "says").write_text("take")
     (slurm / "sbatch").write_text('#!/bin/bash\ntouch "$(dirname "$0")/waiting"\nexec sleep 600\n')
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import sys; sys.path[:0] = sys.argv[1:3]\n"
         "from pathlib import Path\n"
         "from sweep.store.layout import ArrayPaths\n"
         "from test_submission import plan, submitted\n"
-        "submitted(ArrayPaths(Path(sys.argv[2])), plan())\n"
+        "submitted(ArrayPaths(Path(sys.argv[3])), plan())\n"
     )
-    here = str(Path(__file__).parent)
+    importable = [Path(__file__).parent, ROOT / "tests"]
     launcher = subprocess.Popen(
-        [sys.executable, "-c", code, here, str(array.folder)], cwd=ROOT, start_new_session=True
+        [sys.executable, "-c", code, *importable, array.folder], cwd=ROOT, start_new_session=True
     )
     try:
         _wait_for(lambda: (slurm / "waiting").exists())
@@ -253,12 +253,12 @@ def test_which_refusals_are_of_a_number(said, fewer_may_do):
 def test_what_slurm_holds_after_a_failed_start_is_released_and_nothing_else(slurm):
     (slurm / "scontrol").write_text('#!/bin/bash\necho "$@" >> "$(dirname "$0")/asked"\n')
     (slurm / "scontrol").chmod(0o755)
-    held = reason(Job("7_2", "PENDING", "launch failed requeued held"))
-    by_a_person = reason(Job("7_3", "PENDING", "JobHeldUser"))
+    held, cause = reason(Job("7_2", "PENDING", "launch failed requeued held"))
+    by_a_person, none = reason(Job("7_3", "PENDING", "JobHeldUser"))
     statuses = [
-        RunStatus("a", {}, "pending", held, job="7_2"),
-        RunStatus("b", {}, "pending", held, job="7_2"),  # two runs of one job
-        RunStatus("c", {}, "pending", by_a_person, job="7_3"),
+        RunStatus("a", {}, "pending", held, cause=cause, job="7_2"),
+        RunStatus("b", {}, "pending", held, cause=cause, job="7_2"),  # two runs of one job
+        RunStatus("c", {}, "pending", by_a_person, cause=none, job="7_3"),
         RunStatus("d", {}, "running", "job 7_4", job="7_4"),
     ]
     said = []

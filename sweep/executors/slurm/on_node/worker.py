@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 
 from sweep.core.env import slurm_job
-from sweep.core.errors import ExitCode, SweepError
+from sweep.core.errors import Cause, ExitCode, SweepError
 from sweep.executors.local.executor import LocalEngine
 from sweep.executors.slurm.launch import SlurmRequest, submit_missing
 from sweep.executors.slurm.manifest import Manifest
@@ -16,7 +16,7 @@ from sweep.executors.slurm.on_node.requeue import put_back
 from sweep.run.smoke import try_out
 from sweep.store.attempts import latest
 from sweep.store.layout import ArrayPaths, SweepPaths
-from sweep.store.status import RunStatus, examine, exit_code
+from sweep.store.status import examine, exit_code
 from sweep.store.submissions import Submission, read_runs
 from sweep.terminal.progress import PlainDisplay
 
@@ -70,7 +70,8 @@ def run_task(manifest: str, index: int) -> dict[str, str]:
     for status in statuses:
         _say(f"{status.run_id}: {status.state} {status.detail}".rstrip())
     open_ones = [status for status in statuses if status.state not in ("done", "failed")]
-    if open_ones and (warning.name or any(map(_was_warned, open_ones))):
+    # Slurm sends its signal to all processes of the job, in no order: the runs' may have got it before this one
+    if open_ones and (warning.name or any(status.cause is Cause.STOP_SIGNAL for status in open_ones)):
         _say(f"{warning.name or 'a signal'} came; {put_back(array, index)}")
     code = exit_code(statuses)
     if code != ExitCode.OK:
@@ -132,11 +133,6 @@ def _begun_here(sweep: SweepPaths, run_id: str) -> bool:
     """Whether this very job has begun the run already, before it was requeued: then it goes on instead of beginning anew."""
     claim, me = latest(sweep.run(run_id)), slurm_job()
     return bool(claim and me and claim.content.get("slurm_job") == me["slurm_job"])
-
-
-def _was_warned(status: RunStatus) -> bool:
-    """Whether a run's own process got the signal; Slurm sends it to all, in no order."""
-    return status.detail.endswith(("SIGUSR2", "SIGTERM"))
 
 
 class _Warning:
