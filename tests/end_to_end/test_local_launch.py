@@ -122,7 +122,7 @@ def test_ctrl_c_again_kills_what_does_not_stop(work, grid):
         time.sleep(0.05)
     os.kill(json.loads(claims[0].read_text())["pid"], signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
-    while "stopping: 1 runs save themselves" not in process.stdout.readline():
+    while "stopping: 1 runs save their state" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)

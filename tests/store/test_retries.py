@@ -9,7 +9,7 @@ import torch
 from sweep.config.run_spec import Run
 from sweep.core.errors import Cause, SweepError
 from sweep.executors.slurm.commands import Limits
-from sweep.executors.slurm.executor import SlurmEngine
+from sweep.executors.slurm.executor import JobPlan, SlurmExecutor
 from sweep.executors.slurm.profile import Profile
 from sweep.executors.slurm.selection import choose
 from sweep.run.device import memory_told
@@ -138,8 +138,8 @@ def test_jobs_of_equal_needs_share_an_array(sweep):
         specs[1]["id"]: {"memory": 2000, "exclude": ["n2"]},
         specs[3]["id"]: {"memory": 2000, "exclude": ["n2"]},
     }
-    engine = SlurmEngine(sweep, 1, Profile(memory=1000, exclude=["n1"]), {}, sweep.code / "x", by_run=needs)
-    plain, more = engine.scripts(specs, Limits())
+    jobs = JobPlan(Profile(memory=1000, exclude=["n1"]), {}, needs)
+    plain, more = SlurmExecutor(sweep, 1, jobs, sweep.code / "x").scripts(specs, Limits())
     assert "#SBATCH --mem=1000MB" in plain
     assert "#SBATCH --exclude=n1\n" in plain
     assert "#SBATCH --mem=2000MB" in more

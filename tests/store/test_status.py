@@ -16,7 +16,7 @@ import yaml
 from support.workplace import Workplace
 
 import sweep
-from sweep.executors.local.executor import LocalEngine
+from sweep.executors.local.executor import LocalExecutor
 from sweep.store.attempts import latest, process_start
 from sweep.store.status import survey
 from sweep.store.submissions import current_data, read_runs
@@ -287,9 +287,9 @@ def test_a_launcher_that_breaks_leaves_no_run_behind(deaths, monkeypatch):
     work, _, _ = deaths
     run_id = work.run_ids()[0]
     monkeypatch.setenv("SWEEP_CACHE", work.environment["SWEEP_CACHE"])
-    engine = LocalEngine(work.paths(), 1, current_data(work.paths()), 1, BrokenDisplay(1))
+    executor = LocalExecutor(work.paths(), 1, current_data(work.paths()), 1, BrokenDisplay(1))
     with pytest.raises(RuntimeError, match="the launcher broke"):
-        engine.execute([read_runs(work.paths())[run_id]])
+        executor.execute([read_runs(work.paths())[run_id]])
     attempt = latest(work.paths().run(run_id))
     assert (attempt.number, attempt.outcome, attempt.content["error"]) == (
         2,

@@ -11,7 +11,7 @@ from typing import Any
 from sweep.core.errors import Cause
 from sweep.executors.slurm.commands import ask
 from sweep.executors.slurm.manifest import Manifest, arrays, read_answer
-from sweep.executors.slurm.queue import Job, Queue, look
+from sweep.executors.slurm.queue import Job, Queue, query
 from sweep.store.attempts import Claim, latest
 from sweep.store.layout import ArrayPaths, RunPaths, SweepPaths
 from sweep.store.status import RunStatus, State
@@ -20,7 +20,7 @@ _NEVER = {
     "AccountNotAllowed", "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS", "PartitionConfig",
     "PartitionNodeLimit", "PartitionTimeLimit", "QOSNotAllowed",
 }  # fmt: skip
-"""Reasons that waiting does not mend. So are those that end in `PerJob` and `PerJobLimit`."""
+"""Reasons for which a job never starts. So are those that end in `PerJob` and `PerJobLimit`."""
 _HELD = {"JobHeldAdmin", "JobHeldUser"}
 
 
@@ -57,8 +57,8 @@ class Place:
     answer: Mapping[str, Any] | None
 
     @property
-    def refused(self) -> bool:
-        """Slurm has not taken the array, and never will."""
+    def rejected(self) -> bool:
+        """Slurm does not have the array, and never will."""
         return self.answer is not None and self.answer["job_id"] is None
 
     @property
@@ -81,29 +81,31 @@ def places(sweep: SweepPaths) -> dict[str, Place]:
 
 
 def with_slurm(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> tuple[list[RunStatus], str]:
-    """Refine `statuses`, which are by the files alone; also what keeps Slurm from answering, or an empty text."""
-    at = places(sweep)
-    # a live local attempt of a run that was once in an array is no business of Slurm's, but one question answers for all
+    """Refine `statuses`, which are by the files alone. Also returns why Slurm does not answer; empty if it does."""
+    placed = places(sweep)
+    # also runs that were submitted once and now have a live local attempt: one query answers for all
     open_ones = [
         status
         for status in statuses
-        if (place := at.get(status.run_id)) and not _is_complete(status, sweep, place) and not place.refused
+        if (place := placed.get(status.run_id))
+        and not _is_complete(status, sweep, place)
+        and not place.rejected
     ]
     wanted: dict[str, set[int]] = {}
     for status in open_ones:
-        place = at[status.run_id]
+        place = placed[status.run_id]
         wanted.setdefault(place.manifest.token, set()).add(place.index)
-    since = min((at[status.run_id].manifest.created_at for status in open_ones), default="")
-    queue = look(wanted, since)
+    since = min((placed[status.run_id].manifest.created_at for status in open_ones), default="")
+    queue = query(wanted, since)
     refined = {
-        status.run_id: refine(status, sweep.run(status.run_id), at[status.run_id], queue)
+        status.run_id: refine(status, sweep.run(status.run_id), placed[status.run_id], queue)
         for status in open_ones
     }
     return [refined.get(status.run_id, status) for status in statuses], queue.problem
 
 
 def _is_complete(status: RunStatus, sweep: SweepPaths, place: Place) -> bool:
-    """Whether a run is done, and not about to be made anew by a job that has not begun it yet."""
+    """Whether a run is done, and not about to be executed again by a job that has not started it yet."""
     if status.state != "done" or not place.manifest.again:
         return status.state == "done"
     claim = latest(sweep.run(status.run_id))
@@ -111,7 +113,7 @@ def _is_complete(status: RunStatus, sweep: SweepPaths, place: Place) -> bool:
 
 
 def refine(status: RunStatus, run: RunPaths, place: Place, queue: Queue) -> RunStatus:
-    """The state of a run that is not complete by its files, or is to be made anew, by its latest attempt and Slurm's answer."""
+    """The state, by its latest attempt and Slurm's answer, of a run that is incomplete by its files or to be executed again."""
     if queue.problem:
         sure = status.state in ("running", "failed", "done")
         return (
@@ -124,7 +126,7 @@ def refine(status: RunStatus, run: RunPaths, place: Place, queue: Queue) -> RunS
         if job.waiting:
             detail, cause = reason(job)
             return replace(status, state="pending", detail=detail, cause=cause, job=job.job_id, progress={})
-        if status.state == "failed" and mine:  # its neighbours of the same job go on
+        if status.state == "failed" and mine:  # other runs of the same job continue
             return status
         phase = status.progress or {"phase": "starting"}
         detail = f"job {job.job_id}"
@@ -177,17 +179,17 @@ def _end(status: RunStatus, place: Place, job: Job | None) -> _End:
 
 
 def _smoke_failure(place: Place) -> str:
-    """Why the smoke test that the array waited for has failed, in its own words; empty if it has not."""
+    """The error of the smoke test that the array waited for; empty if it has not failed."""
     if not place.manifest.after:
         return ""
     sweep = SweepPaths(place.array.folder.parent.parent)
-    words = log_end(sweep.folder / place.manifest.after, lines=1000)
-    errors = [line for line in words if line.startswith("error: ")]
+    lines = log_end(sweep.folder / place.manifest.after, lines=1000)
+    errors = [line for line in lines if line.startswith("error: ")]
     return errors[-1].removeprefix("error: ") if errors else ""
 
 
 def log_end(log: Path, lines: int = 20) -> list[str]:
-    """The last lines of a job's own log that are not blank; none if it has not been written."""
+    """The last lines of a job's log that are not blank; none if there is no log."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 16_384))
@@ -205,9 +207,9 @@ def job_log(sweep: SweepPaths, run_id: str) -> Path | None:
 
 
 def release_failed_starts(statuses: Iterable[RunStatus], say: Callable[[str], None]) -> None:
-    """Let jobs wait in the queue again that Slurm holds since it could not start them, as on a node that went down just then.
+    """Release jobs that Slurm holds since it could not start them, as on a node that went down at that moment.
 
-    What a person has put on hold is left. Raises NoAnswer.
+    What a person has put on hold is left. Raises SlurmUnavailable.
     """
     jobs = sorted({status.job for status in statuses if status.cause is Cause.FAILED_START})
     if jobs:

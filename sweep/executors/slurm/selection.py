@@ -17,14 +17,14 @@ class Choice:
 
     Attributes:
         todo: the runs.
-        changes: per run id what replaces its profile's, for those that lacked something.
-        again: how many of them are tried again because of how they ended.
+        changes: per run id what replaces its profile's keys, for those that lacked something.
+        retried: how many of them are retried because of how they ended.
         given_up: runs that ended by the same cause too often.
     """
 
     todo: list[RunStatus] = field(default_factory=list)
     changes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    again: int = 0
+    retried: int = 0
     given_up: list[RunStatus] = field(default_factory=list)
 
 
@@ -35,14 +35,14 @@ def choose(
     retries: int,
     memory: Callable[[str], int | None],
 ) -> Choice:
-    """Choose among runs whose states are refined by Slurm's answer; the ends that only Slurm told are written down.
+    """Choose among runs whose states are refined by Slurm's answer; ends that only Slurm knows are recorded.
 
     Args:
         sweep: where they are.
         statuses: of all runs of the launch.
-        retried: states whose runs are wanted in any case.
-        retries: how often a run that ended for want of memory, with its node or at its time limit is tried again.
-        memory: by the task's name the MB that its jobs get; None where the cluster decides, and no more can be asked for.
+        retried: states whose runs are submitted in any case.
+        retries: how often a run is retried that ended by running out of memory, node failure or its time limit.
+        memory: by the task's name the MB that its jobs get; None where the cluster decides, so that no more can be asked for.
     """
     choice = Choice()
     for status in statuses:
@@ -58,7 +58,7 @@ def choose(
             continue
         if status.state in retried or retry:
             choice.todo.append(status)
-            choice.again += retry
+            choice.retried += retry
             if changes := history.profile_changes(megabytes):
                 choice.changes[status.run_id] = changes
     return choice
@@ -69,7 +69,7 @@ def _retry_history(sweep: SweepPaths, status: RunStatus) -> RetryHistory:
         return RetryHistory((), ())
     run = sweep.run(status.run_id)
     claim = latest(run)
-    # the next attempt would take the silence of one that Slurm has ended for life
+    # otherwise the next attempt would have to take one that Slurm has ended, and that is silent, for live
     if claim and claim.outcome is None and liveness(run, claim) != "live":
         outcome = "failed" if status.state == "failed" else "interrupted"
         record_end(run, claim, outcome, status.detail or KILLED, cause=status.cause)

@@ -35,7 +35,7 @@ def test_a_follow_up_job_tries_again_what_may_succeed(sweeps):
     )
     grid = {"tasks": {"toy": {"epochs": 0}}, "pruners": ["hungry", "bug"], "compressions": [1], "seeds": [0]}
     said = sweeps.launch("unattended", grid, "--auto-retry", "--plugin", plugin, "--plugin", bug)
-    assert "tries again what another job may finish" in said
+    assert "retries what another job may finish" in said
     states = {"done", "failed"}
     wait_for("the retry", lambda: set(sweeps.states("unattended")) == states, 300)
     (row,) = sweeps.rows("unattended")

@@ -11,15 +11,15 @@ def test_requeued_warned_killed_orphaned_cancelled_preempted(sweeps, undisturbed
     """Six sweeps at a time, each disturbed in its own way as soon as it has a checkpoint."""
     ask = sweeps.cluster.ask
 
-    def preempt(job):  # a job in a higher partition that wants all of the node
+    def preempt(_):  # a job in a higher partition that wants all of the node
         where = ["-p", "high", "-w", "node3", "-N", "1", "-n", "8", "-t", "1", "-o", "/dev/null"]
         ask("sbatch", *where, "--wrap", "sleep 1")
 
     strikes = {
         "requeued": lambda job: ask("scontrol", "requeue", job),
         "warned": lambda job: ask("scancel", "--signal=USR2", job),  # as Slurm does before a time limit
-        "killed": lambda job: sweeps.kill_run("killed"),
-        "orphaned": lambda job: sweeps.kill_task("orphaned"),
+        "killed": lambda _: sweeps.kill_run("killed"),
+        "orphaned": lambda _: sweeps.kill_task("orphaned"),
         "cancelled": lambda job: ask("scancel", job),
         "preempted": preempt,
     }
@@ -37,7 +37,7 @@ def test_requeued_warned_killed_orphaned_cancelled_preempted(sweeps, undisturbed
         for name in ready:
             waiting.pop(name)(jobs[name])
 
-    wait_for("preemption", lambda: "came; " in sweeps.log("preempted"))
+    wait_for("preemption", lambda: "received SIG" in sweeps.log("preempted"))
     sweeps.go()
     again = ("killed", "orphaned", "cancelled")
     for name in again:
@@ -54,7 +54,7 @@ def test_requeued_warned_killed_orphaned_cancelled_preempted(sweeps, undisturbed
         assert sweeps.science(name) == undisturbed(SLOW), name
         (row,) = sweeps.rows(name)
         assert row["resumed"] >= 1, f"{name} began anew: {sweeps.log(name)}"
-    assert "put itself back" in sweeps.log("warned")
+    assert "requeued itself" in sweeps.log("warned")
     for name in ("requeued", "warned", "preempted"):
         assert len(sweeps.tokens(name)) == 1, "the job itself went on, not a launch"
 

@@ -28,7 +28,7 @@ def test_time_limits(own_cluster, sweeps_on, undisturbed):
     on.wait_for_checkpoint("once")
     on.wait_for_checkpoint("limited")
     assert "may not be requeued" in on.log("once")
-    wait_for("the first time limit", lambda: "put itself back" in on.log("limited"), 600)
+    wait_for("the first time limit", lambda: "requeued itself" in on.log("limited"), 600)
     on.go()
     assert "1 runs submitted" in on.launch("once", SLOW, *SLOW_TOY)
     for name in ("limited", "once"):
@@ -55,7 +55,7 @@ def test_preempted_without_a_warning(own_cluster, sweeps_on, undisturbed):
     assert on.science("struck") == undisturbed(SLOW)
     assert on.rows("struck")[0]["resumed"] >= 1
     assert len(on.tokens("struck")) == 1
-    assert "put itself back" not in on.log("struck")
+    assert "requeued itself" not in on.log("struck")
 
 
 def test_a_node_dies_and_a_controller(own_cluster, sweeps_on, undisturbed):

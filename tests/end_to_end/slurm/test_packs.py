@@ -91,5 +91,5 @@ def test_what_is_cancelled_needs_no_smoke_test(sweeps):
 def test_a_smoke_test_that_slurm_refuses_is_one_line(sweeps):
     grid = {"tasks": {"toy": {"epochs": 0}}, "pruners": ["random"], "compressions": [1], "seeds": "0-20"}
     said = sweeps.launch("refused", grid, code=2, profile={"partition": "nowhere"})
-    assert "Slurm refuses the smoke test of toy: sbatch: error: invalid partition specified: nowhere" in said
+    assert "Slurm rejects the smoke test of toy: sbatch: error: invalid partition specified: nowhere" in said
     assert sweeps.states("refused") == ["pending"] * 21

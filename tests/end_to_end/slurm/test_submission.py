@@ -61,7 +61,7 @@ def test_what_waits_for_ever_what_is_refused_and_a_controller_that_is_down(sweep
     wait_for("Slurm's reason", lambda: sweeps.detail("huge").startswith("can never start: PartitionConfig"))
     sweeps.command("cancel", "huge")
     refused = sweeps.launch("refused", ONE, code=2, profile={"partition": "nowhere"})
-    assert "Slurm refuses the jobs: sbatch: error: invalid partition specified: nowhere" in refused
+    assert "Slurm rejects the jobs: sbatch: error: invalid partition specified: nowhere" in refused
     assert sweeps.states("refused") == ["pending"]
 
     # what it has accepted it saves some seconds later; killed before, it would have forgotten the job

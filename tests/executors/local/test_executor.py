@@ -7,7 +7,7 @@ import pytest
 
 from sweep.core.errors import Cause
 from sweep.executors.local import oom
-from sweep.executors.local.executor import LocalEngine, _Slot
+from sweep.executors.local.executor import LocalExecutor, _Slot
 from sweep.store.attempts import Attempt, latest
 from sweep.store.layout import SweepPaths
 from sweep.terminal.progress import PlainDisplay
@@ -26,11 +26,11 @@ from sweep.terminal.progress import PlainDisplay
 )
 def test_the_cause_of_a_death(tmp_path, monkeypatch, status, kills, outcome, error, cause):
     """`kills`: how many processes of the cgroup the system has killed since the launcher started."""
-    monkeypatch.setattr(oom, "_kills", lambda: 3)
-    executor = LocalEngine(SweepPaths(tmp_path), 1, {}, 1, PlainDisplay(1))
+    monkeypatch.setattr(oom, "_oom_kills", lambda: 3)
+    executor = LocalExecutor(SweepPaths(tmp_path), 1, {}, 1, PlainDisplay(1))
     run = executor.sweep.run("a")
     claimed = Attempt.claim(run)
-    monkeypatch.setattr(oom, "_kills", lambda: 3 + kills)
+    monkeypatch.setattr(oom, "_oom_kills", lambda: 3 + kills)
     process = SimpleNamespace(pid=latest(run).content["pid"])
     executor._record_silent_death(_Slot(process, "a"), status)
     claim = latest(run)

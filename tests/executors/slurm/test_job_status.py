@@ -6,10 +6,10 @@ import pytest
 
 from sweep.core.errors import Cause
 from sweep.executors.slurm import queue as queues
-from sweep.executors.slurm.commands import NoAnswer
+from sweep.executors.slurm.commands import SlurmUnavailable
 from sweep.executors.slurm.job_status import Place, places, reason, refine
 from sweep.executors.slurm.manifest import Manifest, read_answer, write_answer
-from sweep.executors.slurm.queue import Job, Queue, look, parse_sacct, parse_squeue
+from sweep.executors.slurm.queue import Job, Queue, parse_sacct, parse_squeue, query
 from sweep.store.layout import SweepPaths
 from sweep.store.status import RunStatus
 
@@ -45,11 +45,11 @@ def test_one_question_to_the_queue_and_at_most_one_to_the_accounting(monkeypatch
         return "7_0|s-0123|RUNNING|None\n" if command[0] == "squeue" else f"7_1|{TOKEN}|TIMEOUT\n"
 
     monkeypatch.setattr(queues, "ask", answer)
-    assert look({}, "").jobs == {}
+    assert query({}, "").jobs == {}
     assert asked == []
-    assert look({TOKEN: {0}}, "2026-01-01T00:00:00").job(TOKEN, 0).state == "RUNNING"
+    assert query({TOKEN: {0}}, "2026-01-01T00:00:00").job(TOKEN, 0).state == "RUNNING"
     assert asked == ["squeue"]
-    found = look({TOKEN: {0, 1, 2}}, "2026-01-01T00:00:00")
+    found = query({TOKEN: {0, 1, 2}}, "2026-01-01T00:00:00")
     assert asked == ["squeue", "squeue", "sacct"]
     assert (found.job(TOKEN, 1).state, found.job(TOKEN, 2)) == ("TIMEOUT", None)
 
@@ -57,11 +57,11 @@ def test_one_question_to_the_queue_and_at_most_one_to_the_accounting(monkeypatch
 def test_without_accounting_the_queue_is_all(monkeypatch):
     def answer(*command):
         if command[0] == "sacct":
-            raise NoAnswer("sacct: Slurm accounting storage is disabled")
+            raise SlurmUnavailable("sacct: Slurm accounting storage is disabled")
         return ""
 
     monkeypatch.setattr(queues, "ask", answer)
-    assert look({TOKEN: {0}}, "2026-01-01T00:00:00") == Queue({}, "")
+    assert query({TOKEN: {0}}, "2026-01-01T00:00:00") == Queue({}, "")
 
 
 @pytest.fixture

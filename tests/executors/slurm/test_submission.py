@@ -12,15 +12,15 @@ from support.workplace import ROOT
 
 from sweep.config.run_spec import Run
 from sweep.executors.slurm import submission as submitting
-from sweep.executors.slurm.commands import Limits, NoAnswer, ask, plain_environment
-from sweep.executors.slurm.executor import Partly, SlurmEngine, Unacceptable, is_limit
+from sweep.executors.slurm.commands import Limits, SlurmUnavailable, ask, plain_environment
+from sweep.executors.slurm.executor import InvalidJob, JobPlan, PartialSubmission, SlurmExecutor, is_limit
 from sweep.executors.slurm.job_status import reason, release_failed_starts
-from sweep.executors.slurm.manifest import Manifest, arrays, new_token, read_answer
+from sweep.executors.slurm.manifest import JobKind, Manifest, arrays, new_token, read_answer
 from sweep.executors.slurm.profile import Profile
 from sweep.executors.slurm.queue import Job
 from sweep.executors.slurm.sbatch import parameters
 from sweep.executors.slurm.smoke_jobs import SmokeTests
-from sweep.executors.slurm.submission import Refused, settle, submit
+from sweep.executors.slurm.submission import SubmissionRejected, reconcile, submit
 from sweep.store.layout import SweepPaths
 from sweep.store.status import RunStatus
 
@@ -106,7 +106,7 @@ def test_a_lost_acknowledgement_is_found_by_its_token(slurm, array, says):
 
 def test_a_refusal_is_on_record(slurm, array):
     (slurm / "says").write_text("refuse")
-    with pytest.raises(Refused, match="Invalid account or account/partition"):
+    with pytest.raises(SubmissionRejected, match="Invalid account or account/partition"):
         submitted(array, plan())
     assert read_answer(array)["job_id"] is None
     assert "Invalid account" in read_answer(array)["error"]
@@ -116,17 +116,19 @@ def test_silence_is_no_answer_and_the_next_look_settles_it(slurm, array):
     (slurm / "says").write_text("lose")
     (slurm / "down").touch()
     manifest = plan()
-    with pytest.raises(NoAnswer, match="squeue: slurm_load_jobs error: Unable to contact slurm controller"):
+    with pytest.raises(
+        SlurmUnavailable, match="squeue: slurm_load_jobs error: Unable to contact slurm controller"
+    ):
         submitted(array, manifest)
     assert read_answer(array) is None
     (slurm / "down").unlink()
-    assert settle(array, manifest) == "101"
-    assert settle(array, manifest) == "101", "the answer is kept"
+    assert reconcile(array, manifest) == "101"
+    assert reconcile(array, manifest) == "101", "the answer is kept"
 
 
 def test_what_never_arrived_is_free_again(slurm, array):
     (slurm / "says").write_text("drop")
-    with pytest.raises(Refused, match="Unable to contact"):
+    with pytest.raises(SubmissionRejected, match="Unable to contact"):
         submitted(array, plan())
     assert read_answer(array)["job_id"] is None
 
@@ -151,13 +153,13 @@ def test_an_sbatch_that_outlives_its_launcher_is_waited_for(slurm, array):
         launcher.kill()
         launcher.wait()
         ((_, manifest),) = arrays(SweepPaths(array.folder.parent.parent).arrays)
-        with pytest.raises(NoAnswer, match="still talking to Slurm"):
-            settle(array, manifest)
+        with pytest.raises(SlurmUnavailable, match="is still running"):
+            reconcile(array, manifest)
         assert read_answer(array) is None
     finally:
         os.killpg(launcher.pid, 9)
     _wait_for(lambda: _free(array.lock))
-    assert settle(array, manifest) is None
+    assert reconcile(array, manifest) is None
 
 
 def _wait_for(condition):
@@ -183,7 +185,7 @@ def test_manifests_are_never_rewritten(array):
 
     plan().save(array)
     before = array.manifest.read_bytes()
-    with pytest.raises(StorageError, match="is there already"):
+    with pytest.raises(StorageError, match="exists already"):
         plan().save(array)
     assert array.manifest.read_bytes() == before
     assert json.loads(before)["tasks"] == [["run0"], ["run1"]]
@@ -208,7 +210,7 @@ def test_commands_do_not_see_the_job_that_a_launch_is_made_from(monkeypatch):
 def test_a_machine_without_slurm_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
-        NoAnswer, match="squeue: no such command here; use a machine of the cluster, or --local"
+        SlurmUnavailable, match="squeue: no such command here; use a machine of the cluster, or --local"
     ):
         ask("squeue")
 
@@ -298,7 +300,7 @@ def asked(array):
 def in_smoke(sweep):
     """The smoke jobs by their id."""
     found = {read_answer(array)["job_id"]: (array, plan) for array, plan in arrays(sweep.folder / "smoke")}
-    assert all(plan.smoke and plan.after == "" for _, plan in found.values())
+    assert all(plan.kind is JobKind.SMOKE_TEST and plan.after == "" for _, plan in found.values())
     return found
 
 
@@ -310,7 +312,8 @@ def depended_on(sweep, array, manifest):
     return smoke, plan
 
 
-def test_each_task_is_tried_with_its_own_resources(roomy, work, grid):
+@pytest.mark.usefixtures("roomy")
+def test_each_task_is_tried_with_its_own_resources(work, grid):
     path = grid(
         tasks={"toy": {"epochs": 0}, "toy_translation": {"epochs": 0}},
         seeds="0-5",
@@ -354,23 +357,23 @@ def runs(task, count, **changes):
 
 
 @pytest.fixture
-def engine(tmp_path):
-    """An engine that tries runs out, for toy and for toy_translation on a GPU."""
+def executor(tmp_path):
+    """An executor that tries runs out, for toy and for toy_translation on a GPU."""
 
     def make(said, **options):
         sweep = SweepPaths(tmp_path / "my sweep")
         code = sweep.code / "abc"
         smoke = SmokeTests(sweep, 1, code, said.append)
-        return SlurmEngine(
-            sweep, 1, Profile(), {"toy_translation": GPU}, code, smoke=smoke, say=said.append, **options
-        )
+        jobs = JobPlan(Profile(), {"toy_translation": GPU}, **options)
+        return SlurmExecutor(sweep, 1, jobs, code, smoke=smoke, say=said.append)
 
     return make
 
 
-def test_runs_that_differ_in_threads_are_tried_together_and_those_that_lacked_memory_with_more(roomy, engine):
+@pytest.mark.usefixtures("roomy")
+def test_runs_that_differ_in_threads_are_tried_together_and_those_that_lacked_memory_with_more(executor):
     one, two, lacked = runs("toy", 2), runs("toy", 2, threads=2, lr=0.5), runs("toy_translation", 3)
-    made = engine([], by_run={lacked[1]["id"]: {"memory": 16384, "exclude": ["n7"]}})
+    made = executor([], by_run={lacked[1]["id"]: {"memory": 16384, "exclude": ["n7"]}})
     made.execute([*one, *two, *lacked])
     sweep = made.sweep
     found = [
@@ -391,29 +394,29 @@ def test_runs_that_differ_in_threads_are_tried_together_and_those_that_lacked_me
 
 
 @pytest.mark.parametrize(
-    ("objection", "error", "told"),
+    ("objection", "error", "message"),
     [
         (
             f"QOSMaxSubmitJobPerUserLimit sbatch: error: {POLICY}",
-            Partly,
+            PartialSubmission,
             "^3 of 5 runs are submitted, for now",
         ),
         (
             "Invalid partition name specified",
-            Unacceptable,
-            "^Slurm refuses the smoke test of toy_translation: .*Invalid partition name specified; mend the profile",
+            InvalidJob,
+            "^Slurm rejects the smoke test of toy_translation: .*Invalid partition name specified; fix the profile",
         ),
     ],
 )
 def test_a_smoke_test_that_is_refused_keeps_back_those_that_would_wait_for_it(
-    roomy, engine, objection, error, told
+    roomy, executor, objection, error, message
 ):
     refusal = f'grep -q partition=big "$1" && {{ echo "sbatch: error: {objection}" >&2; exit 1; }}'
     first, rest = SBATCH.split("\n", 1)
     (roomy / "sbatch").write_text(f"{first}\n{refusal}\n{rest}")
     said, wanted = [], [*runs("toy", 3), *runs("toy_translation", 2)]
-    with pytest.raises(error, match=told):
-        engine(said).execute(wanted)
+    with pytest.raises(error, match=message):
+        executor(said).execute(wanted)
     assert len(accepted(roomy)) == 2, "the other task's smoke job and array are there"
     assert [line.partition("  (")[0] for line in said] == [
         "job 101: a smoke test, which the runs of toy wait for",
@@ -421,8 +424,10 @@ def test_a_smoke_test_that_is_refused_keeps_back_those_that_would_wait_for_it(
     ]
 
 
-def test_no_smoke_test_without_room_for_a_job_that_waits_for_it(roomy, engine):
+def test_no_smoke_test_without_room_for_a_job_that_waits_for_it(roomy, executor):
     _holding(roomy, 2)  # of which Slurm leaves the last place empty
-    with pytest.raises(Partly, match=r"^0 of 3 runs are submitted.*the cluster holds MaxJobCount = 2 jobs"):
-        engine([]).execute(runs("toy", 3))
+    with pytest.raises(
+        PartialSubmission, match=r"^0 of 3 runs are submitted.*the cluster holds MaxJobCount = 2 jobs"
+    ):
+        executor([]).execute(runs("toy", 3))
     assert accepted(roomy) == []
