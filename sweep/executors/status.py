@@ -1,9 +1,9 @@
 """The state of a sweep's runs by all the evidence: the files, and Slurm where runs were submitted to it."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from sweep.store.layout import SweepPaths
+from sweep.store.run_record import RunRecord
 from sweep.store.status import RunStatus, survey
 from sweep.store.submissions import DataStamp
 
@@ -11,7 +11,7 @@ from sweep.store.submissions import DataStamp
 def current_status(
     sweep: SweepPaths,
     data: Mapping[str, DataStamp] | None = None,
-    specs: Mapping[str, Mapping[str, Any]] | None = None,
+    specs: Mapping[str, RunRecord] | None = None,
 ) -> tuple[list[RunStatus], str]:
     """The states of a sweep's runs.
 

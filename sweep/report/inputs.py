@@ -99,6 +99,6 @@ def gather(sweep: SweepPaths) -> Material:
         of_task = [row for row in rows if row["task"] == task]
         samples, damaged = read_samples(sweep, of_task)
         problems += damaged
-        its = [status for status in statuses if status.spec["task"] == task]
+        its = [status for status in statuses if status.spec.task == task]
         tasks.append(TaskMaterial(sweep, task, its, of_task, per_run["epochs"], per_run["layers"], samples))
     return Material(sweep, statuses, tasks, problems)

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sweep.core.atomic_files import cannot_write
 from sweep.core.errors import BUSY, Cause, ExitCode, StorageError
@@ -16,6 +15,7 @@ from sweep.executors.local.forkserver import ChildProcess, ForkServer
 from sweep.executors.local.oom import OomKillCounter
 from sweep.store.attempts import latest, record_end
 from sweep.store.layout import SubmissionNumber, SweepPaths
+from sweep.store.run_record import RunRecord
 from sweep.store.status import RunStatus, examine
 from sweep.store.submissions import DataStamp
 from sweep.terminal.progress import Display
@@ -60,14 +60,14 @@ class LocalExecutor(Executor):
         self._running: list[_Slot] = []
         self._fork_servers: dict[int, ForkServer] = {}
 
-    def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
+    def execute(self, specs: Sequence[RunRecord]) -> None:
         """Execute the runs with these specifications.
 
         A run that another launch holds is waited for, and executed if that one ends without finishing it. On KeyboardInterrupt,
         or an error of the launcher itself, the running ones get SIGTERM, save their state and are waited for; then it is raised
         again. A KeyboardInterrupt meanwhile kills them.
         """
-        self._specs = {spec["id"]: spec for spec in specs}
+        self._specs = {spec.id: spec for spec in specs}
         waiting = deque(self._specs)
         elsewhere: list[str] = []
         next_check = 0.0
@@ -102,7 +102,7 @@ class LocalExecutor(Executor):
         run = self.sweep.run(run_id)
         arguments = [run_id, "--sweep", str(self.sweep.folder), "--submission", str(self.submission)]
         _require_writable(run.log)
-        process = self._fork_server(self._specs[run_id]["threads"]).start(
+        process = self._fork_server(self._specs[run_id].threads).start(
             [*arguments, *(["--again"] if run_id in self.again else [])],
             run.log,
             {"SWEEP_GPU_SHARE": str(1 / min(self.slots, len(self._specs)))},
@@ -170,7 +170,7 @@ class LocalExecutor(Executor):
 
     def _examine(self, run_id: str) -> RunStatus:
         spec = self._specs[run_id]
-        return examine(self.sweep.run(run_id), spec, self.data.get(spec["task"]))
+        return examine(self.sweep.run(run_id), spec, self.data.get(spec.task))
 
     def _stop(self) -> None:
         impatient = False

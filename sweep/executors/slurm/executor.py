@@ -16,6 +16,7 @@ from sweep.executors.slurm.smoke_jobs import SmokeJob, SmokeTests, tasks_of
 from sweep.executors.slurm.submission import SubmissionRejected, submit
 from sweep.run.smoke import representatives
 from sweep.store.layout import SubmissionNumber, SweepPaths
+from sweep.store.run_record import RunRecord
 
 
 class PartialSubmission(SweepError):
@@ -23,9 +24,9 @@ class PartialSubmission(SweepError):
 
     exit_code = ExitCode.INCOMPLETE
 
-    def __init__(self, wanted: Sequence[Mapping[str, Any]], taken: Collection[str], why: str) -> None:
+    def __init__(self, wanted: Sequence[RunRecord], taken: Collection[str], why: str) -> None:
         self.taken = len(taken)
-        self.left = [spec["id"] for spec in wanted if spec["id"] not in taken]
+        self.left = [spec.id for spec in wanted if spec.id not in taken]
         super().__init__(
             f"{len(taken)} of {len(wanted)} runs are submitted, for now Slurm takes no more ({why}); "
             "the same command submits the rest"
@@ -49,7 +50,7 @@ class Group:
     profile: Profile
     threads: int
     tasks: list[list[str]]
-    tried: Sequence[Mapping[str, Any]]
+    tried: Sequence[RunRecord]
     concurrent: int | None
 
     @property
@@ -80,18 +81,18 @@ class JobPlan:
         """The profile of a task's jobs."""
         return self.profile.overridden(self.by_task.get(task, {}), f"the grid's slurm.{task}")
 
-    def groups(self, specs: Sequence[Mapping[str, Any]]) -> list[Group]:
+    def groups(self, specs: Sequence[RunRecord]) -> list[Group]:
         """The runs by equal resources, in the order of the first run of each group."""
-        profiles = {task: self.of_task(task) for task in {spec["task"] for spec in specs}}
+        profiles = {task: self.of_task(task) for task in {spec.task for spec in specs}}
         members: dict[tuple[str, int], tuple[Profile, list[str]]] = {}
-        by_profile: dict[str, list[Mapping[str, Any]]] = {}
+        by_profile: dict[str, list[RunRecord]] = {}
         for spec in specs:
-            profile, changes = profiles[spec["task"]], dict(self.by_run.get(spec["id"], {}))
+            profile, changes = profiles[spec.task], dict(self.by_run.get(spec.id, {}))
             if "exclude" in changes:
                 changes["exclude"] = [*profile.exclude, *changes["exclude"]]
             profile = profile.model_copy(update=changes)
             key = profile.model_dump_json()
-            members.setdefault((key, spec["threads"]), (profile, []))[1].append(spec["id"])
+            members.setdefault((key, spec.threads), (profile, []))[1].append(spec.id)
             by_profile.setdefault(key, []).append(spec)
         tried = {key: representatives(alike) for key, alike in by_profile.items()}
         packed = {key: _packs(ids, self.pack) for key, (_, ids) in members.items()}
@@ -133,7 +134,7 @@ class SlurmExecutor(Executor):
         self.sweep, self.submission, self.jobs, self.code = sweep, submission, jobs, code
         self.again, self.smoke, self.say = again, smoke, say
 
-    def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
+    def execute(self, specs: Sequence[RunRecord]) -> None:
         """Submit the runs with these specifications.
 
         Raises:
@@ -164,7 +165,7 @@ class SlurmExecutor(Executor):
                 taken |= {run_id for task in waiting[:size] for run_id in task}
                 del waiting[:size]
 
-    def scripts(self, specs: Sequence[Mapping[str, Any]], limits: Limits) -> Iterator[str]:
+    def scripts(self, specs: Sequence[RunRecord], limits: Limits) -> Iterator[str]:
         """The sbatch scripts that `execute` would submit, if nothing limits it."""
         array_number = 0
         for group in self.jobs.groups(specs):
@@ -177,7 +178,7 @@ class SlurmExecutor(Executor):
                 yield text(group.profile, array, count, settings)
 
     def _smoke_job(
-        self, group: Group, limits: Limits, wanted: Sequence[Mapping[str, Any]], taken: Collection[str]
+        self, group: Group, limits: Limits, wanted: Sequence[RunRecord], taken: Collection[str]
     ) -> SmokeJob | None:
         """The job that the arrays of `group` wait for, submitted right before the first of them. Raises as `execute`.
 
@@ -218,7 +219,7 @@ class SlurmExecutor(Executor):
         self.say(f"job {job_id}: {len(ids)} runs  ({manifest.token})")
 
 
-def _full(wanted: Sequence[Mapping[str, Any]], taken: Collection[str], limits: Limits) -> PartialSubmission:
+def _full(wanted: Sequence[RunRecord], taken: Collection[str], limits: Limits) -> PartialSubmission:
     return PartialSubmission(wanted, taken, f"the cluster holds MaxJobCount = {limits.jobs} jobs")
 
 

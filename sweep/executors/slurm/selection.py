@@ -50,7 +50,7 @@ def choose(
             continue
         history = _retry_history(sweep, status)
         last = history.ends[-1] if history.ends else None
-        megabytes = memory(status.spec["task"])
+        megabytes = memory(status.spec.task)
         retry = history.should_retry(retries) and (last is not Cause.OUT_OF_MEMORY or megabytes is not None)
         if last and not retry and "failed" not in retried:
             if status.state == "interrupted":

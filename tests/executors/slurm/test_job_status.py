@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from support.rows import run_record
 
 from sweep.core.errors import Cause
 from sweep.executors.slurm import queue as queues
@@ -84,7 +85,7 @@ def refine_run(place, tmp_path, base, job=None, claim=None, cause=None, problem=
         run.attempts.mkdir(parents=True)
         place_of_it = {"host": "h", "boot_id": "b", "pid_namespace": "n", "pid": 1, "pid_start": 1}
         run.attempt(1).write_text(json.dumps({"slurm_job": "7_1"} | place_of_it | claim))
-    status = RunStatus("b", {"id": "b"}, base, attempts=int(claim is not None), cause=cause)
+    status = RunStatus("b", run_record("b"), base, attempts=int(claim is not None), cause=cause)
     jobs = {(TOKEN, 1): job} if job else {}
     return refine(status, run, place, Queue(jobs, problem))
 

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.rows import run_record
 from support.workplace import ROOT
 
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.executors.slurm import submission as submitting
 from sweep.executors.slurm.commands import Limits, SlurmUnavailable, ask, plain_environment
 from sweep.executors.slurm.executor import InvalidJob, JobPlan, PartialSubmission, SlurmExecutor, is_limit
@@ -258,10 +259,10 @@ def test_what_slurm_holds_after_a_failed_start_is_released_and_nothing_else(slur
     held, cause = reason(Job("7_2", "PENDING", "launch failed requeued held"))
     by_a_person, none = reason(Job("7_3", "PENDING", "JobHeldUser"))
     statuses = [
-        RunStatus("a", {}, "pending", held, cause=cause, job="7_2"),
-        RunStatus("b", {}, "pending", held, cause=cause, job="7_2"),  # two runs of one job
-        RunStatus("c", {}, "pending", by_a_person, cause=none, job="7_3"),
-        RunStatus("d", {}, "running", "job 7_4", job="7_4"),
+        RunStatus("a", run_record("a"), "pending", held, cause=cause, job="7_2"),
+        RunStatus("b", run_record("b"), "pending", held, cause=cause, job="7_2"),  # two runs of one job
+        RunStatus("c", run_record("c"), "pending", by_a_person, cause=none, job="7_3"),
+        RunStatus("d", run_record("d"), "running", "job 7_4", job="7_4"),
     ]
     said = []
     release_failed_starts(statuses, said.append)
@@ -353,7 +354,7 @@ def test_each_task_is_tried_with_its_own_resources(work, grid):
 
 
 def runs(task, count, **changes):
-    return [Run.make(task, "random", 1, seed, changes).listing() for seed in range(count)]
+    return [RunSpec.make(task, "random", 1, seed, changes).to_record() for seed in range(count)]
 
 
 @pytest.fixture
@@ -373,20 +374,20 @@ def executor(tmp_path):
 @pytest.mark.usefixtures("roomy")
 def test_runs_that_differ_in_threads_are_tried_together_and_those_that_lacked_memory_with_more(executor):
     one, two, lacked = runs("toy", 2), runs("toy", 2, threads=2, lr=0.5), runs("toy_translation", 3)
-    made = executor([], by_run={lacked[1]["id"]: {"memory": 16384, "exclude": ["n7"]}})
+    made = executor([], by_run={lacked[1].id: {"memory": 16384, "exclude": ["n7"]}})
     made.execute([*one, *two, *lacked])
     sweep = made.sweep
     found = [
         (manifest.tasks, *depended_on(sweep, array, manifest)) for array, manifest in arrays(sweep.arrays)
     ]
-    ids = [[[spec["id"]] for spec in specs] for specs in (one, two, [lacked[0], lacked[2]], [lacked[1]])]
+    ids = [[[spec.id] for spec in specs] for specs in (one, two, [lacked[0], lacked[2]], [lacked[1]])]
     assert [tasks for tasks, _, _ in found] == ids
     assert [smoke.folder.name for _, smoke, _ in found] == ["0001-001", "0001-001", "0001-002", "0001-003"]
     assert [plan.tasks for _, _, plan in found] == [
-        [[one[0]["id"]]],
-        [[one[0]["id"]]],
-        [[lacked[0]["id"]]],
-        [[lacked[1]["id"]]],
+        [[one[0].id]],
+        [[one[0].id]],
+        [[lacked[0].id]],
+        [[lacked[1].id]],
     ]
     memories = [asked(smoke).get("mem") for _, smoke, _ in found]
     assert memories == [None, None, "8192MB", "16384MB"]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from sweep.core.env import slurm_job
 from sweep.core.errors import Cause, ExitCode, SweepError
@@ -17,6 +16,7 @@ from sweep.executors.slurm.on_node.requeue import requeue
 from sweep.run.smoke import try_out
 from sweep.store.attempts import latest
 from sweep.store.layout import ArrayPaths, SweepPaths
+from sweep.store.run_record import RunRecord
 from sweep.store.status import RunStatus, examine, exit_code
 from sweep.store.submissions import Submission, read_runs
 from sweep.terminal.progress import PlainDisplay
@@ -33,7 +33,7 @@ class _Task:
     manifest: Manifest
     sweep: SweepPaths
     submission: Submission
-    specs: Mapping[str, Mapping[str, Any]]
+    specs: Mapping[str, RunRecord]
 
     @classmethod
     def read(cls, manifest_path: Path, index: int) -> "_Task":
@@ -135,7 +135,7 @@ def _submit_again(task: _Task) -> dict[str, str]:
 def follow_up(
     sweep: SweepPaths,
     before: Submission,
-    specs: Mapping[str, Mapping[str, Any]],
+    specs: Mapping[str, RunRecord],
     say: Callable[[str], None],
 ) -> int:
     """What the follow-up job does for the runs `specs`, by id, of submission `before`; returns how many it has submitted again.
@@ -161,7 +161,7 @@ def follow_up(
 
 def _examine(task: _Task, run_id: str) -> RunStatus:
     spec = task.specs[run_id]
-    return examine(task.sweep.run(run_id), spec, task.submission.data.get(spec["task"]))
+    return examine(task.sweep.run(run_id), spec, task.submission.data.get(spec.task))
 
 
 def _started_here(task: _Task, run_id: str) -> bool:
