@@ -1,4 +1,4 @@
-"""Slots on this machine: a number of runs at a time, each in a process of its own."""
+"""Slots on this machine: a number of runs at a time, each in a separate process."""
 
 import signal
 import time
@@ -36,8 +36,8 @@ class LocalExecutor(Executor):
 
     Args:
         sweep: where the runs are.
-        submission: number of the submission that says where the data is.
-        data: per task the current data, to tell complete results from stale ones.
+        submission: number of the submission that records where the data is.
+        data: per task the current data, to distinguish complete results from stale ones.
         slots: processes at a time.
         display: shows what happens.
         again: ids of runs to execute even if they are complete.
@@ -127,7 +127,7 @@ class LocalExecutor(Executor):
             self.display.ended(self._examine(slot.run_id))
 
     def _record_silent_death(self, slot: _Slot, status: int, impatient: bool = False) -> None:
-        """Write the end of an attempt whose process could not: only its parent knows what it died of, or has killed it."""
+        """Write the end of an attempt whose process could not: only its parent knows how it died."""
         run = self.sweep.run(slot.run_id)
         claim = latest(run)
         if claim and claim.content["pid"] == slot.process.pid:

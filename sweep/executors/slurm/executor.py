@@ -112,7 +112,7 @@ class SlurmExecutor(Executor):
 
     Args:
         sweep: where the runs are.
-        submission: number of the submission that says where the data is.
+        submission: number of the submission that records where the data is.
         jobs: how runs are divided into jobs, and what each asks for.
         code: the snapshot that jobs import.
         again: ids of runs to execute even if they are complete.

@@ -101,7 +101,7 @@ def check_folder(folder: Path) -> None:
 
 
 class SubmititExecutor(SlurmExecutor):
-    """submitit's executor with this project's entry point in place of its own."""
+    """submitit's executor with this project's entry point in place of submitit's."""
 
     def __init__(self, profile: Profile, array: ArrayPaths) -> None:
         super().__init__(array.folder)

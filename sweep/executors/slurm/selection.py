@@ -69,7 +69,7 @@ def _retry_history(sweep: SweepPaths, status: RunStatus) -> RetryHistory:
         return RetryHistory((), ())
     run = sweep.run(status.run_id)
     claim = latest(run)
-    # otherwise the next attempt would have to take one that Slurm has ended, and that is silent, for live
+    # without a recorded end the next attempt would have to assume that this one still runs, until it has been silent for long
     if claim and claim.outcome is None and liveness(run, claim) != "live":
         outcome = "failed" if status.state == "failed" else "interrupted"
         record_end(run, claim, outcome, status.detail or KILLED, cause=status.cause)

@@ -53,7 +53,7 @@ def test_a_failing_smoke_test_costs_one_job(sweeps):
 
 
 def test_a_task_whose_resources_fail_does_not_hold_up_the_others(sweeps):
-    """Each is tried with its own setup, and only its own runs depend on that."""
+    """Each is tried with its own setup, and only its runs depend on that."""
     grid = {
         "tasks": {"toy": {"epochs": 0}, "toy_translation": {"epochs": 0}},
         "pruners": ["random"],
@@ -80,7 +80,7 @@ def test_after_the_smoke_test_the_runs_start(sweeps):
 
 def test_what_is_cancelled_needs_no_smoke_test(sweeps):
     grid = {"tasks": {"toy": {"epochs": 0}}, "pruners": ["random"], "compressions": [1], "seeds": "0-20"}
-    with sweeps.held_back():
+    with sweeps.partitions_down():
         sweeps.launch("untried", grid, "--pack", "7")
         smoke = [manifest.token for _, manifest in arrays(sweeps.work.paths("untried").smokes)]
         assert len(sweeps.cluster.jobs(",".join(smoke))) == 1

@@ -27,7 +27,7 @@ def test_a_killed_launcher_and_a_frozen_controller_make_no_orphan_and_no_double(
     sweeps.cluster.controller(signal.SIGSTOP)
     try:
         launcher = sweeps.work.start(*sweeps.arguments("frozen", ONE))
-        # the launcher has asked for limits first, so the controller has to be awake for a moment, until sbatch begins
+        # the launcher has asked for limits first, so the controller has to be awake for a moment, until sbatch starts
         sweeps.cluster.controller(signal.SIGCONT)
         array = sweeps.work.paths("frozen").array(1, 1)
         wait_for("the intent", array.manifest.exists)
@@ -112,7 +112,7 @@ def mine(scoring):
 
 def test_code_that_is_edited_while_jobs_wait_is_not_what_they_run(sweeps):
     plugin = sweeps.file("my_pruner.py", PLUGIN)
-    with sweeps.held_back():
+    with sweeps.partitions_down():
         sweeps.launch("edited", ONE | {"pruners": ["mine"]}, "--plugin", plugin)
         plugin.write_text("raise SystemExit('edited')")
     sweeps.wait_until_gone("edited")

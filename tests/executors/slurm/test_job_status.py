@@ -29,7 +29,7 @@ def test_squeue():
     }
 
 
-def test_sacct_tells_of_memory_by_the_step():
+def test_sacct_shows_out_of_memory_by_the_step():
     jobs = parse_sacct(
         f"7_0|{TOKEN}|FAILED\n7_0.batch|batch|FAILED\n7_0.0|python|OUT_OF_MEMORY\n"
         f"7_1|{TOKEN}|CANCELLED by 0\n7_2|{TOKEN}|RUNNING\n"
@@ -38,7 +38,7 @@ def test_sacct_tells_of_memory_by_the_step():
     assert jobs == {(TOKEN, 0): Job("7_0", "OUT_OF_MEMORY"), (TOKEN, 1): Job("7_1", "CANCELLED")}
 
 
-def test_one_question_to_the_queue_and_at_most_one_to_the_accounting(monkeypatch):
+def test_one_query_of_the_queue_and_at_most_one_of_the_accounting(monkeypatch):
     asked = []
 
     def answer(*command):
@@ -113,7 +113,7 @@ def job(state, reason=""):
         ("running", None, {}, ("running", "", "")),
         # executed elsewhere since
         ("interrupted", None, {"slurm_job": None}, ("interrupted", "", "")),
-        # to be made anew
+        # to be executed again
         ("done", job("PENDING", "Priority"), {"slurm_job": "3"}, ("pending", "waits in Slurm's queue: Priority", "7_1")),
         ("done", job("CANCELLED"), {"slurm_job": "3"}, ("done", "", "")),
         # of a state that this version does not know only that it is no end
@@ -156,7 +156,7 @@ def test_silence_is_evidence_of_nothing(place, tmp_path):
     assert refined(place, tmp_path, "running", problem="down", claim={})[0] == "running"
 
 
-def test_the_jobs_own_log_tells_what_slurm_does_not(place, tmp_path):
+def test_the_log_of_the_job_shows_what_slurm_does_not(place, tmp_path):
     log = place.array.log("7_1")
     log.write_text("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0.\n")
     found = refine_run(place, tmp_path, "interrupted", job("FAILED"), {})
@@ -171,20 +171,20 @@ def test_the_jobs_own_log_tells_what_slurm_does_not(place, tmp_path):
 )
 def test_of_two_arrays_with_a_run_the_later_one_has_it(tmp_path, before, after):
     sweep = SweepPaths(tmp_path)
-    for number in (after, before):
-        Manifest(TOKEN, number[0], [["a"]], code="/code").save(sweep.array(*number))
+    for submission, array in (after, before):
+        Manifest(TOKEN, submission, [["a"]], code="/code").save(sweep.array(submission, array))
     assert places(sweep)["a"].array == sweep.array(*after)
 
 
-def test_of_several_smoke_tests_the_one_that_its_array_waited_for_tells(tmp_path):
+def test_of_several_smoke_tests_the_one_that_its_array_waited_for_counts(tmp_path):
     sweep = SweepPaths(tmp_path)
-    logs = [sweep.smoke(1, number).log(str(5 + number)) for number in (1, 2)]
+    logs = [sweep.smoke(1, group).log(str(5 + group)) for group in (1, 2)]
     for log, words in zip(logs, ("loss 0.7", "error: no GPU here"), strict=True):
         log.parent.mkdir(parents=True)
         log.write_text(f"{words}\nsubmitit's last words\n")
     details = []
-    for number, log in enumerate(logs, 1):
-        array = sweep.array(1, number)
+    for group, log in enumerate(logs, 1):
+        array = sweep.array(1, group)
         manifest = Manifest(TOKEN, 1, [["a"], ["b"]], code="/code", after=str(log.relative_to(sweep.folder)))
         manifest.save(array)
         write_answer(array, "7")
@@ -194,7 +194,7 @@ def test_of_several_smoke_tests_the_one_that_its_array_waited_for_tells(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("why", "told"),
+    ("why", "expected"),
     [
         ("PartitionTimeLimit", "can never start: PartitionTimeLimit"),
         ("QOSMaxWallDurationPerJobLimit", "can never start: QOSMax"),
@@ -207,7 +207,7 @@ def test_of_several_smoke_tests_the_one_that_its_array_waited_for_tells(tmp_path
         ("Resources", "waits in Slurm's queue: Resources"),
     ],
 )
-def test_what_can_never_start_is_called_so(why, told):
+def test_what_can_never_start_is_called_so(why, expected):
     detail, cause = reason(job("PENDING", why))
-    assert detail.startswith(told)
+    assert detail.startswith(expected)
     assert cause == (Cause.FAILED_START if why.startswith("launch failed") else None)

@@ -1,10 +1,12 @@
-"""Submitting without loss or doubles, with commands of the tests' own in place of Slurm's."""
+"""Submitting without loss or doubles, with scripts in place of Slurm's commands."""
 
 import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from support.rows import run_record
 from support.workplace import ROOT
 
 from sweep.config.run_spec import RunSpec
+from sweep.core.errors import StorageError
 from sweep.executors.slurm import submission as submitting
 from sweep.executors.slurm.commands import Limits, SlurmUnavailable, ask, plain_environment
 from sweep.executors.slurm.executor import InvalidJob, JobPlan, PartialSubmission, SlurmExecutor, is_limit
@@ -25,7 +28,7 @@ from sweep.executors.slurm.submission import SubmissionRejected, reconcile, subm
 from sweep.store.layout import SweepPaths
 from sweep.store.status import RunStatus
 
-# A controller in a few lines. `says` beside it tells sbatch how to behave, `jobs` is what it has accepted.
+# A controller in a few lines. The file `says` controls what sbatch does, `jobs` is what it has accepted.
 SBATCH = """#!/bin/bash
 cd "$(dirname "$0")"
 name=$(sed -n 's/^#SBATCH --job-name=//p' "$1")
@@ -46,7 +49,7 @@ cd "$(dirname "$0")"
 while [[ $1 != -n ]]; do shift; done
 touch jobs
 grep -nx -- "$2" jobs | while IFS=: read -r line _; do echo $((100 + line)); done
-# what a controller that wakes up had in its mail arrives after the first look
+# what a controller that wakes up still had in its inbox arrives after the first query
 [[ ! -e late ]] || { cat late >> jobs; rm late; }
 """
 POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
@@ -113,7 +116,7 @@ def test_a_refusal_is_on_record(slurm, array):
     assert "Invalid account" in read_answer(array)["error"]
 
 
-def test_silence_is_no_answer_and_the_next_look_settles_it(slurm, array):
+def test_silence_is_no_answer_and_the_next_query_settles_it(slurm, array):
     (slurm / "says").write_text("lose")
     (slurm / "down").touch()
     manifest = plan()
@@ -164,8 +167,6 @@ def test_an_sbatch_that_outlives_its_launcher_is_waited_for(slurm, array):
 
 
 def _wait_for(condition):
-    import time
-
     end = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < end
@@ -182,14 +183,38 @@ def _free(lock):
 
 
 def test_manifests_are_never_rewritten(array):
-    from sweep.core.errors import StorageError
-
     plan().save(array)
     before = array.manifest.read_bytes()
     with pytest.raises(StorageError, match="exists already"):
         plan().save(array)
     assert array.manifest.read_bytes() == before
     assert json.loads(before)["tasks"] == [["run0"], ["run1"]]
+
+
+@pytest.mark.parametrize("kind", JobKind)
+def test_the_kind_of_a_manifest_is_two_booleans_on_disk(array, kind):
+    manifest = replace(plan(), kind=kind)
+    manifest.save(array)
+    content = json.loads(array.manifest.read_text())
+    assert (content["smoke"], content["follow"]) == (kind is JobKind.SMOKE_TEST, kind is JobKind.FOLLOW_UP)
+    assert "kind" not in content
+    assert Manifest.read(array.manifest) == manifest
+
+
+def test_a_manifest_from_before_smoke_tests_is_of_runs_to_execute(array):
+    plan().save(array)
+    content = json.loads(array.manifest.read_text())
+    for key in ("smoke", "follow", "after"):
+        del content[key]
+    array.manifest.write_text(json.dumps(content))
+    assert Manifest.read(array.manifest).kind is JobKind.EXECUTE
+
+
+@pytest.mark.parametrize("content", ["", "null", "[]", "{}", '{"token": "t", "unknown": 1}'])
+def test_a_damaged_manifest_is_one_line(array, content):
+    array.manifest.write_text(content)
+    with pytest.raises(StorageError, match=r"cannot be read .*; launch again"):
+        Manifest.read(array.manifest)
 
 
 def test_tokens_are_names_that_squeue_takes():
@@ -216,7 +241,7 @@ def test_a_machine_without_slurm_says_so(monkeypatch, tmp_path):
         ask("squeue")
 
 
-def test_room_beside_the_jobs_that_there_are(slurm):
+def test_room_next_to_the_existing_jobs(slurm):
     (slurm / "scontrol").write_text(
         "#!/bin/sh\necho 'MaxArraySize            = 5'\necho 'MaxJobCount             = 8'\n"
     )
@@ -228,7 +253,7 @@ def test_room_beside_the_jobs_that_there_are(slurm):
 
 
 @pytest.mark.parametrize(
-    ("said", "fewer_may_do"),
+    ("message", "fewer_may_do"),
     [
         (
             "sbatch: error: QOSMaxSubmitJobPerUserLimit sbatch: error: Batch job submission failed: "
@@ -249,8 +274,8 @@ def test_room_beside_the_jobs_that_there_are(slurm):
         ("sbatch: error: Batch job submission failed: Invalid job array specification", True),
     ],
 )
-def test_which_refusals_are_of_a_number(said, fewer_may_do):
-    assert is_limit(said) == fewer_may_do
+def test_which_rejections_are_of_a_count(message, fewer_may_do):
+    assert is_limit(message) == fewer_may_do
 
 
 def test_what_slurm_holds_after_a_failed_start_is_released_and_nothing_else(slurm):
@@ -278,7 +303,7 @@ GPU = {"memory": "8GB", "gpus": "1", "time": "5:00:00", "partition": "big", "set
 
 @pytest.fixture
 def roomy(slurm):
-    """A cluster without jobs that takes everything; returns its folder."""
+    """A cluster without jobs that takes everything; returns the directory of its commands."""
     (slurm / "says").write_text("take")
     (slurm / "squeue").write_text("#!/bin/sh\n")
     _holding(slurm, 10_000)

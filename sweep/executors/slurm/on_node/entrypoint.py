@@ -37,7 +37,7 @@ def check_code(snapshot: Path) -> None:
         if origin is None or not origin.is_relative_to(snapshot.resolve()):
             raise SweepError(
                 f"{package} is imported from {origin}, not from the snapshot {snapshot}; "
-                "unset PYTHONPATH in the profile's env and setup, and check that the folder exists on the node"
+                "unset PYTHONPATH in the profile's env and setup, and check that this directory exists on the node"
             )
 
 
