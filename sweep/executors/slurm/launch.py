@@ -83,13 +83,8 @@ def submit_missing(
         if problem:
             raise SlurmUnavailable(f"nothing is submitted: {problem}; the same command later")
         release_failed_starts(statuses, say)
-        choice = choose(
-            sweep,
-            statuses,
-            retried,
-            request.retries,
-            lambda task: request.job_plan().of_task(task).memory,
-        )
+        jobs = request.job_plan()
+        choice = choose(sweep, statuses, retried, request.retries, lambda task: jobs.of_task(task).memory)
         todo = choice.todo
         _say_choice(choice, request.retries, say)
         if not todo:
