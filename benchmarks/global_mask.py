@@ -3,11 +3,11 @@
     python benchmarks/global_mask.py [--sizes 1e6 1e7 3e7] [--keep 0.1] [--adversarial 1e7] [--rounds 7] [--json FILE]
                                      [--device cuda]
 
-The scores are float32 in 40 tensors of mixed sizes, each of its own scale; what comes out are 40 masks. Each rival first makes
+The scores are float32 in 40 tensors of mixed sizes, each of its own scale; what comes out are 40 masks. Each baseline first makes
 one tensor of the 40 (`torch.cat`), finds the threshold its way, and compares (sort and topk: scatters). All work in turn, so that
 none finds its data in the cache, and a ratio is the median over the rounds of the ratios within one. "Alone": repeated at once.
 A pass is the time that two threads need to read the scores. Extra memory is the peak above what lived before, without the masks
-themselves. Exactness is checked against a stable order every time; a rival that cuts ties arbitrarily is not held to it.
+themselves. Exactness is checked against a stable order every time; a baseline that cuts ties arbitrarily is not held to it.
 
 On a CUDA device the times are from the call until the device is done, a pass is the time that `torch.sum` needs for the scores
 in one tensor, and memory is that of PyTorch's allocator.
@@ -51,7 +51,7 @@ def compiled() -> ctypes.CDLL:
     return loaded
 
 
-RIVALS_LIBRARY: ctypes.CDLL | None = None
+BASELINES_LIBRARY: ctypes.CDLL | None = None
 
 
 def split(flat: Tensor, scores: list[Tensor]) -> list[Tensor]:
@@ -96,12 +96,12 @@ def partition(scores: list[Tensor], keep: int) -> list[Tensor]:
 
 def nth_element(scores: list[Tensor], keep: int) -> list[Tensor]:
     flat = flatten(scores)
-    assert RIVALS_LIBRARY
-    threshold = RIVALS_LIBRARY.nth_element(flat.data_ptr(), flat.numel(), keep)
+    assert BASELINES_LIBRARY
+    threshold = BASELINES_LIBRARY.nth_element(flat.data_ptr(), flat.numel(), keep)
     return [s >= threshold for s in scores]
 
 
-RIVALS: dict[str, Select] = {
+BASELINES: dict[str, Select] = {
     "kthvalue": kthvalue,
     "topk": topk,
     "sort": sort,
@@ -212,8 +212,8 @@ def read_pass(scores: list[Tensor]) -> Callable[[], float]:
     if scores[0].is_cuda:
         flat = flatten(scores)
         return lambda: timed(lambda scores, keep: [flat.sum()], scores, 0)
-    assert RIVALS_LIBRARY
-    sum_all = RIVALS_LIBRARY.read_pass
+    assert BASELINES_LIBRARY
+    sum_all = BASELINES_LIBRARY.read_pass
     pointers = (ctypes.c_void_p * len(scores))(*(s.data_ptr() for s in scores))
     sizes = (ctypes.c_int64 * len(scores))(*(s.numel() for s in scores))
 
@@ -226,7 +226,7 @@ def read_pass(scores: list[Tensor]) -> Callable[[], float]:
 
 
 def measure(
-    data: str, scores: list[Tensor], fraction: float, rounds: int, rivals: dict[str, Select]
+    data: str, scores: list[Tensor], fraction: float, rounds: int, baselines: dict[str, Select]
 ) -> dict[str, Any]:
     """Time everyone on the same scores. The sort, which takes a hundred times as long on a CPU, goes only once there."""
     total = sum(s.numel() for s in scores)
@@ -235,7 +235,7 @@ def measure(
     if not np.array_equal(got, expected(scores, keep)):
         raise SystemExit(f"wrong masks: {data}, {total} scores, keep {keep}")
     del got
-    everyone = {"ours": ours, **rivals}
+    everyone = {"ours": ours, **baselines}
     if scores[0].is_cuda:  # a kernel is loaded at its first launch
         for select in everyone.values():
             select(scores, keep)
@@ -294,10 +294,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    global RIVALS_LIBRARY
+    global BASELINES_LIBRARY
     on_cpu = arguments.device == "cpu"
-    RIVALS_LIBRARY = compiled() if on_cpu else None
-    everyone = RIVALS if on_cpu else {name: RIVALS[name] for name in ("kthvalue", "topk", "sort")}
+    BASELINES_LIBRARY = compiled() if on_cpu else None
+    everyone = BASELINES if on_cpu else {name: BASELINES[name] for name in ("kthvalue", "topk", "sort")}
     found = []
     for size in arguments.sizes:
         scores = [s.to(arguments.device) for s in typical(int(size))]
@@ -306,10 +306,10 @@ def main() -> None:
             show(found[-1])
         del scores
     if arguments.adversarial:
-        rivals = {"numpy.partition": partition} if on_cpu else {"topk": topk}
+        baselines = {"numpy.partition": partition} if on_cpu else {"topk": topk}
         for name, make in adversarial(int(arguments.adversarial)).items():
             scores = [s.to(arguments.device) for s in make()]
-            found.append(measure(name, scores, arguments.keep[0], arguments.rounds, rivals))
+            found.append(measure(name, scores, arguments.keep[0], arguments.rounds, baselines))
             show(found[-1])
     if arguments.json:
         old = json.loads(arguments.json.read_text())["measurements"] if arguments.json.exists() else []

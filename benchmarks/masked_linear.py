@@ -4,10 +4,9 @@
                                        [--masks FILE.pt] [--json FILE]
     python benchmarks/masked_linear.py --device cuda [--dtypes float32 tf32 bfloat16 float16] ...
 
-A shape is out x in x N: N rows of x. The rivals take turns in one process, so that a change of the machine's speed meets all of
-them, in another order in each round, since what came before leaves caches and memory to the next; ratios are medians over the
-rounds of A's time divided by theirs. The weight is written before every call, as an
-optimiser would, outside the timing.
+A shape is out x in x N: N rows of x. All candidates take turns in one process, so that a change of the machine's speed affects
+all of them, in a different order in each round, since each leaves caches and memory to the next; ratios are medians over the
+rounds of A's time divided by theirs. The weight is written before every call, as an optimiser would, outside the timing.
 
     ours   prune.ops.masked_linear
     A      F.linear(x, W * M, b), M in the dtype of W
@@ -19,7 +18,7 @@ Errors are the largest difference from float64 over the largest value: of y and 
 beside a uniform one of its density. `--json` adds to what the file has, so that a table can be made in several calls.
 
 On a CUDA device, "seconds" are the device's: forward and backward of several layers, whose weights together exceed the cache, are
-captured in a graph for each rival, and replays of the graphs take turns. "eager" is the same without a graph, launched by
+captured in a graph for each baseline, and replays of the graphs take turns. "eager" is the same without a graph, launched by
 Python one by one, where small layers wait for the processor. B's multiplication of the weight is in both. There is no CSR.
 """
 
@@ -54,7 +53,7 @@ Call = Callable[[], tuple[Tensor, ...]]  # -> y, dx, dW, db
 
 
 class Case:
-    """One layer with its data on the device of `mask`, and the rivals on it."""
+    """One layer with its data on the device of `mask`, and the baselines on it."""
 
     def __init__(self, mask: Tensor, rows: int, dtype: torch.dtype = torch.float32) -> None:
         out, n_in = mask.shape
@@ -108,7 +107,7 @@ class Case:
 
 
 def _csr(case: Case) -> Call:
-    """The rival CSR with its structures made."""
+    """The baseline CSR with its structures made."""
     pattern = case.mask_float.to_sparse_csr()
     transposed = case.mask_float.t().contiguous().to_sparse_csr()
     x, bias = case.x.detach(), case.bias.detach()
@@ -135,18 +134,18 @@ def _csr(case: Case) -> Call:
 
 
 def measure(mask: Tensor, rows: int, seconds: float, with_csr: bool) -> dict[str, Any]:
-    """Median times and ratios to A's, and errors, of every rival, in rounds for about `seconds` seconds."""
+    """Median times and ratios to A's, and errors, of every baseline, in rounds for about `seconds` seconds."""
     case = Case(mask, rows)
     began = time.perf_counter()
     masked_linear(case.x, case.weight, mask, case.bias).backward(case.grad)
     first = time.perf_counter() - began  # with the plan
     case.x.grad = case.weight.grad = case.bias.grad = None
-    rivals: dict[str, Call] = {"ours": case.ours, "A": case.a, "B": case.b}
+    baselines: dict[str, Call] = {"ours": case.ours, "A": case.a, "B": case.b}
     if with_csr and mask.any():
-        rivals["CSR"] = case.csr_products
-    errors = {name: case.errors(call()) for name, call in rivals.items()}  # warms up, too
-    times: dict[str, list[float]] = {name: [] for name in rivals}
-    order, shuffled = list(rivals.items()), random.Random(0)
+        baselines["CSR"] = case.csr_products
+    errors = {name: case.errors(call()) for name, call in baselines.items()}  # warms up, too
+    times: dict[str, list[float]] = {name: [] for name in baselines}
+    order, shuffled = list(baselines.items()), random.Random(0)
     deadline = time.perf_counter() + seconds
     while len(times["A"]) < 3 or (time.perf_counter() < deadline and len(times["A"]) < 2000):
         shuffled.shuffle(order)
@@ -180,10 +179,10 @@ def measure_on_cuda(mask: Tensor, rows: int, dtype: str, seconds: float) -> dict
     cache = 4 * torch.cuda.get_device_properties(mask.device).L2_cache_size
     layers = max(1, min(16, -(-cache // (mask.numel() * kind.itemsize))))
     cases = [Case(mask.clone(), rows, kind) for _ in range(layers)]
-    rivals: dict[str, Callable[[Case], tuple[Tensor, ...]]] = {"ours": Case.ours, "A": Case.a, "B": Case.b}
-    errors = {name: cases[0].errors(call(cases[0])) for name, call in rivals.items()}
+    baselines: dict[str, Callable[[Case], tuple[Tensor, ...]]] = {"ours": Case.ours, "A": Case.a, "B": Case.b}
+    errors = {name: cases[0].errors(call(cases[0])) for name, call in baselines.items()}
     runs: dict[str, Callable[[], None]] = {}
-    for name, call in rivals.items():
+    for name, call in baselines.items():
 
         def eager(call: Callable[[Case], tuple[Tensor, ...]] = call) -> None:
             for case in cases:
@@ -209,11 +208,11 @@ def measure_on_cuda(mask: Tensor, rows: int, dtype: str, seconds: float) -> dict
     return {
         "density": float(mask.float().mean()),
         "dtype": dtype,
-        "seconds": {name: medians[name] for name in rivals},
-        "eager_seconds": {name: medians[f"{name} eager"] for name in rivals},
+        "seconds": {name: medians[name] for name in baselines},
+        "eager_seconds": {name: medians[f"{name} eager"] for name in baselines},
         "speed_against_A": {
             name: statistics.median(a / t for a, t in zip(times["A"], times[name], strict=True))
-            for name in rivals
+            for name in baselines
         },
         "eager_speed_against_A": medians["A eager"] / medians["ours eager"],
         "errors": errors,
@@ -267,7 +266,7 @@ def machine_limits(threads: int) -> dict[str, float]:
 
 
 def show(name: str, cell: dict[str, Any]) -> None:
-    ratios = "  ".join(f"{rival} {ratio:5.2f}" for rival, ratio in cell["speed_against_A"].items())
+    ratios = "  ".join(f"{baseline} {ratio:5.2f}" for baseline, ratio in cell["speed_against_A"].items())
     error = max(cell["errors"]["ours"])
     against = max(o / max(a, 1e-12) for o, a in zip(cell["errors"]["ours"], cell["errors"]["A"], strict=True))
     where = cell["dtype"] if "dtype" in cell else f"{cell['threads']} threads"

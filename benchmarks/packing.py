@@ -81,8 +81,8 @@ def main() -> None:
         (folder / "grid.yaml").write_text(yaml.safe_dump(grid | {"seeds": 0}))
         profile = {"partition": "main", "time": 60, "memory": "2GB", "cpus": arguments.cores}
         (folder / "profile.yaml").write_text(yaml.safe_dump(profile))
-        for number in range(arguments.rounds):
-            seeds = range(number * share, (number + 1) * share)
+        for turn in range(arguments.rounds):
+            seeds = range(turn * share, (turn + 1) * share)
             found = {}
             for kind, pack in (("alone", 1), ("packed", arguments.cores)):
                 sweep = SweepPaths(folder / kind)

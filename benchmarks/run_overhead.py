@@ -52,7 +52,7 @@ def working_seconds(folder: Path) -> float:
     return statistics.fmean(sum(row[phase] for phase in WORK) for row in rows)
 
 
-def measure(number: int, runs: int, options: list[str]) -> dict[str, float]:
+def measure(seed: int, runs: int, options: list[str]) -> dict[str, float]:
     """One round, in a folder of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -64,7 +64,7 @@ def measure(number: int, runs: int, options: list[str]) -> dict[str, float]:
         began = time.perf_counter()
         execute(["-m", "sweep.run", run_id, "--sweep", str(paths.folder), "--again"])
         alone = time.perf_counter() - began - working_seconds(paths.folder)
-        launched(folder, "whole", 10, [number], options)
+        launched(folder, "whole", 10, [seed], options)
         whole = working_seconds(folder / "whole")
     print(f"  in a sweep {in_a_sweep:.2f} s, alone {alone:.2f} s, ten epochs {whole:.1f} s", flush=True)
     return {"in_a_sweep": in_a_sweep, "alone": alone, "ten_epochs": whole}
@@ -82,7 +82,7 @@ def main() -> None:
     arguments = parser.parse_args()
     options = ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
     options += ["--allow-unverified-data"] if arguments.allow_unverified_data else []
-    rounds = [measure(number, arguments.runs, options) for number in range(arguments.rounds)]
+    rounds = [measure(seed, arguments.runs, options) for seed in range(arguments.rounds)]
     medians = {name: statistics.median(found[name] for found in rounds) for name in rounds[0]}
     for name, told in (("in_a_sweep", "a run in a sweep"), ("alone", "a run alone")):
         share = medians[name] / medians["ten_epochs"]

@@ -81,8 +81,8 @@ def write_grid(path: Path, runs: int) -> Path:
 
 def pretend(sweep: SweepPaths, tables: dict[str, pa.Table], fake: Path) -> None:
     """Give every tenth run a result, and let the queue know all tasks of the others."""
-    for number, (run_id, spec) in enumerate(read_runs(sweep).items()):
-        if number % DONE:
+    for index, (run_id, spec) in enumerate(read_runs(sweep).items()):
+        if index % DONE:
             continue
         for name, table in tables.items():
             rows = [row | {"run_id": run_id} for row in table.to_pylist()]

@@ -53,12 +53,14 @@ def beam_search(
 
         ends = tokens == model.eos
         complete = (ends | (length == max_len)) & (log_p != -torch.inf)
-        numbers = sentences.tolist()
+        sentence_of_row = sentences.tolist()
         for row, rank in complete[:, :beam].nonzero().tolist():
             score = length_normalised(log_p[row, rank].item(), length, penalty)
-            finished[numbers[row]].append((score, prefixes[row, rank].tolist()))
+            finished[sentence_of_row[row]].append((score, prefixes[row, rank].tolist()))
 
-        live = torch.tensor([row for row, n in enumerate(numbers) if len(finished[n]) < beam], device=device)
+        live = torch.tensor(
+            [row for row, n in enumerate(sentence_of_row) if len(finished[n]) < beam], device=device
+        )
         if length == max_len or len(live) == 0:
             break
         # stable, so that the order by log P stays

@@ -22,11 +22,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """pruner: whose column it is, for the filter. number: aligned right."""
+    """pruner: whose column it is, for the filter. numeric: aligned right."""
 
     title: str
     pruner: str | None = None
-    number: bool = True
+    numeric: bool = True
 
 
 @dataclass(frozen=True)

@@ -5,30 +5,30 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from sweep.report.blocks import Notice
-from sweep.report.inputs import Material, Row, TaskMaterial
+from sweep.report.inputs import ReportInputs, Row, TaskResults
 
 NEVER_LEARNT = 0.99
 """A run has learnt if its last epoch's training loss is below this fraction of its first epoch's."""
 
 
-def sanity(material: Material) -> list[Notice]:
+def sanity(inputs: ReportInputs) -> list[Notice]:
     """Warnings first, then notes."""
-    notices = [*_files(material), *_failures(material)]
-    for task in material.tasks:
+    notices = [*_files(inputs), *_failures(inputs)]
+    for task in inputs.tasks:
         notices += [*_data(task), *_masks(task), *_training(task), *_pairing(task)]
-    notices += _code(material)
+    notices += _code(inputs)
     return sorted(notices, key=lambda notice: notice.level != "warning")
 
 
-def _files(material: Material) -> list[Notice]:
-    if not material.problems:
+def _files(inputs: ReportInputs) -> list[Notice]:
+    if not inputs.problems:
         return []
-    text = f"{_count(material.problems, 'file')} could not be used and {_is(material.problems)} left out."
-    return [Notice("warning", text, material.problems)]
+    text = f"{_count(inputs.problems, 'file')} could not be used and {_is(inputs.problems)} left out."
+    return [Notice("warning", text, inputs.problems)]
 
 
-def _failures(material: Material) -> list[Notice]:
-    failed = [status for status in material.statuses if status.state == "failed"]
+def _failures(inputs: ReportInputs) -> list[Notice]:
+    failed = [status for status in inputs.statuses if status.state == "failed"]
     diverged = [status for status in failed if "loss is" in status.detail]
     notices = []
     for some, what in ((diverged, "diverged"), ([s for s in failed if s not in diverged], "failed")):
@@ -38,7 +38,7 @@ def _failures(material: Material) -> list[Notice]:
     return notices
 
 
-def _data(task: TaskMaterial) -> list[Notice]:
+def _data(task: TaskResults) -> list[Notice]:
     row = task.rows[0]
     if all(row["data_verified"] for row in task.rows):
         return []
@@ -49,7 +49,7 @@ def _data(task: TaskMaterial) -> list[Notice]:
     return [Notice("warning", text)]
 
 
-def _masks(task: TaskMaterial) -> list[Notice]:
+def _masks(task: TaskResults) -> list[Notice]:
     notices = []
 
     def say(level: str, rows: Sequence[Row], text: str) -> None:
@@ -96,7 +96,7 @@ def _exact(row: Row) -> bool:
     return abs(row["kept"] - math.floor(row["density_asked"] * row["prunable"])) <= 1
 
 
-def _training(task: TaskMaterial) -> list[Notice]:
+def _training(task: TaskResults) -> list[Notice]:
     never = []
     for row in task.rows:
         losses = [epoch["train_loss"] for epoch in task.epochs.get(row["run_id"], ())]
@@ -110,7 +110,7 @@ def _training(task: TaskMaterial) -> list[Notice]:
     return [Notice("warning", text, never)]
 
 
-def _pairing(task: TaskMaterial) -> list[Notice]:
+def _pairing(task: TaskResults) -> list[Notice]:
     asked: dict[tuple[str, float], set[int]] = defaultdict(set)
     done: dict[tuple[str, float], set[int]] = defaultdict(set)
     for status in task.statuses:
@@ -139,9 +139,9 @@ def _pairing(task: TaskMaterial) -> list[Notice]:
     return notices
 
 
-def _code(material: Material) -> list[Notice]:
+def _code(inputs: ReportInputs) -> list[Notice]:
     notices = []
-    rows = material.rows
+    rows = inputs.rows
     # a run that went on under other code has both
     shas = {sha for row in rows for sha in str(row["git_sha"]).split(",")}
     if len(shas) > 1:

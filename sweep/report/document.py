@@ -3,36 +3,36 @@
 from sweep.report import figures_layers, figures_metric, figures_training, tables
 from sweep.report.blocks import Block, Document, Section, Text
 from sweep.report.checks import sanity
-from sweep.report.inputs import Material, TaskMaterial
+from sweep.report.inputs import ReportInputs, TaskResults
 from sweep.report.paper_comparison import beside_the_paper
 from sweep.report.provenance import provenance
 from sweep.report.summary import summary
 from sweep.report.translation import translation_section
 
 
-def document(material: Material) -> Document:
+def document(inputs: ReportInputs) -> Document:
     """The report of a sweep as it is now."""
-    sections = [Section("Summary", [*sanity(material), *summary(material)])]
-    for task in material.tasks:
+    sections = [Section("Summary", [*sanity(inputs), *summary(inputs)])]
+    for task in inputs.tasks:
         sections += _task(task)
-    if material.tasks:
-        sections.append(Section("Where the numbers come from", provenance(material)))
+    if inputs.tasks:
+        sections.append(Section("Where the numbers come from", provenance(inputs)))
     choices = {
-        "task": [task.name for task in material.tasks],
-        "pruner": list(dict.fromkeys(pruner for task in material.tasks for pruner in task.pruners)),
-        "seed": [str(seed) for seed in sorted({row["seed"] for row in material.rows})],
+        "task": [task.name for task in inputs.tasks],
+        "pruner": list(dict.fromkeys(pruner for task in inputs.tasks for pruner in task.pruners)),
+        "seed": [str(seed) for seed in sorted({row["seed"] for row in inputs.rows})],
     }
-    return Document(material.sweep.name, sections, choices)
+    return Document(inputs.sweep.name, sections, choices)
 
 
-def _task(task: TaskMaterial) -> list[Section]:
+def _task(task: TaskResults) -> list[Section]:
     name = task.name
     explained = f"Test {task.metric}: mean over n seeds ± half-width of the 95 % t-interval."
     first: list[Block | None] = [
         figures_metric.metric(task),
         tables.over_compressions(task, "test_metric", task.metric, explained),
     ]
-    if task.rivals:
+    if task.compared_pruners:
         first += [figures_metric.difference(task), tables.paired(task)]
     if task.has("train_accuracy"):
         words = "Accuracy on the training rows after the last epoch."

@@ -4,13 +4,13 @@ from collections import defaultdict
 from statistics import fmean
 
 from sweep.report.blocks import Cell, Column, Figure, Line, Table, compact, plain, word
-from sweep.report.inputs import TaskMaterial
+from sweep.report.inputs import TaskResults
 from sweep.report.style import blank, legend_below, look, mark, styled
 
 Key = tuple[str, float]
 
 
-def densities(task: TaskMaterial) -> Figure | None:
+def densities(task: TaskResults) -> Figure | None:
     """A heat map of the density that each pruner leaves in each layer; None for one layer, whose density is the network's."""
     found: dict[str, dict[Key, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in task.rows:
@@ -33,7 +33,7 @@ def densities(task: TaskMaterial) -> Figure | None:
         axes.set_ylim(len(means) - 0.5, -0.5)
         axes.set_xticks(range(len(keys)), [f"{p}\nc={c:g}" for p, c in keys], fontsize=8)
         axes.set_yticks(range(len(means)), list(means), fontsize=8)
-    columns = [Column("layer", number=False), *(Column(f"{p} at {c:g}", p) for p, c in keys)]
+    columns = [Column("layer", numeric=False), *(Column(f"{p} at {c:g}", p) for p, c in keys)]
     lines = [Line([word(layer), *(plain(of.get(key), 4) for key in keys)]) for layer, of in means.items()]
     caption = "Density per layer in percent, mean over the seeds: dark is full, light is sparse, a cross is an empty layer."
     name = f"{task.name}_layers"
@@ -56,7 +56,7 @@ def _cell(axes, x: int, y: int, density: float) -> None:  # type: ignore[no-unty
     )
 
 
-def collapse(task: TaskMaterial) -> Figure | None:
+def collapse(task: TaskResults) -> Figure | None:
     """The lowest compression at which each layer is empty in some seed; None where no layer ever is."""
     first: dict[tuple[str, str], tuple[float, int, int]] = {}
     order: list[str] = []
@@ -101,7 +101,7 @@ def collapse(task: TaskMaterial) -> Figure | None:
         for (pruner, layer), (c, seeds, of) in first.items()
     ]
     columns = [
-        Column("layer", number=False), Column("pruner", number=False), Column("first empty at compression"), Column("in seeds"),
+        Column("layer", numeric=False), Column("pruner", numeric=False), Column("first empty at compression"), Column("in seeds"),
     ]  # fmt: skip
     caption = "Layer collapse: the lowest compression at which a layer keeps nothing in some seed; other layers keep something."
     name = f"{task.name}_collapse"

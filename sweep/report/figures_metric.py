@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from sweep.report.blocks import Column, Figure, Line, Table, compact, estimate, plain, word
-from sweep.report.inputs import TaskMaterial
+from sweep.report.inputs import TaskResults
 from sweep.report.stats import Summary, paired_differences
 from sweep.report.style import blank, legend_below, look, mark, styled
 
@@ -15,7 +15,7 @@ _DOTS = 30
 """Seeds up to which each is a dot."""
 
 
-def metric(task: TaskMaterial) -> Figure:
+def metric(task: TaskResults) -> Figure:
     """Every seed (dots), mean (line) and 95 % interval (band and bars) against compression; the paper's numbers hollow."""
     found = task.cells("test_metric")
     published = task.paper.metric if task.paper else {}
@@ -46,7 +46,7 @@ def metric(task: TaskMaterial) -> Figure:
         for p in task.pruners
         if (p, c) in found
     ]
-    columns = [Column("compression"), Column("pruner", number=False), Column("ours"), Column("the paper")]
+    columns = [Column("compression"), Column("pruner", numeric=False), Column("ours"), Column("the paper")]
     name = f"{task.name}_{task.metric}"
     paper = " Hollow points on dotted lines are the paper's single runs." if published else ""
     caption = (
@@ -57,9 +57,9 @@ def metric(task: TaskMaterial) -> Figure:
     return Figure(name, caption, f"{task.name}: test {task.metric} against compression", figure, table)
 
 
-def difference(task: TaskMaterial) -> Figure | None:
+def difference(task: TaskResults) -> Figure | None:
     """Paired differences to random with their intervals: a panel with a scale of its own for each compression."""
-    found = {p: paired_differences(task.rows, "test_metric", p, "random") for p in task.rivals}
+    found = {p: paired_differences(task.rows, "test_metric", p, "random") for p in task.compared_pruners}
     compressions = sorted({c for differences in found.values() for c in differences})
     if not compressions:
         return None
@@ -88,7 +88,7 @@ def difference(task: TaskMaterial) -> Figure | None:
         for p, differences in found.items()
         for c, s in differences.items()
     ]
-    columns = [Column("compression"), Column("pruner", number=False), Column("pruner − random")]
+    columns = [Column("compression"), Column("pruner", numeric=False), Column("pruner − random")]
     caption = (
         f"Difference to random in test {task.metric}, paired by seed, each panel with its own scale: dots are seeds, bars 95 % "
         "intervals. Where a bar crosses zero, the runs do not tell the two apart."
@@ -113,7 +113,7 @@ def _estimate(axes: Axes, x: float, summary: Summary, pruner: str, index: int) -
         mark(artist, pruner)
 
 
-def wall_time(task: TaskMaterial) -> Figure:
+def wall_time(task: TaskResults) -> Figure:
     """Seconds of training against density."""
     found = task.cells("seconds_train")
     with styled():
@@ -132,7 +132,7 @@ def wall_time(task: TaskMaterial) -> Figure:
         for p in task.pruners
         if (p, c) in found
     ]
-    columns = [Column("density"), Column("pruner", number=False), Column("seconds of training")]
+    columns = [Column("density"), Column("pruner", numeric=False), Column("seconds of training")]
     caption = (
         "Wall time of training against density. Runs that shared a machine with others took longer; only runs of one machine "
         "with equal load compare."
@@ -147,7 +147,7 @@ def wall_time(task: TaskMaterial) -> Figure:
     )
 
 
-def pareto(task: TaskMaterial) -> Figure:
+def pareto(task: TaskResults) -> Figure:
     """FLOPs remaining against the metric; the front are the cells that no other beats in both."""
     flops, test = task.cells("flops_remaining"), task.cells("test_metric")
     dense = task.pruners[0]
@@ -196,8 +196,8 @@ def pareto(task: TaskMaterial) -> Figure:
         for (p, c), on in zip(keys, on_front, strict=True)
     ]
     columns = [
-        Column("FLOPs remaining"), Column(f"test {task.metric}"), Column("pruner", number=False), Column("compression"),
-        Column("on the front", number=False),
+        Column("FLOPs remaining"), Column(f"test {task.metric}"), Column("pruner", numeric=False), Column("compression"),
+        Column("on the front", numeric=False),
     ]  # fmt: skip
     caption = (
         "FLOPs remaining (of all matrix products, with the positions that each really sees) against the metric, means over the "

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sweep.report.blocks import Cell, Column, Line, Points, Section, Table, Text, compact, estimate, word
-from sweep.report.inputs import TaskMaterial
+from sweep.report.inputs import TaskResults
 from sweep.report.paper import TITLE, Figures
 from sweep.report.stats import Cells
 from sweep.store.schema import DENSE
@@ -15,7 +15,7 @@ _PAPERS_WAY = {"train_accuracy": "training accuracy", "bleu_paper": "BLEU agains
 """Other columns that the paper's figures may be, and what they are called here."""
 
 
-def beside_the_paper(task: TaskMaterial) -> list[Section]:
+def beside_the_paper(task: TaskResults) -> list[Section]:
     """The section on the paper; none for a task that it does not have."""
     if task.paper is None:
         return []
@@ -41,7 +41,7 @@ def beside_the_paper(task: TaskMaterial) -> list[Section]:
     return [Section(title, [Points(verdicts), *tables, flops, Text(caution)], task.name, 3)]
 
 
-def cells_of_paper(task: TaskMaterial, published: Figures) -> list[tuple[str, float, float]]:
+def cells_of_paper(task: TaskResults, published: Figures) -> list[tuple[str, float, float]]:
     """(pruner, compression, the paper's number) in the order of the grid; the dense network is one cell."""
     found: dict[tuple[str, float], float] = {}
     for (pruner, compression), value in published.items():
@@ -54,7 +54,7 @@ def cells_of_paper(task: TaskMaterial, published: Figures) -> list[tuple[str, fl
 
 
 def _against(
-    task: TaskMaterial, published: Figures, ours: Cells, column: str, name: str, table_name: str
+    task: TaskResults, published: Figures, ours: Cells, column: str, name: str, table_name: str
 ) -> Table:
     lines = []
     for pruner, compression, value in cells_of_paper(task, published):
@@ -79,7 +79,7 @@ def _against(
     )
 
 
-def _flops(task: TaskMaterial, published: Figures, table_name: str) -> Table:
+def _flops(task: TaskResults, published: Figures, table_name: str) -> Table:
     ours = task.cells("flops_remaining_paper")
     lines = []
     for pruner, compression, value in cells_of_paper(task, published):
@@ -103,11 +103,11 @@ def _flops(task: TaskMaterial, published: Figures, table_name: str) -> Table:
 def _columns(ours: str, *within: str) -> list[Column]:
     return [
         Column("compression"),
-        Column("pruner", number=False),
+        Column("pruner", numeric=False),
         Column("paper"),
         Column(ours),
         Column("ours − paper"),
-        *(Column(each, number=False) for each in within),
+        *(Column(each, numeric=False) for each in within),
     ]
 
 

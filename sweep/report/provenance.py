@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from statistics import median
 
 from sweep.report.blocks import Block, Column, Line, Points, Table, Text, compact, word
-from sweep.report.inputs import Material, Row
+from sweep.report.inputs import ReportInputs, Row
 
 
-def provenance(material: Material) -> list[Block]:
+def provenance(inputs: ReportInputs) -> list[Block]:
     """Data, code, machine, attempts; and the runs that are missing."""
-    rows = material.rows
-    lines = [_data(task.rows) for task in material.tasks]
+    rows = inputs.rows
+    lines = [_data(task.rows) for task in inputs.tasks]
     effective = sum(bool(row["mask_effective"]) for row in rows)
     dirty = {row["git_dirty"] for row in rows}
     code = (
@@ -34,7 +34,7 @@ def provenance(material: Material) -> list[Block]:
         told = [f"`{row['run_id']}`: {row['retry_history']}" for row in retried]
         text = f"{sum(row['retries'] for row in retried)} retries, for want of memory, with their node or at a time limit:"
         blocks += [Text(text), Points(told)]
-    if missing := _missing(material):
+    if missing := _missing(inputs):
         blocks.append(missing)
     else:
         blocks.append(Text("No run is missing."))
@@ -54,12 +54,12 @@ def _distinct(rows: Sequence[Row], column: str) -> str:
     return ", ".join(dict.fromkeys("none" if row[column] is None else str(row[column]) for row in rows))
 
 
-def _missing(material: Material) -> Table | None:
+def _missing(inputs: ReportInputs) -> Table | None:
     columns = [
-        Column("state", number=False),
+        Column("state", numeric=False),
         Column("attempts"),
-        Column("run", number=False),
-        Column("why", number=False),
+        Column("run", numeric=False),
+        Column("why", numeric=False),
     ]
     lines = [
         Line(
@@ -67,7 +67,7 @@ def _missing(material: Material) -> Table | None:
             status.spec["pruner"],
             status.spec["seed"],
         )
-        for status in material.statuses
+        for status in inputs.statuses
         if status.state != "done"
     ]
     return Table("missing", "Runs that are in no table.", columns, lines) if lines else None

@@ -86,7 +86,7 @@ def paired_differences(
     return {compression: summarise(found) for compression, found in differences.items()}
 
 
-def losses_to_dense(rows: Iterable[Mapping[str, Any]], column: str, pruner: str) -> dict[float, Summary]:
+def drop_from_dense(rows: Iterable[Mapping[str, Any]], column: str, pruner: str) -> dict[float, Summary]:
     """Per compression the summary of `pruner` - the dense network over the seeds that both have."""
     rows = [row for row in rows if row[column] is not None]
     dense = {row["seed"]: row[column] for row in rows if row["pruner"] == DENSE}

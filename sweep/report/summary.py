@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from sweep.report.blocks import Block, Points, Text
-from sweep.report.inputs import Material, TaskMaterial
+from sweep.report.inputs import ReportInputs, TaskResults
 from sweep.report.stats import (
     MOST_FLIPPED,
     Summary,
+    drop_from_dense,
     holm,
-    losses_to_dense,
     paired_differences,
     sign_flip_p,
     smallest_p,
@@ -19,32 +19,32 @@ from sweep.store.status import STATES, counts
 LEVEL = 0.05
 
 
-def summary(material: Material) -> list[Block]:
+def summary(inputs: ReportInputs) -> list[Block]:
     """How much is complete, then a few sentences a task."""
-    number = counts(list(material.statuses))
-    done = number.pop("done", 0)
-    blocks: list[Block] = [Text(f"{done} of {len(material.statuses)} runs are complete.")]
-    if number:
-        blocks.append(Points([f"{count} {state}: {STATES[state]}" for state, count in number.items()]))
-    for task in material.tasks:
+    runs_in_state = counts(list(inputs.statuses))
+    done = runs_in_state.pop("done", 0)
+    blocks: list[Block] = [Text(f"{done} of {len(inputs.statuses)} runs are complete.")]
+    if runs_in_state:
+        blocks.append(Points([f"{count} {state}: {STATES[state]}" for state, count in runs_in_state.items()]))
+    for task in inputs.tasks:
         sentences = [dense_sentence(task), *falls(task), *comparison(task)]
         blocks += [Text(f"**{task.name}**, test {task.metric}:"), Points([s for s in sentences if s])]
     return blocks
 
 
-def dense_sentence(task: TaskMaterial) -> str:
+def dense_sentence(task: TaskResults) -> str:
     """What the network reaches that nothing was pruned from."""
     found = task.cells("test_metric").get((task.pruners[0], 0.0))
     return f"The dense network reaches {phrase(found)}." if found else ""
 
 
-def falls(task: TaskMaterial) -> list[str]:
+def falls(task: TaskResults) -> list[str]:
     """Per pruner the compressions at which it is told apart from the dense network on common seeds, and those where not."""
     lines = []
     for pruner in task.pruners:
-        losses = losses_to_dense(task.rows, "test_metric", pruner) if pruner != DENSE else {}
-        if losses:
-            lines.append(f"{pruner} against the dense network, on common seeds: {verdicts(losses)}.")
+        drops = drop_from_dense(task.rows, "test_metric", pruner) if pruner != DENSE else {}
+        if drops:
+            lines.append(f"{pruner} against the dense network, on common seeds: {verdicts(drops)}.")
     return lines
 
 
@@ -55,9 +55,9 @@ def verdicts(differences: Mapping[float, Summary]) -> str:
         if difference.half_width is not None and difference.contains(0.0):
             apart.append(f"{c:g}")
             continue
-        way = "above" if difference.mean > 0 else "below"
+        side = "above" if difference.mean > 0 else "below"
         half = "" if difference.half_width is None else f" ± {difference.half_width:.2f}"
-        clear.append(f"{abs(difference.mean):.2f}{half} {way} at c = {c:g} (n={difference.n})")
+        clear.append(f"{abs(difference.mean):.2f}{half} {side} at c = {c:g} (n={difference.n})")
     if apart:
         clear.append(f"not told apart at c = {listed(apart)}")
     return "; ".join(clear)
@@ -68,11 +68,11 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def comparison(task: TaskMaterial) -> list[str]:
+def comparison(task: TaskResults) -> list[str]:
     """How many of the paired comparisons with random are told apart, by the interval and by the exact test."""
     found = [
         s
-        for pruner in task.rivals
+        for pruner in task.compared_pruners
         for s in paired_differences(task.rows, "test_metric", pruner, "random").values()
     ]
     usable = [s for s in found if s.half_width is not None]

@@ -113,16 +113,16 @@ class Task(ABC):
         return self._checked("evaluate_training", self.evaluate_training(model, split, batch_size), ("loss",))
 
     def _checked(
-        self, function: str, found: Mapping[str, float | str], numbers: Sequence[str]
+        self, function: str, found: Mapping[str, float | str], required: Sequence[str]
     ) -> dict[str, Any]:
-        for name in numbers:
+        for name in required:
             if name not in found:
                 raise UsageError(
                     f"task {self.name!r}: {function}() returned {sorted(found)} without {name!r}; add it"
                 )
         try:
             return {
-                name: value if isinstance(value, str) and name not in numbers else float(value)
+                name: value if isinstance(value, str) and name not in required else float(value)
                 for name, value in found.items()
             }
         except (TypeError, ValueError) as error:

@@ -150,11 +150,11 @@ def _pairs(
             f"{target_language!r}; make line n of the one the translation of line n of the other"
         )
     pairs = [Pair(*pair) for pair in zip(sources, targets, strict=True)]
-    for number, pair in enumerate(pairs, 1):
+    for line_number, pair in enumerate(pairs, 1):
         if bool(pair.source) != bool(pair.target):
             file, language = (target, target_language) if pair.source else (source, source_language)
             raise DataError(
-                f"{file.path}, line {number} of the {language!r} text: no translation; write one or take both lines out"
+                f"{file.path}, line {line_number} of the {language!r} text: no translation; write one or take both lines out"
             )
     # the published files end with a pair of empty lines
     return [pair for pair in pairs if pair.source]
@@ -174,9 +174,9 @@ def _lines(file: FileContent, language: str) -> list[str]:
     try:
         texts = [line.decode("utf-8").strip() for line in lines]
     except UnicodeDecodeError as error:
-        number = lines.index(error.object) + 1
+        line_number = lines.index(error.object) + 1
         raise DataError(
-            f"{file.path}, line {number} of the {language!r} text: byte 0x{error.object[error.start]:02x} is not UTF-8; "
+            f"{file.path}, line {line_number} of the {language!r} text: byte 0x{error.object[error.start]:02x} is not UTF-8; "
             "mend the line or replace the file"
         ) from None
     if texts == [""]:

@@ -1,4 +1,4 @@
-"""The ways the selection can take: each instruction set, ties that fill the bracket, a sample that misleads; a soak."""
+"""The paths that the selection can take: each instruction set, ties that fill the bracket, a sample that misleads; a soak."""
 
 import os
 import subprocess

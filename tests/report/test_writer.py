@@ -381,11 +381,11 @@ def test_watching_writes_again_when_a_run_has_ended(tmp_path, monkeypatch):
     real = writer.gather
 
     def gather_running(paths):
-        material = real(paths)
+        inputs = real(paths)
         states = [
-            dataclasses.replace(s, state="running") if s.state == "pending" else s for s in material.statuses
+            dataclasses.replace(s, state="running") if s.state == "pending" else s for s in inputs.statuses
         ]
-        return dataclasses.replace(material, statuses=states)
+        return dataclasses.replace(inputs, statuses=states)
 
     monkeypatch.setattr(writer, "gather", gather_running)
     monkeypatch.setattr(writer.time, "sleep", lambda _: result.write_bytes(kept))
