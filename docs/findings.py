@@ -7,8 +7,16 @@ from sweep.core.atomic_files import write_text
 from sweep.report.inputs import TaskResults, gather
 from sweep.report.paper import PAPER
 from sweep.report.paper_comparison import FLOPS_TOLERANCE
-from sweep.report.stats import Summary, drop_from_dense, holm, paired_differences, sign_flip_p, smallest_p
-from sweep.report.summary import LEVEL, listed, phrase, verdicts
+from sweep.report.stats import (
+    Summary,
+    drop_from_dense,
+    format_interval,
+    holm,
+    paired_differences,
+    sign_flip_p,
+    smallest_p,
+)
+from sweep.report.summary import LEVEL, listed, verdicts
 from sweep.report.translation import by_weighting
 from sweep.store.layout import SweepPaths
 
@@ -88,7 +96,7 @@ def claims(
 def falls(task: TaskResults | None) -> list[str]:
     if task is None:
         return ["Not answered: no runs."]
-    answers = [f"Dense: {phrase(task.cells('test_metric')[task.pruners[0], 0.0])}."]
+    answers = [f"Dense: {format_interval(task.cells('test_metric')[task.pruners[0], 0.0])}."]
     drops = {p: drop_from_dense(task.rows, "test_metric", p) for p in task.pruners}
     usable = [(p, c) for p in drops for c, s in drops[p].items() if s.half_width is not None]
     adjusted = dict(zip(usable, holm([sign_flip_p(drops[p][c].values) for p, c in usable]), strict=True))
@@ -201,10 +209,9 @@ def stable(task: TaskResults | None) -> list[str]:
         drops = drop_from_dense(task.rows, "test_metric", pruner)
         found += drops.values()
         for c, s in drops.items():
-            dense = task.cells("test_metric")[pruner, 0.0].mean
-            answers.append(
-                f"{pruner} at c = {c:g}: BLEU {phrase(task.cells('test_metric')[pruner, c])}, dense {dense:.2f}: {signed(s)}."
-            )
+            cells = task.cells("test_metric")
+            ours, dense = format_interval(cells[pruner, c]), cells[pruner, 0.0].mean
+            answers.append(f"{pruner} at c = {c:g}: BLEU {ours}, dense {dense:.2f}: {signed(s)}.")
     usable = [s for s in found if s.half_width is not None]
     below = sum(s.contains(0.0) is False and s.mean < 0 for s in usable)
     above = sum(s.contains(0.0) is False and s.mean > 0 for s in usable)
@@ -330,8 +337,7 @@ def test(summary: Summary) -> str:
 
 
 def signed(summary: Summary) -> str:
-    sign = "+" if summary.mean > 0 else ""
-    return f"{sign}{phrase(summary)}".replace("-", "−")
+    return format_interval(summary, signed=True)
 
 
 if __name__ == "__main__":

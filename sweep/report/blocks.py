@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from matplotlib.figure import Figure as Drawing
 
-from sweep.report.stats import Summary, interval
+from sweep.report.stats import Summary, format_interval
 
 MISSING = "–"
 
@@ -127,8 +127,6 @@ def estimate(summary: Summary | None, digits: int = 2, signed: bool = False) -> 
     if summary is None:
         return Cell(MISSING, None, {"mean": None, "low": None, "high": None, "n": 0})
     half = summary.half_width
-    text = interval(summary, digits)
-    if signed:
-        text = f"+{text}" if summary.mean > 0 else text.replace("-", "−", 1)
+    text = format_interval(summary, digits, signed=signed)
     low, high = (None, None) if half is None else (summary.mean - half, summary.mean + half)
     return Cell(text, summary.mean, {"mean": summary.mean, "low": low, "high": high, "n": summary.n})

@@ -4,7 +4,7 @@ from sweep.report import figures_layers, figures_metric, figures_training, table
 from sweep.report.blocks import Block, Document, Section, Text
 from sweep.report.checks import sanity
 from sweep.report.inputs import ReportInputs, TaskResults
-from sweep.report.paper_comparison import beside_the_paper
+from sweep.report.paper_comparison import compare_with_paper
 from sweep.report.provenance import provenance
 from sweep.report.summary import summary
 from sweep.report.translation import translation_section
@@ -56,7 +56,7 @@ def _task(task: TaskResults) -> list[Section]:
         figures_layers.collapse(task) or Text("No layer is empty in any run."),
     ]
     sections = [Section(name, _present(first), name)]
-    sections += beside_the_paper(task)
+    sections += compare_with_paper(task)
     bleu = translation_section(task)
     if bleu:
         weights = figures_training.bleu_weightings(task)

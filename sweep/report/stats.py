@@ -145,9 +145,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def interval(summary: Summary | None, digits: int = 2, counted: bool = True) -> str:
-    """`mean ± half-width (n)`; without an interval where one seed gives none, without n where that is said elsewhere."""
+def format_interval(
+    summary: Summary | None, digits: int = 2, counted: bool = True, signed: bool = False
+) -> str:
+    """`90.81 ± 0.07 (n=3)`: mean, half-width, number of seeds. One seed has no half-width; None is a dash.
+
+    Args:
+        counted: show n.
+        signed: for differences: a plus before a positive mean, and a minus sign (U+2212), not a hyphen, before a negative one.
+    """
     if summary is None:
         return "–"
+    mean = f"{summary.mean:.{digits}f}"
+    if signed:
+        mean = f"+{mean}" if summary.mean > 0 else mean.replace("-", "−")
     half = "" if summary.half_width is None else f" ± {summary.half_width:.{digits}f}"
-    return f"{summary.mean:.{digits}f}{half}" + (f" (n={summary.n})" if counted else "")
+    return f"{mean}{half}" + (f" (n={summary.n})" if counted else "")

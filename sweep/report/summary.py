@@ -1,6 +1,7 @@
 """The summary in words, which state what the numbers support and no more."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sweep.report.blocks import Block, Points, Text
 from sweep.report.inputs import ReportInputs, TaskResults
@@ -8,6 +9,7 @@ from sweep.report.stats import (
     MOST_FLIPPED,
     Summary,
     drop_from_dense,
+    format_interval,
     holm,
     paired_differences,
     sign_flip_p,
@@ -35,7 +37,7 @@ def summary(inputs: ReportInputs) -> list[Block]:
 def dense_sentence(task: TaskResults) -> str:
     """What the network reaches that nothing was pruned from."""
     found = task.cells("test_metric").get((task.pruners[0], 0.0))
-    return f"The dense network reaches {phrase(found)}." if found else ""
+    return f"The dense network reaches {format_interval(found)}." if found else ""
 
 
 def falls(task: TaskResults) -> list[str]:
@@ -56,8 +58,8 @@ def verdicts(differences: Mapping[float, Summary]) -> str:
             apart.append(f"{c:g}")
             continue
         side = "above" if difference.mean > 0 else "below"
-        half = "" if difference.half_width is None else f" ± {difference.half_width:.2f}"
-        clear.append(f"{abs(difference.mean):.2f}{half} {side} at c = {c:g} (n={difference.n})")
+        size = format_interval(replace(difference, mean=abs(difference.mean)), counted=False)
+        clear.append(f"{size} {side} at c = {c:g} (n={difference.n})")
     if apart:
         clear.append(f"not told apart at c = {listed(apart)}")
     return "; ".join(clear)
@@ -93,9 +95,3 @@ def comparison(task: TaskResults) -> list[str]:
             n = max(s.n for s in tested)
             text += f" (with n={n} none can: the smallest p is {best:.2g}, times {len(tested)} comparisons)"
     return [text + "."]
-
-
-def phrase(summary: Summary) -> str:
-    """`90.81 ± 0.07 (n=3)`."""
-    half = "" if summary.half_width is None else f" ± {summary.half_width:.2f}"
-    return f"{summary.mean:.2f}{half} (n={summary.n})"

@@ -19,7 +19,7 @@ from sweep.report.blocks import Figure, Notice, Points, Table
 from sweep.report.document import document
 from sweep.report.file_list import instead_of_the_last
 from sweep.report.inputs import gather
-from sweep.report.paper_comparison import beside_the_paper
+from sweep.report.paper_comparison import compare_with_paper
 from sweep.report.render_html import rich
 from sweep.report.render_latex import escape
 from sweep.report.render_markdown import to_markdown
@@ -406,7 +406,7 @@ def test_every_figure_has_its_data(written):
 def test_what_is_reproduced_is_counted_among_what_was_run():
     """Two pruners at c = 2 and the dense network were run, one seed each, of the paper's nine cells."""
     (task,) = gather(SweepPaths(REFERENCE / "multi30k_cpu")).tasks
-    (section,) = beside_the_paper(task)
+    (section,) = compare_with_paper(task)
     assert isinstance(section.blocks[0], Points)
     assert section.blocks[0].items == [
         "Table 4 against our test BLEU: one seed, no interval: 3; not run: 6.",
@@ -419,7 +419,7 @@ def test_what_is_reproduced_is_counted_among_what_was_run():
 def test_a_single_run_of_the_paper_is_held_against_single_runs_of_ours():
     """62.28 ± 7.03 of ten runs is ± 23.3 of one more: the paper's 48.17 is no mean of ours, but may be a run."""
     (task,) = gather(SweepPaths(REFERENCE / "ag_news")).tasks
-    table = next(block for block in beside_the_paper(task)[0].blocks if isinstance(block, Table))
+    table = next(block for block in compare_with_paper(task)[0].blocks if isinstance(block, Table))
     answers = {
         (line.cells[1].text, line.cells[0].text): [c.text for c in line.cells[-2:]] for line in table.lines
     }

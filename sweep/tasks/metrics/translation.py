@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from models import Seq2SeqTransformer
 from models.decoding.translate import translate
+from prune.eval_mode import eval_mode
 from sweep.tasks.data.sentence_pairs import PAD, PairSplit
 from sweep.tasks.metrics.bleu import corpus_bleu, sacrebleu
-from sweep.tasks.metrics.classification import eval_mode
 from sweep.tasks.metrics.detokenize import detokenize
 
 _TOKENS = 32
