@@ -99,6 +99,8 @@ def gather(sweep: SweepPaths) -> ReportInputs:
         of_task = [row for row in rows if row["task"] == task]
         samples, damaged = read_samples(sweep, of_task)
         problems += damaged
-        its = [status for status in statuses if status.spec["task"] == task]
-        tasks.append(TaskResults(sweep, task, its, of_task, per_run["epochs"], per_run["layers"], samples))
+        its_statuses = [status for status in statuses if status.spec.task == task]
+        tasks.append(
+            TaskResults(sweep, task, its_statuses, of_task, per_run["epochs"], per_run["layers"], samples)
+        )
     return ReportInputs(sweep, statuses, tasks, problems)

@@ -39,7 +39,7 @@ def execute(
     if spec is None:
         raise UsageError(f"sweep {sweep.name!r} has no run {run_id!r}{nearest(run_id, read_runs(sweep))}")
     paths = sweep.run(run_id)
-    stamp = submission.data.get(spec["task"])
+    stamp = submission.data.get(spec.task)
 
     def complete() -> bool:
         row = _readable_result(paths)
@@ -61,7 +61,7 @@ def execute(
             return ExitCode.OK
         _set_aside(paths, attempt.number, again)
         # the imports cost more than all of the above
-        from sweep.config.run_spec import Run
+        from sweep.config.run_spec import RunSpec
         from sweep.tasks.data.dataset import DataSource
 
         try:
@@ -72,7 +72,7 @@ def execute(
 
         plugins = [Path(path) for path in submission.plugins]
         load_plugins(plugins)
-        run = Run.model_validate({key: value for key, value in spec.items() if key != "id"})
+        run = RunSpec.from_record(spec)
         if run.id != run_id:
             raise SweepError(
                 f"run {run_id}: this version's defaults give it the id {run.id}; launch under a new --name"

@@ -11,6 +11,7 @@ from sweep.core.errors import ExitCode, SweepError
 from sweep.store.attempts import latest, liveness, read_progress
 from sweep.store.layout import RunPaths, SweepPaths
 from sweep.store.parquet import MANY_RESULTS, read_result
+from sweep.store.run_record import RunRecord
 from sweep.store.schema import DENSE, NewerSchema
 from sweep.store.submissions import DataStamp, current_data, launched_runs, submissions
 
@@ -32,7 +33,7 @@ class RunStatus:
     """The state of one run. `job` is the Slurm job that has it, waiting or running; empty if none has."""
 
     run_id: str
-    spec: Mapping[str, Any]
+    spec: RunRecord
     state: State
     detail: str = ""
     attempts: int = 0
@@ -49,7 +50,7 @@ def survey(
     sweep: SweepPaths,
     data: Mapping[str, DataStamp] | None = None,
     read: ReadResult | None = None,
-    specs: Mapping[str, Mapping[str, Any]] | None = None,
+    specs: Mapping[str, RunRecord] | None = None,
 ) -> list[RunStatus]:
     """The state of runs of a sweep. Those that have not begun cost no look at a file, which on a file server takes its time.
 
@@ -66,7 +67,7 @@ def survey(
     begun = set(os.listdir(sweep.runs)) if sweep.runs.is_dir() else set()
     read = read or _reader(sweep, len(begun))
     return [
-        examine(sweep.run(run_id), spec, data.get(spec["task"]), read)
+        examine(sweep.run(run_id), spec, data.get(spec.task), read)
         if run_id in begun
         else RunStatus(run_id, spec, "pending")
         for run_id, spec in specs.items()
@@ -82,14 +83,14 @@ def _reader(sweep: SweepPaths, begun: int) -> ReadResult:
 
 
 def examine(
-    run: RunPaths, spec: Mapping[str, Any], stamp: DataStamp | None, read: ReadResult = read_result
+    run: RunPaths, spec: RunRecord, stamp: DataStamp | None, read: ReadResult = read_result
 ) -> RunStatus:
     """The state of one run. A live attempt comes first, then the result, then how the last attempt ended."""
     claim = latest(run)
     attempts = claim.number if claim else 0
 
     def status(state: State, detail: str = "", **more: Any) -> RunStatus:
-        return RunStatus(spec["id"], spec, state, detail, attempts, **more)
+        return RunStatus(spec.id, spec, state, detail, attempts, **more)
 
     life = liveness(run, claim) if claim else "ended"
     if claim and life == "live":
@@ -132,7 +133,7 @@ def counts(statuses: list[RunStatus]) -> dict[State, int]:
 
 def pruners_of(statuses: Iterable[RunStatus], task: str) -> list[str]:
     """The pruners of a task's runs in the grid's order; `dense` only where it is alone."""
-    names = list(dict.fromkeys(status.spec["pruner"] for status in statuses if status.spec["task"] == task))
+    names = list(dict.fromkeys(status.spec.pruner for status in statuses if status.spec.task == task))
     return [name for name in names if name != DENSE] or names
 
 
