@@ -211,7 +211,7 @@ def resident(name: str) -> float:
 def read_pass(scores: list[Tensor]) -> Callable[[], float]:
     if scores[0].is_cuda:
         flat = flatten(scores)
-        return lambda: timed(lambda scores, keep: [flat.sum()], scores, 0)
+        return lambda: timed(lambda _scores, _keep: [flat.sum()], scores, 0)
     assert BASELINES_LIBRARY
     sum_all = BASELINES_LIBRARY.read_pass
     pointers = (ctypes.c_void_p * len(scores))(*(s.data_ptr() for s in scores))

@@ -33,7 +33,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from prune.ops import masked_linear
 from sweep.core.provenance import machine
@@ -74,12 +74,12 @@ class Case:
         return self._train(masked_linear(self.x, self.weight, self.mask, self.bias), self.weight)
 
     def a(self) -> tuple[Tensor, ...]:
-        return self._train(F.linear(self.x, self.weight * self.mask_float, self.bias), self.weight)
+        return self._train(functional.linear(self.x, self.weight * self.mask_float, self.bias), self.weight)
 
     def b(self) -> tuple[Tensor, ...]:
         with torch.no_grad():
             self.hooked.mul_(self.mask_float)
-        return self._train(F.linear(self.x, self.hooked, self.bias), self.hooked)
+        return self._train(functional.linear(self.x, self.hooked, self.bias), self.hooked)
 
     def csr_products(self) -> tuple[Tensor, ...]:
         if self.csr is None:
@@ -246,7 +246,7 @@ def cuda_limits() -> dict[str, Any]:
     return limits
 
 
-def machine_limits(threads: int) -> dict[str, float]:
+def machine_limits() -> dict[str, float]:
     """What this machine does at best: float32 products (FLOP/s), reading and writing large memory (bytes/s)."""
     a, b, memory = torch.randn(2048, 2048), torch.randn(2048, 2048), torch.zeros(1 << 26)
     work = {
@@ -278,6 +278,23 @@ def show(name: str, cell: dict[str, Any]) -> None:
     )
 
 
+def cells_of(arguments: argparse.Namespace) -> list[tuple[str, Tensor, int]]:
+    """(name, mask, rows of x) of each cell to measure."""
+    generator = torch.Generator().manual_seed(0)
+    if arguments.masks:
+        cells = []
+        for name, mask in torch.load(arguments.masks, weights_only=True).items():
+            uniform = torch.rand(mask.shape, generator=generator) < mask.float().mean()
+            cells += [(name, mask, arguments.rows), (f"{name} uniform", uniform, arguments.rows)]
+        return cells
+    sizes = [(shape, *map(int, shape.split("x"))) for shape in arguments.shapes]
+    return [
+        (shape, torch.rand(out, n_in, generator=generator) < density, rows)
+        for shape, out, n_in, rows in sizes
+        for density in arguments.densities
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -296,18 +313,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="add the measurements to this file")
     arguments = parser.parse_args()
 
-    cells: list[tuple[str, Tensor, int]] = []
-    generator = torch.Generator().manual_seed(0)
-    if arguments.masks:
-        for name, mask in torch.load(arguments.masks, weights_only=True).items():
-            uniform = torch.rand(mask.shape, generator=generator) < mask.float().mean()
-            cells += [(name, mask, arguments.rows), (f"{name} uniform", uniform, arguments.rows)]
-    else:
-        for shape in arguments.shapes:
-            out, n_in, rows = map(int, shape.split("x"))
-            for density in arguments.densities:
-                cells.append((shape, torch.rand(out, n_in, generator=generator) < density, rows))
-
+    cells = cells_of(arguments)
     stored = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
     found = {
         (c["name"], c.get("dtype") or c["threads"], round(c["density"], 3)): c
@@ -323,7 +329,7 @@ def main() -> None:
                 found[name, dtype, round(cell["density"], 3)] = cell
     for threads in arguments.threads if arguments.device == "cpu" else []:
         torch.set_num_threads(threads)
-        limits[str(threads)] = machine_limits(threads)
+        limits[str(threads)] = machine_limits()
         for name, mask, rows in cells:
             cell = {"name": name, "threads": threads}
             cell |= measure(mask, rows, arguments.seconds, not arguments.no_csr)

@@ -15,7 +15,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-from sweep.report.style import blank, look, stand_alone, styled, to_svg
+from sweep.report.style import blank, marker_style, stand_alone, styled, to_svg
 
 BASELINES = {"ours": "masked_linear", "B": "B: masked after each step", "CSR": "CSR (MKL)"}
 BYTES = 4
@@ -40,7 +40,7 @@ def draw(axes: Axes, name: str, cells: list[dict[str, Any]], limits: dict[str, f
             (c["density"], c["speed_against_A"][baseline]) for c in cells if baseline in c["speed_against_A"]
         ]
         if points:
-            axes.plot(*zip(*points, strict=True), label=label, **look(index))
+            axes.plot(*zip(*points, strict=True), label=label, **marker_style(index))
     at_best = [
         c["seconds"]["A"] / least_seconds(name, d, limits) for c, d in zip(cells, densities, strict=True)
     ]

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.utils.data import DataLoader
 from turns import Turn, Worker, work
 
@@ -69,14 +69,16 @@ def plain(threads: int, arguments: argparse.Namespace, turn: Turn) -> float:
     turn()
     for _ in range(arguments.epochs):
         for tokens, offsets, labels in loaders["train"]:
-            loss = F.cross_entropy(F.linear(embedding(tokens, offsets), weight * mask, bias), labels)
+            loss = functional.cross_entropy(
+                functional.linear(embedding(tokens, offsets), weight * mask, bias), labels
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         right = 0
         with torch.no_grad():
             for tokens, offsets, labels in loaders["test"]:
-                logits = F.linear(embedding(tokens, offsets), weight * mask, bias)
+                logits = functional.linear(embedding(tokens, offsets), weight * mask, bias)
                 right += (logits.argmax(1) == labels).sum().item()
         accuracy = 100 * right / len(data.test)
         turn()

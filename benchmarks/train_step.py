@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 import prune
@@ -40,8 +40,8 @@ SOURCE_VOCABULARY, TARGET_VOCABULARY = 19214, 10837
 class Multiplied(prune.MaskedLinear):
     """`F.linear(x, W * M)`."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.weight * self.weight_mask, self.bias)
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weight * self.weight_mask, self.bias)
 
 
 def translation(device: torch.device, prunable: str) -> tuple[nn.Module, list[str], Callable[[], Tensor]]:
@@ -52,19 +52,19 @@ def translation(device: torch.device, prunable: str) -> tuple[nn.Module, list[st
 
     def plain() -> Tensor:
         logits = model(source, target[:, :-1])
-        return F.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), ignore_index=PAD)
+        return functional.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), ignore_index=PAD)
 
     by_chunks = device.type == "cpu"
     return model, list(model.unpruned(prunable)), (lambda: model.loss(source, target)) if by_chunks else plain
 
 
-def ag_news(device: torch.device, prunable: str) -> tuple[nn.Module, list[str], Callable[[], Tensor]]:
+def ag_news(device: torch.device, _prunable: str) -> tuple[nn.Module, list[str], Callable[[], Tensor]]:
     """As `translation`; there is one layer to prune."""
     model = TextClassificationModel().to(device)
     lengths = torch.randint(8, 81, (ROWS,))
     tokens = torch.randint(model.embedding.num_embeddings, (int(lengths.sum()),)).to(device)
     offsets, target = (lengths.cumsum(0) - lengths).to(device), torch.randint(4, (ROWS,)).to(device)
-    return model, [], lambda: F.cross_entropy(model(tokens, offsets), target)
+    return model, [], lambda: functional.cross_entropy(model(tokens, offsets), target)
 
 
 TASKS = {"translation": translation, "ag_news": ag_news}
@@ -82,7 +82,7 @@ def stepper(
     """Return a function that takes one step, on a GPU from the third on as a CUDA graph if wanted."""
     torch.manual_seed(0)
     model, unpruned, loss = TASKS[task](device, prunable)
-    prune.prune_model(model, F.cross_entropy, [], "random", compression, skip=unpruned)
+    prune.prune_model(model, functional.cross_entropy, [], "random", compression, skip=unpruned)
     for module in model.modules():
         if isinstance(module, prune.MaskedLinear):
             module.__class__ = layer
@@ -90,7 +90,7 @@ def stepper(
     gradients = RowGradients(model)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
-    def step(inputs: tuple[Tensor, ...] = (), target: Tensor = _NOTHING) -> Tensor:
+    def step(_inputs: tuple[Tensor, ...] = (), _target: Tensor = _NOTHING) -> Tensor:
         with autocast:
             value = loss()
         optimizer.zero_grad()

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from turns import Turn, Worker, work
 
 import prune
@@ -38,8 +38,8 @@ class PlainMaskedLinear(nn.Linear):
 
     mask: Tensor
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.weight * self.mask, self.bias)
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weight * self.mask, self.bias)
 
 
 class PlainTransformer(nn.Module):
@@ -77,7 +77,7 @@ class PlainTransformer(nn.Module):
         return self.generator(hidden)
 
 
-def plain(compression: float, form: str) -> tuple[nn.Module, LossOf]:
+def plain(compression: float, _form: str) -> tuple[nn.Module, LossOf]:
     """PyTorch's own parts."""
     model = PlainTransformer(10**-compression)
     criterion = nn.CrossEntropyLoss(ignore_index=1)

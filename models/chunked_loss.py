@@ -70,7 +70,7 @@ def _add_gradients(
     by_logits = log_p.exp_().scatter_add_(1, target, log_p.new_full(target.shape, -1)).to(logits)
     parts = torch.autograd.grad(logits, (x, *parameters), by_logits)
     for gradient, part in zip(gradients, parts, strict=True):
-        gradient += part
+        gradient.add_(part)
     return loss
 
 

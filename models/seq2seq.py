@@ -36,7 +36,7 @@ class Seq2SeqTransformer(nn.Module):
         max_len: the longest sequence that positions are made for.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - sizes of an architecture, each with a default
         self,
         src_vocab: int = 19214,
         tgt_vocab: int = 10837,

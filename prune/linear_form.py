@@ -120,12 +120,12 @@ def _positive(name: str, tensor: Tensor) -> Tensor:
     return torch.zeros_like(value) if name.rpartition(".")[2].endswith("bias") else value.abs()
 
 
-def _ones(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+def _ones(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
     return torch.ones_like(output, dtype=torch.float64)
 
 
 def _non_negative(name: str) -> Any:
-    def check(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def check(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if (inputs[0] < 0).any():
             raise NoLinearForm(
                 f"layer '{name}' gets negative input in the linear form of the network: {_MEND}"
@@ -134,7 +134,7 @@ def _non_negative(name: str) -> Any:
     return check
 
 
-def _reached(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+def _reached(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
     reached = output / output.detach().where(output > 0, 1)
     if reached.requires_grad:
         reached.register_hook(lambda gradient: (gradient > 0).to(gradient))

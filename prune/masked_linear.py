@@ -61,7 +61,7 @@ class MaskedLinear(nn.Linear):
         masked.weight_mask = torch.ones_like(linear.weight, dtype=torch.bool)
         return masked.train(linear.training)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.Linear's name
         return masked_linear(input, self.weight, self.weight_mask, self.bias)
 
     def refresh(self) -> None:

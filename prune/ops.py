@@ -27,7 +27,7 @@ except ImportError as error:
 if not _CUDA:
     _cuda = torch.library.Library("prune", "IMPL", "CUDA")
 
-    def _not_built(*arguments: Any) -> NoReturn:
+    def _not_built(*_arguments: Any) -> NoReturn:
         raise RuntimeError(
             "a tensor is on a CUDA device, but prune was built without CUDA: install the CUDA toolkit and build with "
             "`PRUNE_CUDA=1 pip install --no-build-isolation -e .`"
@@ -122,7 +122,7 @@ def global_mask(
 @torch.library.register_fake("prune::global_mask")
 def _global_mask_shapes(
     scores: Sequence[Tensor],
-    keep: int,
+    keep: int,  # noqa: ARG001 - the operator's signature
     weights: Sequence[Tensor] | None = None,
     within: Sequence[Tensor] | None = None,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
@@ -138,15 +138,15 @@ def _global_mask_shapes(
 
 # Counted dense, as torch.utils.flop_counter counts every matrix product: 2 * rows * in * out, the bias left out.
 @register_flop_formula(torch.ops.prune.masked_linear)
-def _masked_linear_flops(x: Sequence[int], weight: Sequence[int], *rest: Any, **names: Any) -> int:
+def _masked_linear_flops(x: Sequence[int], weight: Sequence[int], *_rest: Any, **_names: Any) -> int:
     return 2 * torch.Size(x).numel() * weight[0]
 
 
 @register_flop_formula(torch.ops.prune.masked_linear_grad_input)
-def _grad_input_flops(grad: Sequence[int], weight: Sequence[int], *rest: Any, **names: Any) -> int:
+def _grad_input_flops(grad: Sequence[int], weight: Sequence[int], *_rest: Any, **_names: Any) -> int:
     return 2 * torch.Size(grad).numel() * weight[1]
 
 
 @register_flop_formula(torch.ops.prune.masked_linear_grad_weight)
-def _grad_weight_flops(grad: Sequence[int], x: Sequence[int], *rest: Any, **names: Any) -> int:
+def _grad_weight_flops(grad: Sequence[int], x: Sequence[int], *_rest: Any, **_names: Any) -> int:
     return 2 * torch.Size(grad).numel() * x[-1]

@@ -164,4 +164,4 @@ class _Loss(nn.Module):
 
 def _add(total: list[Tensor], terms: Sequence[Tensor]) -> None:
     for t, term in zip(total, terms, strict=True):
-        t += term.detach()
+        t.add_(term.detach())

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from sweep.report.blocks import Column, Figure, Line, Table, compact, estimate, plain, word
 from sweep.report.inputs import TaskResults
 from sweep.report.stats import Summary, paired_differences
-from sweep.report.style import blank, legend_below, look, mark, styled
+from sweep.report.style import blank, legend_below, mark, marker_style, styled
 
 COMPRESSION = "compression c (density = 10⁻ᶜ)"
 _DOTS = 30
@@ -30,7 +30,7 @@ def metric(task: TaskResults) -> Figure:
             if theirs:
                 label = f"{pruner}, the paper"
                 (line,) = axes.plot(
-                    *zip(*theirs, strict=True), **look(index), markersize=7, markerfacecolor="none", linestyle=":",
+                    *zip(*theirs, strict=True), **marker_style(index), markersize=7, markerfacecolor="none", linestyle=":",
                     linewidth=1, label=label,
                 )  # fmt: skip
                 mark(line, pruner)
@@ -102,11 +102,11 @@ def _estimate(axes: Axes, x: float, summary: Summary, pruner: str, index: int) -
     """Dots, mean and interval bar at one place."""
     if 1 < summary.n <= _DOTS:
         (dots,) = axes.plot(
-            [x - 0.22] * summary.n, summary.values, ".", color=look(index)["color"], alpha=0.5
+            [x - 0.22] * summary.n, summary.values, ".", color=marker_style(index)["color"], alpha=0.5
         )
         mark(dots, pruner)
     bars = axes.errorbar(
-        [x], [summary.mean], yerr=[summary.half_width or 0.0], **look(index), markersize=6, capsize=3, linestyle="",
+        [x], [summary.mean], yerr=[summary.half_width or 0.0], **marker_style(index), markersize=6, capsize=3, linestyle="",
         elinewidth=1.2, label=pruner,
     )  # fmt: skip
     for artist in bars.get_children():
@@ -160,7 +160,7 @@ def pareto(task: TaskResults) -> Figure:
             (points,) = axes.plot(
                 [flops[key].mean for key in mine],
                 [test[key].mean for key in mine],
-                **look(index),
+                **marker_style(index),
                 linestyle="",
                 label=pruner,
             )
@@ -230,7 +230,7 @@ def _estimates(
     density: bool = False,
 ) -> None:
     """Dots, means, interval bars and band of one pruner."""
-    colour = look(index)["color"]
+    colour = marker_style(index)["color"]
     # side by side, so that overlapping intervals can be read
     shift = 0.02 * (index - (of - 1) / 2)
     xs = [10 ** -(c + shift) if density else c + shift for c, _ in points]
@@ -244,7 +244,7 @@ def _estimates(
         xs,
         means,
         yerr=halves,
-        **look(index),
+        **marker_style(index),
         markersize=5,
         capsize=3,
         linewidth=1.5,

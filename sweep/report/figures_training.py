@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 from sweep.report.blocks import Column, Figure, Line, Table, compact, plain, word
 from sweep.report.figures_metric import COMPRESSION
 from sweep.report.inputs import TaskResults
-from sweep.report.style import COLOURS, MARKERS, blank, legend_below, look, mark, styled
+from sweep.report.style import COLOURS, MARKERS, blank, legend_below, mark, marker_style, styled
 from sweep.report.translation import by_weighting
 from sweep.store.schema import DENSE
 
@@ -64,7 +64,7 @@ def curves(task: TaskResults) -> Figure | None:
 
 
 def _colour(task: TaskResults, pruner: str) -> str:
-    return str(look(task.pruners.index(pruner))["color"]) if pruner in task.pruners else "gray"
+    return str(marker_style(task.pruners.index(pruner))["color"]) if pruner in task.pruners else "gray"
 
 
 def bleu_weightings(task: TaskResults) -> Figure | None:

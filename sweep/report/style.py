@@ -56,7 +56,7 @@ def blank(
     return figure, list(axes.flat)
 
 
-def look(index: int) -> dict[str, Any]:
+def marker_style(index: int) -> dict[str, Any]:
     """Colour and marker of the pruner at `index`."""
     return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
 

@@ -85,7 +85,7 @@ class Task(ABC):
         """The batches of an epoch whose random order is `order`."""
         return split.batches(batch_size, order)
 
-    def unpruned(self, model: nn.Module) -> Collection[str]:
+    def unpruned(self, model: nn.Module) -> Collection[str]:  # noqa: ARG002 - for subclasses
         """Dotted names of the linear layers of `model` that are not to be pruned."""
         return ()
 
@@ -130,7 +130,7 @@ class Task(ABC):
                 f"task {self.name!r}: {function}() returned something that is no number ({error})"
             ) from error
 
-    def samples(self, model: nn.Module, split: Split) -> Sequence[Mapping[str, str]]:
+    def samples(self, model: nn.Module, split: Split) -> Sequence[Mapping[str, str]]:  # noqa: ARG002 - for subclasses
         """Some rows of `split` and what the model makes of them, to be looked at; all with the same keys."""
         return ()
 

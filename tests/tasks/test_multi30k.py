@@ -71,7 +71,8 @@ def test_addresses_and_hashes_are_torchtexts():
     }
 
 
-def test_sentences_become_token_ids(published, tmp_path):
+@pytest.mark.usefixtures("published")
+def test_sentences_become_token_ids(tmp_path):
     data = prepare(tmp_path)
     # the specials, and: Ein Hund läuft . Zwei Männer , die laufen; A dog runs . Two men who run
     assert data.info == {"src_vocab": 4 + 9, "tgt_vocab": 4 + 8}
@@ -89,7 +90,8 @@ def test_sentences_become_token_ids(published, tmp_path):
     assert target[0].tolist()[-2:] == [EOS, PAD]
 
 
-def test_the_other_direction(published, tmp_path):
+@pytest.mark.usefixtures("published")
+def test_the_other_direction(tmp_path):
     there, back = prepare(tmp_path), prepare(tmp_path, source="en", target="de")
     assert back.test.texts("source") == there.test.texts("target")
     assert words(back.validation) == [["<bos>", "Ein", "<unk>", ".", "<eos>"]]

@@ -166,7 +166,7 @@ def test_the_report_shows_bleu_by_other_definitions_and_sentences(finished):
     assert "| reference | " in report
 
 
-def test_the_stored_score_is_that_of_the_stored_network(finished, data):
+def test_the_stored_score_is_that_of_the_stored_network(finished):
     """Weights are not kept, but ten translations are: they are what the same specification gives again."""
     work, _ = finished
     again = work(

@@ -118,7 +118,7 @@ class TestDownload:
             download(PublishedFile(f"{served}/missing.csv", MD5), tmp_path, "news")
         assert_one_line(caught.value, "404", "sweep prepare --task news", "--data-dir")
 
-    def test_no_connection(self, served: str, tmp_path: Path) -> None:
+    def test_no_connection(self, tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             download(PublishedFile("http://127.0.0.1:9/rows.csv", MD5), tmp_path, "news")
         assert_one_line(caught.value, "http://127.0.0.1:9/rows.csv", "refused", "sweep prepare --task news")
