@@ -1,13 +1,14 @@
-"""The global top-k against what else finds the k best of many scores: time, memory, passes over the scores.
+"""The global top-k against other ways to find the k highest of many scores: time, memory, passes over the scores.
 
     python benchmarks/global_mask.py [--sizes 1e6 1e7 3e7] [--keep 0.1] [--adversarial 1e7] [--rounds 7] [--json FILE]
                                      [--device cuda]
 
-The scores are float32 in 40 tensors of mixed sizes, each of its own scale; what comes out are 40 masks. Each baseline first makes
-one tensor of the 40 (`torch.cat`), finds the threshold its way, and compares (sort and topk: scatters). All work in turn, so that
-none finds its data in the cache, and a ratio is the median over the rounds of the ratios within one. "Alone": repeated at once.
-A pass is the time that two threads need to read the scores. Extra memory is the peak above what lived before, without the masks
-themselves. Exactness is checked against a stable order every time; a baseline that cuts ties arbitrarily is not held to it.
+The scores are float32 in 40 tensors of mixed sizes and scales; the result is 40 masks. Each baseline first concatenates the 40
+tensors (`torch.cat`), finds the threshold with its own algorithm, and compares (sort and topk: scatter). All take turns, so that
+none finds its data in the cache, and a ratio is the median over the rounds of the ratios within one. "Alone": repeated without
+turns. A pass is the time that two threads need to read the scores. Extra memory is the peak above what was allocated before,
+without the masks themselves. Exactness is checked against a stable order every time; a baseline that breaks ties arbitrarily is
+exempt.
 
 On a CUDA device the times are from the call until the device is done, a pass is the time that `torch.sum` needs for the scores
 in one tensor, and memory is that of PyTorch's allocator.
@@ -39,8 +40,8 @@ LIBC = ctypes.CDLL(None)
 def compiled() -> ctypes.CDLL:
     """rivals.cpp as a library, for this very machine."""
     source = Path(__file__).with_name("rivals.cpp")
-    with tempfile.TemporaryDirectory() as folder:
-        library = f"{folder}/rivals.so"
+    with tempfile.TemporaryDirectory() as directory:
+        library = f"{directory}/rivals.so"
         subprocess.run(
             ["c++", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", str(source), "-o", library],
             check=True,
@@ -124,7 +125,7 @@ def typical(total: int) -> list[Tensor]:
 
 
 def adversarial(total: int) -> dict[str, Callable[[], list[Tensor]]]:
-    """Data that make a selection slow or wrong; {name: scores}."""
+    """Data that slow a selection down or make it fail; {name: scores}."""
     generator = torch.Generator().manual_seed(0)
 
     def uniform() -> Tensor:
@@ -168,35 +169,35 @@ def expected(scores: list[Tensor], keep: int) -> np.ndarray:
 
 def timed(select: Select, scores: list[Tensor], keep: int) -> float:
     wait(scores)
-    began = time.perf_counter()
+    start = time.perf_counter()
     masks = select(scores, keep)
     wait(scores)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     del masks
     return seconds
 
 
 def wait(scores: list[Tensor]) -> None:
-    """Until the device has done what was asked of it."""
+    """Wait until the device is idle."""
     if scores[0].is_cuda:
         torch.cuda.synchronize()
 
 
 def extra_megabytes(select: Select, scores: list[Tensor], keep: int) -> float:
-    """Peak of memory above what there was, less one byte a score for the masks; MB (10^6 bytes)."""
+    """Peak of memory above that before the call, less one byte per score for the masks; MB (10^6 bytes)."""
     if scores[0].is_cuda:
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
         masks = select(scores, keep)
         return (torch.cuda.max_memory_allocated() - held - sum(m.numel() for m in masks)) / 1e6
-    # as a first call finds it: masks that live leave the pool nothing of its 256 MB to hand out again
+    # as in a first call: live masks leave nothing in the pool of 256 MB to be reused
     living = []
     if select is ours:
         living = [ours(scores, keep) for _ in range(2 + (256 << 20) // sum(s.numel() for s in scores))]
     gc.collect()
     LIBC.malloc_trim(0)
     before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     masks = select(scores, keep)
     extra = resident("VmHWM") - before - sum(m.numel() for m in masks) / 1e6
     del living
@@ -218,9 +219,9 @@ def read_pass(scores: list[Tensor]) -> Callable[[], float]:
     sizes = (ctypes.c_int64 * len(scores))(*(s.numel() for s in scores))
 
     def once() -> float:
-        began = time.perf_counter()
+        start = time.perf_counter()
         sum_all(pointers, sizes, ctypes.c_int64(len(scores)))
-        return time.perf_counter() - began
+        return time.perf_counter() - start
 
     return once
 
@@ -228,7 +229,7 @@ def read_pass(scores: list[Tensor]) -> Callable[[], float]:
 def measure(
     data: str, scores: list[Tensor], fraction: float, rounds: int, baselines: dict[str, Select]
 ) -> dict[str, Any]:
-    """Time everyone on the same scores. The sort, which takes a hundred times as long on a CPU, goes only once there."""
+    """Time everyone on the same scores. The sort, which takes a hundred times as long on a CPU, runs only once there."""
     total = sum(s.numel() for s in scores)
     keep = round(total * fraction)
     got = flatten(ours(scores, keep)).cpu().numpy()
@@ -289,9 +290,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument(
-        "--json", type=Path, help="also write the measurements here, beside what it has of others"
-    )
+    parser.add_argument("--json", type=Path, help="also add the measurements to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     global BASELINES_LIBRARY

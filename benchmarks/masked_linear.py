@@ -1,4 +1,4 @@
-"""Forward and backward of the masked linear layer against what else PyTorch offers: time and error, by density.
+"""Forward and backward of the masked linear layer against PyTorch's alternatives: time and error, by density.
 
     python benchmarks/masked_linear.py [--shapes 512x512x4096 ...] [--densities 1 0.316 0.1 0.01] [--threads 1 2]
                                        [--masks FILE.pt] [--json FILE]
@@ -11,15 +11,15 @@ rounds of A's time divided by theirs. The weight is written before every call, a
     ours   prune.ops.masked_linear
     A      F.linear(x, W * M, b), M in the dtype of W
     B      W multiplied by M in place (timed: a step needs it once), F.linear(x, W, b), a hook that masks the gradient
-    CSR    torch.sparse_csr (MKL) products for y and dx, torch.sparse.sampled_addmm for dW; structures made beforehand
+    CSR    torch.sparse_csr (MKL) products for y and dx, torch.sparse.sampled_addmm for dW; structures built beforehand
 
 Errors are the largest difference from float64 over the largest value: of y and dx in the first 256 rows, of dW in the first
 256 outputs, of db everywhere. `--masks` takes a file of masks by name as every run writes it (`mask.pt`): each mask is timed
-beside a uniform one of its density. `--json` adds to what the file has, so that a table can be made in several calls.
+next to a uniform one of its density. `--json` adds to what the file has, so that a table can be made in several calls.
 
 On a CUDA device, "seconds" are the device's: forward and backward of several layers, whose weights together exceed the cache, are
 captured in a graph for each baseline, and replays of the graphs take turns. "eager" is the same without a graph, launched by
-Python one by one, where small layers wait for the processor. B's multiplication of the weight is in both. There is no CSR.
+Python one by one, where small layers wait for the CPU. B's multiplication of the weight is in both. There is no CSR.
 """
 
 import argparse
@@ -107,7 +107,7 @@ class Case:
 
 
 def _csr(case: Case) -> Call:
-    """The baseline CSR with its structures made."""
+    """The baseline CSR with its structures built."""
     pattern = case.mask_float.to_sparse_csr()
     transposed = case.mask_float.t().contiguous().to_sparse_csr()
     x, bias = case.x.detach(), case.bias.detach()
@@ -136,9 +136,9 @@ def _csr(case: Case) -> Call:
 def measure(mask: Tensor, rows: int, seconds: float, with_csr: bool) -> dict[str, Any]:
     """Median times and ratios to A's, and errors, of every baseline, in rounds for about `seconds` seconds."""
     case = Case(mask, rows)
-    began = time.perf_counter()
+    start = time.perf_counter()
     masked_linear(case.x, case.weight, mask, case.bias).backward(case.grad)
-    first = time.perf_counter() - began  # with the plan
+    first = time.perf_counter() - start  # with the plan
     case.x.grad = case.weight.grad = case.bias.grad = None
     baselines: dict[str, Call] = {"ours": case.ours, "A": case.a, "B": case.b}
     if with_csr and mask.any():
@@ -153,9 +153,9 @@ def measure(mask: Tensor, rows: int, seconds: float, with_csr: bool) -> dict[str
             if name == "CSR" and times[name] and time.perf_counter() + times[name][0] > deadline:
                 continue
             case.touch()
-            began = time.perf_counter()
+            start = time.perf_counter()
             results = call()
-            times[name].append(time.perf_counter() - began)
+            times[name].append(time.perf_counter() - start)
             del results
     ratios = {
         name: statistics.median(a / t for a, t in zip(times["A"], values, strict=False))
@@ -198,12 +198,12 @@ def measure_on_cuda(mask: Tensor, rows: int, dtype: str, seconds: float) -> dict
     deadline = time.perf_counter() + seconds
     while len(times["A"]) < 5 or (time.perf_counter() < deadline and len(times["A"]) < 200):
         for name, run in runs.items():
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            begin.record()
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
             run()
             end.record()
             end.synchronize()
-            times[name].append(begin.elapsed_time(end) / 1e3 / layers)
+            times[name].append(start.elapsed_time(end) / 1e3 / layers)
     medians = {name: statistics.median(values) for name, values in times.items()}
     return {
         "density": float(mask.float().mean()),
@@ -228,12 +228,12 @@ def cuda_limits() -> dict[str, Any]:
     def best(call: Callable[[], Any], amount: float) -> float:
         times = []
         for _ in range(8):
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            begin.record()
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
             call()
             end.record()
             end.synchronize()
-            times.append(begin.elapsed_time(end) / 1e3)
+            times.append(start.elapsed_time(end) / 1e3)
         return amount / min(times)
 
     limits: dict[str, Any] = {"device": torch.cuda.get_device_name()}
@@ -258,9 +258,9 @@ def machine_limits() -> dict[str, float]:
     for name, (call, amount) in work.items():
         times = []
         for _ in range(5):
-            began = time.perf_counter()
+            start = time.perf_counter()
             call()
-            times.append(time.perf_counter() - began)
+            times.append(time.perf_counter() - start)
         best[name] = amount / min(times)
     return best
 

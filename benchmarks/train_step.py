@@ -4,7 +4,7 @@
                                     [--precision float32 bf16] [--device cpu] [--threads 2] [--steps 5] [--json FILE]
 
 A step of translation is 128 pairs of 22 tokens through the paper's model, one of AG News 128 texts of 8 to 80 tokens through
-the embedding bag with 95811 rows: forward, loss, backward, fused Adam, as every run takes it. Tokens and masks are random. The
+the embedding bag with 95811 rows: forward, loss, backward, fused Adam, as in every run. Tokens and masks are random. The
 two models take their steps in turn, in one process. At the end of each, a profile of a step of the first: what share of the time
 the masked layers have, and what else costs most. On a GPU the process is set up as a run's, a step's time is from an idle device
 to an idle device, `back_to_back` is the time of a step among 50 that do not wait for each other, also
@@ -108,11 +108,11 @@ def stepper(
 def seconds_of(step: Callable[[], object], device: torch.device, times: int = 1) -> float:
     """Wall time of `times` steps, from and to an idle device, divided by them."""
     _wait(device)
-    began = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(times):
         step()
     _wait(device)
-    return (time.perf_counter() - began) / times
+    return (time.perf_counter() - start) / times
 
 
 def _wait(device: torch.device) -> None:
@@ -127,7 +127,7 @@ def largest(step: Callable[[], object], device: torch.device, count: int = 8) ->
         seconds_of(step, device)
     own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     events = sorted(profiler.key_averages(), key=lambda event: -getattr(event, own))
-    total = sum(getattr(event, own) for event in events) or 1.0  # a driver may not let itself be looked at
+    total = sum(getattr(event, own) for event in events) or 1.0  # a driver may not allow profiling
     return {event.key: round(getattr(event, own) / total, 3) for event in events[:count]}
 
 
@@ -179,7 +179,7 @@ def measure(
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Versions and processors; `sweep.core.provenance` would want the project installed."""
+    """Versions and hardware; `sweep.core.provenance` requires the project to be installed."""
     return {
         "torch_version": str(torch.__version__),
         "cuda": torch.version.cuda,

@@ -5,8 +5,9 @@
 A step is 128 pairs of 22 tokens through the paper's model (3 + 3 layers of 512, vocabularies 19214 and 10837): forward,
 loss, backward, Adam. The plain form is what a user would write: `nn.Transformer`, `F.linear(x, W * M)` in the feed-forward and
 the generator (a mask on `out_proj` would be ignored there), `CrossEntropyLoss` and `torch.optim.Adam` as it comes; with bf16,
-under autocast and with `fused=True`. Each kind lives in a process of its own; they take their steps in turn. Memory is what the
-peak of a step adds to what lives between steps (weights, Adam's moments), in processes that give freed memory back at once.
+under autocast and with `fused=True`. Each kind has its own process; they take their steps in turn. Memory is what the
+peak of a step adds to what is allocated between steps (weights, Adam's moments), in processes that give freed memory
+back at once.
 """
 
 import argparse
@@ -144,7 +145,7 @@ def job(kind: str, compression: float, threads: int, steps: int, turn: Turn) -> 
     for _ in range(steps):
         optimizer.zero_grad()
         before = _memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         step()
         added = _memory("VmHWM") - before
         turn()

@@ -162,7 +162,7 @@ def holds(differences: Sequence[Summary]) -> str:
     differences = list(differences)
     usable = [s for s in differences if s.half_width is not None]
     if not usable:
-        return "One seed a cell: not answered, since a difference of one pair may be that of the seed."
+        return "One seed per cell: not answered, since a difference of one pair may be due to the seed."
     above = sum(s.contains(0.0) is False and s.mean > 0 for s in usable)
     below = sum(s.contains(0.0) is False and s.mean < 0 for s in usable)
     adjusted = holm([sign_flip_p(s.values) for s in usable])
@@ -226,7 +226,7 @@ def stable(task: TaskResults | None) -> list[str]:
     if lost:
         answers.append(f"Not run: {listed(lost)}, where the paper sees its improvement.")
     if all(row["seed"] == task.rows[0]["seed"] for row in task.rows):
-        answers.append("One seed a cell: no interval. A difference is that of one pair of runs.")
+        answers.append("One seed per cell: no interval. A difference is that of one pair of runs.")
     return answers
 
 

@@ -11,7 +11,7 @@ def chunked_cross_entropy(layer: nn.Module, x: Tensor, target: Tensor, chunk: in
     """Return the mean over the rows of `cross_entropy(layer(x), target)`, computed `chunk` rows at a time.
 
     The gradients with respect to `x` and the parameters of `layer` are computed together with the loss, so the logits
-    of a chunk are made once and then forgotten. The parameters of `layer` must be leaves.
+    of a chunk are computed once and then released. The parameters of `layer` must be leaves.
 
     Args:
         layer: maps [n, d] to logits [n, V]; it is called as a module, under the autocast in force.

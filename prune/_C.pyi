@@ -1,4 +1,3 @@
-# ruff: noqa: N999
 """The compiled extension. Importing it registers the operators of csrc/ops.cpp under torch.ops.prune."""
 
 from collections.abc import Sequence

@@ -1,2 +1,1 @@
-# ruff: noqa: N999
 """The operators of `torch.ops.prune` for CUDA; importing it registers them."""

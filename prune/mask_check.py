@@ -1,4 +1,4 @@
-"""Whether the masks of a model are obeyed, asked of the model itself."""
+"""Whether a model obeys its masks, tested on the model itself."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from prune.masked_linear import MaskedLinear
 
 @torch.no_grad()
 def mask_effective(model: nn.Module, inputs: Sequence[Tensor]) -> bool:
-    """Whether pruned weights have no influence: outputs stay bit for bit the same when every pruned weight is NaN.
+    """Whether pruned weights have no effect: outputs stay bit for bit the same when every pruned weight is NaN.
 
     Args:
         model: evaluated in eval mode; weights, masks and training flags are as before afterwards.

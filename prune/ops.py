@@ -61,7 +61,7 @@ class GlobalMask(NamedTuple):
 def masked_linear(x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return `x @ (weight ∘ mask)^T + bias`, where a weight under a false mask acts as an exact zero.
 
-    A pruned weight has no influence on outputs or gradients whatever it holds, NaN and infinities included, and its
+    A pruned weight has no effect on outputs or gradients whatever it holds, NaN and infinities included, and its
     own gradient is exactly zero. If `x` holds a NaN or an infinity, the outputs of its row may or may not be NaN where
     only pruned weights meet it.
 

@@ -1,4 +1,4 @@
-"""Pruning a model: score, mask, repeat; and the report of what was asked and what was done."""
+"""Pruning a model: score, mask, repeat; and the report of what was requested and what was done."""
 
 import math
 import time
@@ -38,7 +38,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class PruneReport:
-    """What `prune_model` was asked and what it did.
+    """What `prune_model` was asked to do and what it did.
 
     `target_density` is 10^-compression, `density` what whole numbers allow. `ties` counts the scores equal to the
     threshold in the last selection (summed over layers at layer scope); where there is more than one, the lowest
@@ -142,7 +142,7 @@ def prune_model(  # noqa: PLR0913 - all but five are options by keyword
             scores = masked_scores(chosen, model, loss_fn, batches, linears, masks, generator)
             try:
                 masks, thresholds, ties = _select_groups(scores, groups, counts, masks, invert)
-            except ValueError:  # the selection meets a NaN on its way
+            except ValueError:  # the selection found a NaN
                 check_nan(chosen, scores, masks)
                 raise
         if shuffle:

@@ -1,4 +1,4 @@
-"""What a pruning method sees of a model: its prunable weights, its losses and their derivatives, and nothing to break."""
+"""What a pruning method sees of a model: its prunable weights, its losses and their derivatives, on copies."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -146,7 +146,7 @@ class Scoring:
 
 
 class _Loss(nn.Module):
-    """Model and loss in one module, so that a loss that looks at the model's weights sees the stand-ins too."""
+    """Model and loss in one module, so that a loss that reads the model's weights sees the stand-ins too."""
 
     def __init__(self, model: nn.Module, loss_fn: Callable[[Any, Any], Tensor]) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ def beam_search(
     for length in range(1, max_len + 1):
         of_next = state.step(tokens.flatten()).float().log_softmax(-1).unflatten(0, (-1, beam))
         vocab = of_next.size(2)
-        # at most `beam` of twice as many end, so at least `beam` go on
+        # at most `beam` of twice as many end, so at least `beam` continue
         log_p, index = (log_p[:, :, None] + of_next).flatten(1).topk(2 * beam)
         parents, tokens = index // vocab, index % vocab
         prefixes = torch.cat((_rows(prefixes, parents), tokens[:, :, None]), dim=2)

@@ -1,4 +1,4 @@
-"""Sanity of the science: what a reader has to know before trusting a conclusion."""
+"""Sanity checks: what a reader has to know before trusting a conclusion."""
 
 import math
 from collections import defaultdict
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sweep.report.blocks import Notice
 from sweep.report.inputs import ReportInputs, Row, TaskResults
 
-NEVER_LEARNT = 0.99
+LEARNING_LOSS_RATIO = 0.99
 """A run has learnt if its last epoch's training loss is below this fraction of its first epoch's."""
 
 
@@ -43,7 +43,7 @@ def _data(task: TaskResults) -> list[Notice]:
     if all(row["data_verified"] for row in task.rows):
         return []
     text = (
-        f"{task.name}: the data is **not the published data** (its hash is another one; {row['train_rows']:,} training and "
+        f"{task.name}: the data is **not the published data** (its hash differs; {row['train_rows']:,} training and "
         f"{row['test_rows']:,} test rows)."
     )
     return [Notice("warning", text)]
@@ -61,12 +61,12 @@ def _masks(task: TaskResults) -> list[Notice]:
     say(
         "warning",
         [row for row in task.rows if not row["mask_effective"]],
-        "in which pruned weights still act on the output: the mask is not effective.",
+        "in which pruned weights still affect the output: the mask is not effective.",
     )
     say(
         "warning",
         [row for row in pruned if row["scope"] == "global" and not _exact(row)],
-        "kept another number of weights than asked for.",
+        "kept a number of weights other than requested.",
     )
     say(
         "warning",
@@ -76,13 +76,13 @@ def _masks(task: TaskResults) -> list[Notice]:
     say(
         "note",
         [row for row in pruned if row["ties"] > 1],
-        "with several scores equal to the threshold: which of those weights stay may have been decided by their index.",
+        "with several scores equal to the threshold: the choice among them may have been made by index.",
     )
     cut = [row for row in pruned if row["effective_density"] is not None]
     say(
         "note",
         [row for row in cut if row["effective_density"] < row["density"]],
-        "in which some kept weights lie on no path from input to output.",
+        "in which some kept weights are on no path from input to output.",
     )
     dead = [row for row in pruned if row["dead_units"]]
     if dead:
@@ -101,12 +101,12 @@ def _training(task: TaskResults) -> list[Notice]:
     for row in task.rows:
         losses = [epoch["train_loss"] for epoch in task.epochs.get(row["run_id"], ())]
         if not math.isfinite(row["test_metric"]) or (
-            len(losses) > 1 and not losses[-1] < NEVER_LEARNT * losses[0]
+            len(losses) > 1 and not losses[-1] < LEARNING_LOSS_RATIO * losses[0]
         ):
             never.append(row["run_id"])
     if not never:
         return []
-    text = f"{task.name}: {_count(never, 'run')} never learnt: the training loss did not fall."
+    text = f"{task.name}: {_count(never, 'run')} did not learn: the training loss did not fall."
     return [Notice("warning", text, never)]
 
 
@@ -125,10 +125,10 @@ def _pairing(task: TaskResults) -> list[Notice]:
         if seeds - done[pruner, compression]
     ]
     if missing:
-        text = f"{task.name}: seeds are missing; paired differences rest on the seeds that both sides have."
+        text = f"{task.name}: seeds are missing; paired differences use the seeds that both sides have."
         notices.append(Notice("warning", text, missing))
     if all(len(seeds) < 2 for seeds in done.values()):
-        text = f"{task.name}: one seed a cell: no interval, no comparison; a difference may be that of the seeds."
+        text = f"{task.name}: one seed per cell: no interval, no comparison; a difference may be due to the seeds."
         notices.append(Notice("warning", text))
     elif done and max(map(len, done.values())) < 6:
         n = max(map(len, done.values()))
@@ -142,16 +142,16 @@ def _pairing(task: TaskResults) -> list[Notice]:
 def _code(inputs: ReportInputs) -> list[Notice]:
     notices = []
     rows = inputs.rows
-    # a run that went on under other code has both
+    # a run that was resumed with other code has both
     shas = {sha for row in rows for sha in str(row["git_sha"]).split(",")}
     if len(shas) > 1:
-        text = f"the runs are of {len(shas)} versions of the code."
+        text = f"the runs come from {len(shas)} versions of the code."
         notices.append(Notice("note", text, sorted(shas)))
     if any(row["git_dirty"] for row in rows):
-        notices.append(Notice("note", "some runs are of code with uncommitted changes."))
+        notices.append(Notice("note", "some runs come from code with uncommitted changes."))
     machines = {(row["cpu"], row["gpu"]) for row in rows}
     if len(machines) > 1:
-        text = "the runs are of several kinds of machine: wall times are not comparable between them."
+        text = "the runs come from several kinds of machine: wall times are not comparable between them."
         notices.append(Notice("note", text, sorted(f"{cpu}, GPU: {gpu or 'none'}" for cpu, gpu in machines)))
     return notices
 

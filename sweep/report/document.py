@@ -1,4 +1,4 @@
-"""What stands in a report, in which order."""
+"""What a report contains, in which order."""
 
 from sweep.report import figures_layers, figures_metric, figures_training, tables
 from sweep.report.blocks import Block, Document, Section, Text
@@ -16,7 +16,7 @@ def document(inputs: ReportInputs) -> Document:
     for task in inputs.tasks:
         sections += _task(task)
     if inputs.tasks:
-        sections.append(Section("Where the numbers come from", provenance(inputs)))
+        sections.append(Section("Provenance", provenance(inputs)))
     choices = {
         "task": [task.name for task in inputs.tasks],
         "pruner": list(dict.fromkeys(pruner for task in inputs.tasks for pruner in task.pruners)),
@@ -39,8 +39,8 @@ def _task(task: TaskResults) -> list[Section]:
         first.append(tables.over_compressions(task, "train_accuracy", "train_accuracy", words))
     first.append(figures_training.curves(task))
     flops = (
-        "FLOPs remaining: the fraction of the matrix products' operations in a forward pass that is left, those of attention and "
-        "of unpruned layers included, with the positions that each really sees."
+        "FLOPs remaining: the fraction of the operations in the matrix products of a forward pass that is left, those of "
+        "attention and of unpruned layers included, with the positions that each processes."
     )
     cost: list[Block | None] = [
         figures_metric.pareto(task),
@@ -50,9 +50,7 @@ def _task(task: TaskResults) -> list[Section]:
     left: list[Block | None] = [
         tables.masks(task),
         figures_layers.densities(task)
-        or Text(
-            "The network has one prunable layer: its density is the network's, and no layer can be emptier than another."
-        ),
+        or Text("The network has a single prunable layer, whose density is that of the network."),
         figures_layers.collapse(task) or Text("No layer is empty in any run."),
     ]
     sections = [Section(name, _present(first), name)]

@@ -43,7 +43,7 @@ def densities(task: TaskResults) -> Figure | None:
 
 
 def _cell(axes, x: int, y: int, density: float) -> None:  # type: ignore[no-untyped-def]
-    """Shades by the square root, so that one percent differs from none; the letters keep their contrast on any page."""
+    """Shades by the square root, so that one percent differs from none; the text keeps its contrast on any page."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
     from matplotlib.patches import Rectangle

@@ -16,7 +16,7 @@ _DOTS = 30
 
 
 def metric(task: TaskResults) -> Figure:
-    """Every seed (dots), mean (line) and 95 % interval (band and bars) against compression; the paper's numbers hollow."""
+    """Every seed (dots), mean (line) and 95 % interval (band and bars) against compression; the paper's values hollow."""
     found = task.cells("test_metric")
     published = task.paper.metric if task.paper else {}
     with styled():
@@ -50,15 +50,15 @@ def metric(task: TaskResults) -> Figure:
     name = f"{task.name}_{task.metric}"
     paper = " Hollow points on dotted lines are the paper's single runs." if published else ""
     caption = (
-        f"Test {task.metric} against compression: dots are seeds, lines means, bands and bars 95 % intervals, which may go "
-        f"beyond the axis.{paper}"
+        f"Test {task.metric} against compression: dots are seeds, lines means, bands and bars 95 % intervals, which may "
+        f"extend beyond the axis.{paper}"
     )
     table = Table(f"{name}_data", caption, columns, lines)
     return Figure(name, caption, f"{task.name}: test {task.metric} against compression", figure, table)
 
 
 def difference(task: TaskResults) -> Figure | None:
-    """Paired differences to random with their intervals: a panel with a scale of its own for each compression."""
+    """Paired differences to random with their intervals: a panel with its own scale for each compression."""
     found = {p: paired_differences(task.rows, "test_metric", p, "random") for p in task.compared_pruners}
     compressions = sorted({c for differences in found.values() for c in differences})
     if not compressions:
@@ -91,7 +91,7 @@ def difference(task: TaskResults) -> Figure | None:
     columns = [Column("compression"), Column("pruner", numeric=False), Column("pruner − random")]
     caption = (
         f"Difference to random in test {task.metric}, paired by seed, each panel with its own scale: dots are seeds, bars 95 % "
-        "intervals. Where a bar crosses zero, the runs do not tell the two apart."
+        "intervals. Where a bar crosses zero, the runs do not distinguish the two."
     )
     name = f"{task.name}_difference"
     table = Table(f"{name}_data", caption, columns, lines)
@@ -134,8 +134,8 @@ def wall_time(task: TaskResults) -> Figure:
     ]
     columns = [Column("density"), Column("pruner", numeric=False), Column("seconds of training")]
     caption = (
-        "Wall time of training against density. Runs that shared a machine with others took longer; only runs of one machine "
-        "with equal load compare."
+        "Wall time of training against density. Runs that shared a machine with others took longer; only runs on one machine "
+        "under equal load are comparable."
     )
     name = f"{task.name}_time"
     return Figure(
@@ -148,7 +148,7 @@ def wall_time(task: TaskResults) -> Figure:
 
 
 def pareto(task: TaskResults) -> Figure:
-    """FLOPs remaining against the metric; the front are the cells that no other beats in both."""
+    """FLOPs remaining against the metric; the front is the cells that no other beats in both."""
     flops, test = task.cells("flops_remaining"), task.cells("test_metric")
     dense = task.pruners[0]
     keys = [(p, c) for c in task.compressions for p in task.pruners if (p, c) in test and (c or p == dense)]
@@ -200,8 +200,8 @@ def pareto(task: TaskResults) -> Figure:
         Column("on the front", numeric=False),
     ]  # fmt: skip
     caption = (
-        "FLOPs remaining (of all matrix products, with the positions that each really sees) against the metric, means over the "
-        "seeds. The front joins the cells that no other beats in both; means that lie within each other's interval change places."
+        "FLOPs remaining (of all matrix products, with the positions that each processes) against the metric, means over the "
+        "seeds. The front connects the cells that no other beats in both; means inside each other's intervals may swap places."
     )
     name = f"{task.name}_pareto"
     return Figure(

@@ -1,4 +1,4 @@
-"""What a report is made of: the states of all runs, and the rows of the complete ones."""
+"""The inputs of a report: the states of all runs, and the rows of the complete ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where the numbers come from."""
+"""Where the results come from."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -19,21 +19,23 @@ def provenance(inputs: ReportInputs) -> list[Block]:
         else f"uncommitted changes: {_distinct(rows, 'git_dirty')}"
     )
     lines += [
-        f"masks effective (outputs unchanged when pruned weights are scrambled): {effective} of {len(rows)} runs",
+        f"masks effective (outputs unchanged when pruned weights are NaN): {effective} of {len(rows)} runs",
         f"code {_distinct(rows, 'git_sha')} ({code}); prunesweep {_distinct(rows, 'prunesweep_version')}, torch "
         f"{_distinct(rows, 'torch_version')}, Python {_distinct(rows, 'python_version')}",
-        f"{_distinct(rows, 'cpu')} ({_distinct(rows, 'cpu_capability')}), threads a run: {_distinct(rows, 'threads')}, "
+        f"{_distinct(rows, 'cpu')} ({_distinct(rows, 'cpu_capability')}), threads per run: {_distinct(rows, 'threads')}, "
         f"precision: {_distinct(rows, 'precision')}, GPU: {_distinct(rows, 'gpu')}",
         f"plug-ins: {_distinct(rows, 'plugins')}",
         f"{sum(row['attempt'] - 1 for row in rows)} attempts beyond the first, {sum(row['resumed'] for row in rows)} resumed",
-        f"median {median(row['seconds_total'] for row in rows):.1f} s a run, of which training "
+        f"median {median(row['seconds_total'] for row in rows):.1f} s per run, of which training "
         f"{median(row['seconds_train'] for row in rows):.1f} s",
     ]
     blocks: list[Block] = [Points(lines)]
     if retried := [row for row in rows if row["retries"]]:
-        told = [f"`{row['run_id']}`: {row['retry_history']}" for row in retried]
-        text = f"{sum(row['retries'] for row in retried)} retries, for want of memory, with their node or at a time limit:"
-        blocks += [Text(text), Points(told)]
+        histories = [f"`{row['run_id']}`: {row['retry_history']}" for row in retried]
+        text = (
+            f"{sum(row['retries'] for row in retried)} retries after out-of-memory, node failure or time-out:"
+        )
+        blocks += [Text(text), Points(histories)]
     if missing := _missing(inputs):
         blocks.append(missing)
     else:
@@ -59,7 +61,7 @@ def _missing(inputs: ReportInputs) -> Table | None:
         Column("state", numeric=False),
         Column("attempts"),
         Column("run", numeric=False),
-        Column("why", numeric=False),
+        Column("reason", numeric=False),
     ]
     lines = [
         Line(
@@ -70,4 +72,4 @@ def _missing(inputs: ReportInputs) -> Table | None:
         for status in inputs.statuses
         if status.state != "done"
     ]
-    return Table("missing", "Runs that are in no table.", columns, lines) if lines else None
+    return Table("missing", "Runs that are not in the tables.", columns, lines) if lines else None

@@ -36,4 +36,4 @@ def to_latex(table: Table) -> str:
 
 def escape(text: str) -> str:
     """`text` as LaTeX prints it."""
-    return "".join(_SPECIAL.get(letter, letter) for letter in text)
+    return "".join(_SPECIAL.get(character, character) for character in text)

@@ -1,4 +1,4 @@
-"""A document as Markdown; its figures and long tables are files beside it."""
+"""A document as Markdown; its figures and long tables are files next to it."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,7 @@
 """Statistics over seeds.
 
 - Mean and interval: Student (1908), "The probable error of a mean".
-- Where one more run would lie: Hahn and Meeker (1991), "Statistical Intervals", section 4.7.
+- Prediction interval of one more run: Hahn and Meeker (1991), "Statistical Intervals", section 4.7.
 - Paired differences and the sign-flip test: Fisher (1935), "The Design of Experiments", section 21.
 - Several tests at once: Holm (1979), "A simple sequentially rejective multiple test procedure".
 """
@@ -31,11 +31,11 @@ class Summary:
         return len(self.values)
 
     def contains(self, value: float) -> bool | None:
-        """Whether `value` lies in the interval; None where there is none."""
+        """Whether `value` is in the interval; None if there is none."""
         return None if self.half_width is None else abs(value - self.mean) <= self.half_width
 
     def foresees(self, value: float) -> bool | None:
-        """Whether one more run might well give `value`: it lies in the 95 % prediction interval; None where there is none.
+        """Whether one more run might well give `value`: it is in the 95 % prediction interval; None if there is none.
 
         mean ± t(0.975, n - 1) * s * sqrt(1 + 1 / n), which is the mean's half-width times sqrt(n + 1).
         """
@@ -56,7 +56,9 @@ def summarise(values: Sequence[float]) -> Summary:
         return Summary(mean, None, tuple(values))
     # by hand, since `statistics.stdev` takes no NaN, which a run that diverged may have
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    from scipy.special import stdtrit  # SciPy takes longer to import than `sweep status` to look
+    from scipy.special import (
+        stdtrit,  # imported late: SciPy takes longer to import than `sweep status` takes to run
+    )
 
     half = float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n)
     return Summary(mean, half, tuple(values))

@@ -22,7 +22,7 @@ LEVEL = 0.05
 
 
 def summary(inputs: ReportInputs) -> list[Block]:
-    """How much is complete, then a few sentences a task."""
+    """How many runs are complete, then a few sentences per task."""
     runs_in_state = counts(list(inputs.statuses))
     done = runs_in_state.pop("done", 0)
     blocks: list[Block] = [Text(f"{done} of {len(inputs.statuses)} runs are complete.")]
@@ -35,13 +35,13 @@ def summary(inputs: ReportInputs) -> list[Block]:
 
 
 def dense_sentence(task: TaskResults) -> str:
-    """What the network reaches that nothing was pruned from."""
+    """The metric of the unpruned network."""
     found = task.cells("test_metric").get((task.pruners[0], 0.0))
     return f"The dense network reaches {format_interval(found)}." if found else ""
 
 
 def falls(task: TaskResults) -> list[str]:
-    """Per pruner the compressions at which it is told apart from the dense network on common seeds, and those where not."""
+    """Per pruner the compressions at which it differs clearly from the dense network on common seeds, and the others."""
     lines = []
     for pruner in task.pruners:
         drops = drop_from_dense(task.rows, "test_metric", pruner) if pruner != DENSE else {}
@@ -51,7 +51,7 @@ def falls(task: TaskResults) -> list[str]:
 
 
 def verdicts(differences: Mapping[float, Summary]) -> str:
-    """`36.37 ± 24.63 below at c = 2 (n=3); not told apart at c = 0.1 and 1`."""
+    """`36.37 ± 24.63 below at c = 2 (n=3); no clear difference at c = 0.1 and 1`."""
     clear, apart = [], []
     for c, difference in differences.items():
         if difference.half_width is not None and difference.contains(0.0):
@@ -61,7 +61,7 @@ def verdicts(differences: Mapping[float, Summary]) -> str:
         size = format_interval(replace(difference, mean=abs(difference.mean)), counted=False)
         clear.append(f"{size} {side} at c = {c:g} (n={difference.n})")
     if apart:
-        clear.append(f"not told apart at c = {listed(apart)}")
+        clear.append(f"no clear difference at c = {listed(apart)}")
     return "; ".join(clear)
 
 
@@ -71,7 +71,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def comparison(task: TaskResults) -> list[str]:
-    """How many of the paired comparisons with random are told apart, by the interval and by the exact test."""
+    """How many of the paired comparisons with random are clear, by the interval and by the exact test."""
     found = [
         s
         for pruner in task.compared_pruners
@@ -81,7 +81,7 @@ def comparison(task: TaskResults) -> list[str]:
     if not found:
         return []
     if not usable:
-        return ["One seed a cell: no comparison with random has an interval, so nothing is concluded."]
+        return ["One seed per cell: no comparison with random has an interval, so nothing is concluded."]
     clear = [s for s in usable if not s.contains(0.0)]
     text = (
         f"{len(clear)} of {len(usable)} paired differences to random have a 95 % interval that excludes zero"

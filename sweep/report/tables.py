@@ -59,7 +59,7 @@ _MASKS = {"density": 4, "effective_density": 4, "dead_units": 1, "empty_layers":
 
 
 def masks(task: TaskResults) -> Table:
-    """Asked and reached, per pruner and compression."""
+    """Target and actual density and what the masks leave, per pruner and compression."""
     means = {column: task.cells(column) for column in _MASKS}
     lines = []
     for c in [c for c in task.compressions if c]:
@@ -71,7 +71,7 @@ def masks(task: TaskResults) -> Table:
     columns = [
         Column("compression"),
         Column("pruner", numeric=False),
-        Column("density asked"),
+        Column("target density"),
         Column("density"),
         *(Column(name.replace("_", " ")) for name in list(_MASKS)[1:]),
     ]

@@ -1,4 +1,4 @@
-"""What the report says of a translation task besides its metric: BLEU by other definitions, and sentences to look at."""
+"""What a report adds for translation tasks: BLEU by other definitions, and sample translations."""
 
 import textwrap
 
@@ -9,7 +9,7 @@ from sweep.store.schema import DENSE
 from sweep.tasks.metrics.bleu import N_GRAM, WEIGHTINGS, weighted
 
 _SAMPLES = 3
-_LETTERS = 160
+_SAMPLE_CHARACTERS = 160
 
 _OTHERS = {
     "bleu_brevity_penalty": "brevity penalty",
@@ -80,7 +80,7 @@ def _reweighted(row: Row) -> dict[str, object]:
 
 
 def _samples(task: TaskResults) -> list[Table]:
-    """A table for each of the first sentences: source, reference, and what each network of the first seed makes of it."""
+    """A table for each of the first sentences: source, reference, and its translation by each network of the first seed."""
     rows = sorted(task.rows, key=lambda row: row["compression"])
     found = {
         (row["pruner"], row["compression"]): task.samples[row["run_id"]]
@@ -92,7 +92,7 @@ def _samples(task: TaskResults) -> list[Table]:
         sample = next(iter(found.values()))[index]
         lines = [Line([word(name), Cell(sample[name])]) for name in ("source", "reference")]
         for (pruner, compression), samples in found.items():
-            output = textwrap.shorten(samples[index]["output"], _LETTERS, placeholder=" …")
+            output = textwrap.shorten(samples[index]["output"], _SAMPLE_CHARACTERS, placeholder=" …")
             lines.append(Line([word(f"{pruner} at {compression:g}"), Cell(output)], pruner))
         columns = [Column("from", numeric=False), Column("text", numeric=False)]
         tables.append(Table(f"{task.name}_sentence_{index + 1}", f"Sentence {index + 1}.", columns, lines))

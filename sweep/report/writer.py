@@ -1,4 +1,4 @@
-"""Write a report, once or again and again while its sweep runs."""
+"""Write a report, once or repeatedly while its sweep runs."""
 
 import time
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def _pictures(sweep: SweepPaths, content: Document) -> dict[Path, Drawing]:
 
 
 def watch(sweep: SweepPaths, say: Callable[[str], None]) -> None:
-    """Write the report anew whenever a run has ended, until none is running or waiting for one that is."""
+    """Write the report again whenever a run ends, until none is running or waiting for one that is."""
     before = None
     while True:
         inputs = gather(sweep)

@@ -299,7 +299,7 @@ def test_a_method_of_ones_own() -> None:
     with pytest.raises(PruneError, match="'first' is registered already"):
         prune.method("first")
     for name in (5, first):  # the second is @prune.method without brackets
-        with pytest.raises(PruneError, match=r'its name is no text: write @method\("name"\)$'):
+        with pytest.raises(PruneError, match=r'its name is not a string: write @method\("name"\)$'):
             prune.method(name)
     with pytest.raises(PruneError, match="'never' has iterations=0"):
         prune.method("never", iterations=0)

@@ -52,7 +52,7 @@ class TestRegistry:
     @pytest.mark.parametrize("name", [5, None, Colours])
     def test_a_name_that_is_no_text(self, name: Any) -> None:
         with pytest.raises(
-            UsageError, match=r'^task name .* is no text; write @task\("name"\) above the class$'
+            UsageError, match=r'^task name .* is not a string; write @task\("name"\) above the class$'
         ):
             task(name)
 

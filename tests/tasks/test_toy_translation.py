@@ -107,10 +107,10 @@ GRID = {
 def finished(tmp_path_factory, token_cache):
     from support.workplace import Workplace
 
-    folder = tmp_path_factory.mktemp("translation")
-    (folder / "grid.yaml").write_text(json.dumps({"seeds": [0], **GRID}))
-    work = Workplace(folder / "results", {"SWEEP_CACHE": str(token_cache)})
-    done = work("--grid", folder / "grid.yaml", "--local")
+    directory = tmp_path_factory.mktemp("translation")
+    (directory / "grid.yaml").write_text(json.dumps({"seeds": [0], **GRID}))
+    work = Workplace(directory / "results", {"SWEEP_CACHE": str(token_cache)})
+    done = work("--grid", directory / "grid.yaml", "--local")
     assert (done.returncode, done.stderr) == (0, "")
     return work, done
 

@@ -19,7 +19,7 @@ _TOKENS = 32
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross entropy in nats, mean over the tokens of a batch that are no padding.
+    """Cross entropy in nats, mean over the tokens of a batch that are not padding.
 
     Args:
         logits: `[B, T - 1, V]`, for the token after each position but the last.
