@@ -147,7 +147,7 @@ def test_files_of_ones_own(tmp_path):
             {"mine__fr": b"a\n\n"},
             r"mine\.fr, line 2 of the 'fr' text: no translation; write one or take both",
         ),
-        ({"mine__cs": b"a\nb\xff\n"}, r"mine\.cs, line 2 of the 'cs' text: byte 0xff is not UTF-8; mend"),
+        ({"mine__cs": b"a\nb\xff\n"}, r"mine\.cs, line 2 of the 'cs' text: byte 0xff is not UTF-8; fix"),
         ({"last__fr": b""}, r"last\.fr has no sentence in 'fr'; replace it"),
     ],
 )

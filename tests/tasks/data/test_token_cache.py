@@ -93,7 +93,7 @@ def another_key(directory: Path) -> None:
     "damage",
     [truncate, flip_a_token, empty, lose_a_table, lose_the_manifest, truncate_the_manifest, another_key],
 )
-def test_damage_is_noticed_and_mended(
+def test_damage_is_noticed_and_repaired(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
 ) -> None:
     load_or_build(tmp_path, "x", KEY, tables)
