@@ -8,7 +8,7 @@ from typing import Any
 from sweep.report.paper import PAPER, PaperTask
 from sweep.report.samples import Samples, read_samples
 from sweep.report.stats import Cells, cells
-from sweep.store.collection import RowReader, collect
+from sweep.store.collection import collect
 from sweep.store.layout import SweepPaths
 from sweep.store.load import load_sweep
 from sweep.store.parquet import MANY_RESULTS
@@ -80,9 +80,7 @@ def gather(sweep: SweepPaths) -> ReportInputs:
     """Read a sweep; one of `MANY_RESULTS` runs and more is collected first."""
     if len(read_runs(sweep)) >= MANY_RESULTS:
         collect(sweep)
-        statuses = survey(sweep, read=RowReader(sweep))
-    else:
-        statuses = survey(sweep)
+    statuses = survey(sweep)
     rows = [status.row for status in statuses if status.state == "done" and status.row]
     done = {row["run_id"] for row in rows}
     problems: list[str] = []

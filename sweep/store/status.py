@@ -49,7 +49,6 @@ ReadResult = Callable[[Path], dict[str, Any] | None]
 def survey(
     sweep: SweepPaths,
     data: Mapping[str, DataStamp] | None = None,
-    read: ReadResult | None = None,
     specs: Mapping[str, RunRecord] | None = None,
 ) -> list[RunStatus]:
     """The state of runs of a sweep. Those that have not begun cost no look at a file, which on a file server takes its time.
@@ -57,15 +56,17 @@ def survey(
     Args:
         sweep: where.
         data: per task the current data; by default that of the latest submissions.
-        read: reads a run's result file; by default out of the sweep's collection where it has one (`sweep collect`) or many
-            runs have begun, since a file for each run takes some milliseconds.
         specs: the runs by id; by default all of the sweep, in the grid's order.
+
+    Results are read out of the sweep's collection where it has one (`sweep collect`) or many runs have begun, since a file for
+    each run takes some milliseconds.
     """
     launches = submissions(sweep) if data is None or specs is None else []
     data = current_data(sweep, launches) if data is None else data
     specs = launched_runs(sweep, launches) if specs is None else specs
     begun = set(os.listdir(sweep.runs)) if sweep.runs.is_dir() else set()
-    read = read or _reader(sweep, len(begun))
+    read, alone = _reader(sweep, len(begun))
+    begun |= alone
     return [
         examine(sweep.run(run_id), spec, data.get(spec.task), read)
         if run_id in begun
@@ -74,12 +75,14 @@ def survey(
     ]
 
 
-def _reader(sweep: SweepPaths, begun: int) -> ReadResult:
+def _reader(sweep: SweepPaths, begun: int) -> tuple[ReadResult, frozenset[str]]:
+    """What reads a run's result file, and the runs whose results are in the collection alone."""
     if begun < MANY_RESULTS and not sweep.collected.is_dir():
-        return read_result
+        return read_result, frozenset()
     from sweep.store.collection import RowReader  # on demand: most sweeps are small and have no collection
 
-    return RowReader(sweep)
+    reader = RowReader(sweep)
+    return reader, reader.alone
 
 
 def examine(
