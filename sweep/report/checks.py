@@ -145,13 +145,13 @@ def _code(inputs: ReportInputs) -> list[Notice]:
     # a run that was resumed with other code has both
     shas = {sha for row in rows for sha in str(row["git_sha"]).split(",")}
     if len(shas) > 1:
-        text = f"the runs come from {len(shas)} versions of the code."
+        text = f"The runs come from {len(shas)} versions of the code."
         notices.append(Notice("note", text, sorted(shas)))
     if any(row["git_dirty"] for row in rows):
-        notices.append(Notice("note", "some runs come from code with uncommitted changes."))
+        notices.append(Notice("note", "Some runs come from code with uncommitted changes."))
     machines = {(row["cpu"], row["gpu"]) for row in rows}
     if len(machines) > 1:
-        text = "the runs come from several kinds of machine: wall times are not comparable between them."
+        text = "The runs come from several kinds of machine: wall times are not comparable between them."
         notices.append(Notice("note", text, sorted(f"{cpu}, GPU: {gpu or 'none'}" for cpu, gpu in machines)))
     return notices
 
