@@ -58,8 +58,10 @@ class TaskResults:
     def has(self, column: str) -> bool:
         return any(row[column] is not None for row in self.rows)
 
-    def label(self, row: Row) -> str:
-        return DENSE if row["pruner"] == DENSE else f"{row['pruner']} at {row['compression']:g}"
+
+def cell_name(pruner: str, compression: float) -> str:
+    """`grasp at 2`; the dense network needs no compression."""
+    return DENSE if pruner == DENSE else f"{pruner} at {compression:g}"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from sweep.report.blocks import (
     estimate,
     word,
 )
-from sweep.report.inputs import TaskResults
+from sweep.report.inputs import TaskResults, cell_name
 from sweep.report.paper import TITLE, Figures
 from sweep.report.stats import Cells, Summary
 from sweep.store.schema import DENSE
@@ -57,7 +57,7 @@ class Comparison:
 
     @property
     def name(self) -> str:
-        return self.pruner if self.pruner == DENSE else f"{self.pruner} at {self.compression:g}"
+        return cell_name(self.pruner, self.compression)
 
 
 def compare_with_paper(task: TaskResults) -> list[Section]:
@@ -156,7 +156,7 @@ def _metric_table(
         for each in found
     ]
     caption = f"{table_name} of the paper next to our {name} (mean ± half-width of the 95 % t-interval)."
-    columns = _columns(f"our {name}", "in our interval", "in our prediction interval")
+    columns = _columns(f"our {name}", "in interval", "in prediction interval")
     return Table(f"{task.name}_paper_{column}", caption, columns, lines)
 
 

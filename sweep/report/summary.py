@@ -84,13 +84,14 @@ def comparison(task: TaskResults) -> list[str]:
         return ["One seed per cell: no comparison with random has an interval, so nothing is concluded."]
     clear = [s for s in usable if not s.contains(0.0)]
     text = (
-        f"{len(clear)} of {len(usable)} paired differences to random have a 95 % interval that excludes zero"
+        f"{len(clear)} of {len(usable)} paired differences to random {'has' if len(clear) == 1 else 'have'} a 95 % interval that "
+        "excludes zero"
     )
     tested = [s for s in usable if s.n <= MOST_FLIPPED]
     if tested:
         hold = sum(p <= LEVEL for p in holm([sign_flip_p(s.values) for s in tested]))
         best = min(smallest_p(s.n) for s in tested)
-        text += f"; {hold} hold at {LEVEL:g} by the exact sign-flip test with Holm's correction"
+        text += f"; {hold} {'holds' if hold == 1 else 'hold'} at {LEVEL:g} by the exact sign-flip test with Holm's correction"
         if best * len(tested) > LEVEL:
             n = max(s.n for s in tested)
             text += f" (with n={n} none can: the smallest p is {best:.2g}, times {len(tested)} comparisons)"

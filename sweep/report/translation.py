@@ -3,7 +3,7 @@
 import textwrap
 
 from sweep.report.blocks import Cell, Column, Line, Section, Table, Text, compact, plain, word
-from sweep.report.inputs import Row, TaskResults
+from sweep.report.inputs import Row, TaskResults, cell_name
 from sweep.report.stats import Cells, cells
 from sweep.store.schema import DENSE
 from sweep.tasks.metrics.bleu import N_GRAM, WEIGHTINGS, weighted
@@ -93,7 +93,7 @@ def _samples(task: TaskResults) -> list[Table]:
         lines = [Line([word(name), Cell(sample[name])]) for name in ("source", "reference")]
         for (pruner, compression), samples in found.items():
             output = textwrap.shorten(samples[index]["output"], _SAMPLE_CHARACTERS, placeholder=" …")
-            lines.append(Line([word(f"{pruner} at {compression:g}"), Cell(output)], pruner))
+            lines.append(Line([word(cell_name(pruner, compression)), Cell(output)], pruner))
         columns = [Column("from", numeric=False), Column("text", numeric=False)]
         tables.append(Table(f"{task.name}_sentence_{index + 1}", f"Sentence {index + 1}.", columns, lines))
     return tables
