@@ -257,11 +257,11 @@ def test_missing_and_broken_data(command, tmp_path, train, message):
         ),
         (
             "import prune\n@prune.method(5)\ndef f(s): ...\n",
-            r"mine.py, line 2: .* method 5: its name is no text: write",
+            r"mine.py, line 2: .* method 5: its name is not a string: write",
         ),
         (
             "from sweep.tasks import task\n@task(5)\nclass A: ...\n",
-            r"mine.py: task name 5 is no text; write @task",
+            r"mine.py: task name 5 is not a string; write @task",
         ),
         (
             "from sweep.tasks import task\n@task('a')\nclass A: ...\n",
@@ -539,7 +539,8 @@ def test_a_user_without_a_home_folder(command, tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("os.getuid", lambda: 123456789)  # who has no entry in the password file
     refused(
-        command("launch", "--local", "--grid", "grid.yaml"), r"no home folder .*; set SWEEP_CACHE to a folder"
+        command("launch", "--local", "--grid", "grid.yaml"),
+        r"no home directory .*; set SWEEP_CACHE to a directory",
     )
     assert not (tmp_path / "results").exists()
 
