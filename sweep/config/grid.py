@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from sweep.config.run_spec import Run, settable_fields
+from sweep.config.run_spec import RunSpec, settable_fields
 from sweep.core.errors import UsageError, nearest, one_line
 from sweep.store.schema import DENSE
 from sweep.tasks import TASKS
@@ -161,7 +161,7 @@ class Grid(BaseModel):
         )
 
 
-def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[Run]:
+def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[RunSpec]:
     """The runs of `grid`, without repeats, in the order tasks, seeds, compressions, pruners.
 
     Keys are applied from the general to the particular: the task's defaults, the grid's `set`, the task's keys, the pruner's
@@ -179,7 +179,7 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
                 raise UsageError(
                     f"--only {key}={value}: grid {grid.name!r} has no such {key}{nearest(value, names)}"
                 )
-    runs: dict[str, Run] = {}
+    runs: dict[str, RunSpec] = {}
     for task, task_keys in grid.tasks.items():
         if task not in only.get("task", [task]):
             continue
@@ -197,7 +197,7 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
                     if compression == 0:
                         pruner_keys = {}
                     overrides = {**general, **task_keys, **pruner_keys, **particular}
-                    run = Run.make(task, pruner, compression, seed, overrides)
+                    run = RunSpec.make(task, pruner, compression, seed, overrides)
                     runs.setdefault(run.id, run)
     options = {key for run in runs.values() for key in run.options}
     fields = {"task", "pruner", "compression", "seed", *settable_fields(), *options}
@@ -260,8 +260,8 @@ def _keys() -> list[str]:
     return [field.alias or name for name, field in Grid.model_fields.items()]
 
 
-def _field(run: Run, key: str) -> str:
-    return _text(run.options.get(key) if key not in Run.model_fields else getattr(run, key))
+def _field(run: RunSpec, key: str) -> str:
+    return _text(run.options.get(key) if key not in RunSpec.model_fields else getattr(run, key))
 
 
 def as_text(values: Iterable[str]) -> set[str]:

@@ -3,13 +3,13 @@
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from sweep.config.grid import Grid, expand, parse_seeds, parse_value
 from sweep.config.plugins import load_plugins
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core.env import checkpoint_seconds
 from sweep.core.errors import ExitCode, UsageError
 from sweep.core.signals import nohup
@@ -28,8 +28,9 @@ from sweep.launch.request import (
 )
 from sweep.launch.summary import finish
 from sweep.store.layout import SubmissionNumber, SweepPaths, sweep_paths
+from sweep.store.run_record import RunRecord
 from sweep.store.status import RunStatus, survey
-from sweep.store.submissions import DataStamp, agreeing, record
+from sweep.store.submissions import DataStamp, check_consistent, register_runs
 from sweep.tasks import get_task, prepared
 from sweep.tasks.data.dataset import DataSource
 from sweep.terminal.console import STYLES, console
@@ -67,15 +68,17 @@ def launch(request: Request) -> ExitCode:
         check_devices(chosen)
     sweep = sweep_paths(grid.name if request.name is None else request.name, request.results)
     slurm = None if request.local else slurm_request(request, grid)
-    specs = {run.id: run.listing() for run in chosen}
-    agreeing(sweep, specs.values())  # `record` asks again, but only when data has been downloaded
+    specs = {run.id: run.to_record() for run in chosen}
+    check_consistent(
+        sweep, specs.values()
+    )  # `register_runs` asks again, but only when data has been downloaded
     if request.dry_run:
         _show_plan(request, sweep, specs, slurm)
         return ExitCode.OK
 
     source = DataSource.from_env(request.data_dir, request.allow_unverified)
     stamps = _prepare(chosen, source)
-    record(sweep, grid.dump(), specs.values())
+    register_runs(sweep, grid.dump(), specs.values())
     statuses, _ = refined(sweep, survey(sweep, stamps, specs=specs))
     todo = _todo(request, statuses)
     require_consent(_say_cost(request, sweep, statuses, todo, slurm), request.ask_above, request.yes)
@@ -103,7 +106,7 @@ def _todo(request: Request, statuses: Sequence[RunStatus]) -> list[RunStatus]:
 
 
 def _slots(request: Request, todo: Sequence[RunStatus]) -> int:
-    threads = max(status.spec["threads"] for status in todo)
+    threads = max(status.spec.threads for status in todo)
     return request.slots or max(1, len(os.sched_getaffinity(0)) // threads)
 
 
@@ -117,7 +120,7 @@ def _say_cost(
     cost = expected(sweep, statuses, todo)
     if todo:
         at_once = slurm.concurrent and slurm.concurrent * slurm.pack if slurm else _slots(request, todo)
-        cores = at_once and at_once * max(status.spec["threads"] for status in todo)
+        cores = at_once and at_once * max(status.spec.threads for status in todo)
         line = told(cost, cores, slurm.profile.gpus if slurm else 0)
         console.print(Text(line, style="dim"), soft_wrap=True)
     return cost
@@ -145,7 +148,7 @@ def _execute(
         engine.execute([status.spec for status in todo])
 
 
-def _prepare(runs: Sequence[Run], source: DataSource) -> dict[str, DataStamp]:
+def _prepare(runs: Sequence[RunSpec], source: DataSource) -> dict[str, DataStamp]:
     """Have the data of every task ready before the first slot opens, and know its hash."""
     stamps: dict[str, DataStamp] = {}
     for run in runs:
@@ -158,7 +161,7 @@ def _prepare(runs: Sequence[Run], source: DataSource) -> dict[str, DataStamp]:
 
 
 def _show_plan(
-    request: Request, sweep: SweepPaths, specs: Mapping[str, Mapping[str, Any]], slurm: "SlurmRequest | None"
+    request: Request, sweep: SweepPaths, specs: Mapping[str, RunRecord], slurm: "SlurmRequest | None"
 ) -> None:
     statuses, problem = refined(sweep, survey(sweep, {}, specs=specs))
     todo = _todo(request, statuses)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -12,6 +12,7 @@ from sweep.core.errors import ExitCode, UsageError, nearest
 from sweep.launch.request import RETRIES, Request, make_submission
 from sweep.launch.summary import finish
 from sweep.store.layout import SweepPaths
+from sweep.store.run_record import RunRecord
 from sweep.store.status import State
 from sweep.store.submissions import DataStamp, Submission
 from sweep.tasks.data.dataset import DataSource
@@ -51,7 +52,7 @@ def hand_over(
     slurm: "SlurmRequest",
     source: DataSource,
     sweep: SweepPaths,
-    specs: Mapping[str, Mapping[str, Any]],
+    specs: Mapping[str, RunRecord],
     stamps: Mapping[str, DataStamp],
 ) -> ExitCode:
     """Submit what is missing; with --wait stay until it has ended."""

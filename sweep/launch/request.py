@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.config.grid import as_text
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core.errors import UsageError, nearest
 from sweep.store.layout import SweepPaths
 from sweep.store.status import State
@@ -74,7 +74,7 @@ def check_engine(request: Request) -> None:
         raise UsageError(f"--retries {request.retries}: must be at least 0")
 
 
-def check_devices(runs: Iterable[Run]) -> None:
+def check_devices(runs: Iterable[RunSpec]) -> None:
     """Raise UsageError where a run's device is not on this machine. Loads torch only if there is a question."""
     wanted = {run.device for run in runs} - {"cpu"}
     if wanted:
@@ -119,7 +119,7 @@ def parse_only(texts: Sequence[str]) -> dict[str, list[str]]:
 def chosen_runs(sweep: SweepPaths, only: Sequence[str]) -> set[str]:
     """Ids of the sweep's runs with the values of `--only`; all without any."""
     wanted = parse_only(only)
-    runs = {run_id: spec["options"] | spec for run_id, spec in read_runs(sweep).items()}
+    runs = {run_id: dict(spec.options) | spec.to_json() for run_id, spec in read_runs(sweep).items()}
     # as for a launch: an option that one task has is known, and the runs of others have none
     known = {key for fields in runs.values() for key in fields}
     for key in wanted:

@@ -19,6 +19,7 @@ from sweep.executors.slurm.smoke_jobs import SmokeTests
 from sweep.executors.slurm.submission import settle
 from sweep.run.smoke import ABOVE_RUNS
 from sweep.store.layout import SubmissionNumber, SweepPaths
+from sweep.store.run_record import RunRecord
 from sweep.store.status import State, survey
 from sweep.store.submissions import DataStamp, Submission, locked
 
@@ -54,7 +55,7 @@ class SlurmRequest(BaseModel):
 def submit_missing(
     request: SlurmRequest,
     sweep: SweepPaths,
-    specs: Mapping[str, Mapping[str, Any]],
+    specs: Mapping[str, RunRecord],
     stamps: Mapping[str, DataStamp],
     retried: Collection[State],
     make_submission: Callable[[list[str]], Submission],
@@ -137,7 +138,7 @@ def _say_choice(choice: Choice, retries: int, say: Callable[[str], None]) -> Non
 
 
 def dry_run(
-    request: SlurmRequest, sweep: SweepPaths, specs: Sequence[Mapping[str, Any]], say: Callable[[str], None]
+    request: SlurmRequest, sweep: SweepPaths, specs: Sequence[RunRecord], say: Callable[[str], None]
 ) -> None:
     """Print the scripts that would be submitted. A machine without Slurm will do."""
     try:
