@@ -1,46 +1,23 @@
 """Commands on a cluster, in a results directory of the test."""
 
-import io
 import json
-import os
 import signal
 import subprocess
-import sys
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import yaml
 from support.cluster import Cluster, wait_for
 from support.workplace import Workplace, science
 
 import sweep
-from prune import METHODS
-from sweep.cli.app import app
-from sweep.core.errors import SweepError
 from sweep.executors.slurm.manifest import arrays
 from sweep.store.attempts import latest
-from sweep.tasks import TASKS
 
 SLOW = {"tasks": {"slow_toy": {"epochs": 8}}, "pruners": ["grasp"], "compressions": [1], "seeds": [0]}
 """One run to be stopped in the middle; it makes hardly any progress until `OnSlurm.go`."""
 SLOW_TOY = ("--plugin", Path(__file__).with_name("slow_toy.py"))
-
-
-@contextmanager
-def _plugins_forgotten():
-    """Afterwards no plug-in is known that was not before: a command of another test may have one of the same name."""
-    registries = [(registry, dict(registry)) for registry in (METHODS, TASKS)]
-    modules = set(sys.modules)
-    try:
-        yield
-    finally:
-        for registry, before in registries:
-            registry.clear()
-            registry.update(before)
-        for name in [name for name in sys.modules if name.startswith("plugin_") and name not in modules]:
-            del sys.modules[name]
 
 
 @dataclass
@@ -66,20 +43,9 @@ class OnSlurm:
         )
 
     def command(self, *arguments):
-        """A `sweep` command in this process, which has torch loaded already; its exit code and what it printed."""
-        printed = io.StringIO()
-        with (
-            mock.patch.dict(os.environ, self.work.environment),
-            redirect_stdout(printed),
-            redirect_stderr(printed),
-            _plugins_forgotten(),
-        ):
-            try:
-                code = app([str(argument) for argument in arguments], standalone_mode=False) or 0
-            except SweepError as error:
-                print(f"error: {error}")
-                code = error.exit_code
-        return int(code), printed.getvalue()
+        """A `sweep` command in this process; its exit code and what it printed."""
+        done = self.work.sweep(*arguments)
+        return done.returncode, done.stdout + done.stderr
 
     def file(self, name, content):
         path = self.results / name
