@@ -1,5 +1,6 @@
 """A task of a plug-in that breaks, before the first run or in it."""
 
+import json
 import re
 import textwrap
 
