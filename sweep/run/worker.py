@@ -5,15 +5,17 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sweep.config.plugins import load_plugins, told
 from sweep.core import streams
 from sweep.core.env import slurm_job
-from sweep.core.errors import BUSY, ExitCode, SweepError, UsageError, in_one_line, nearest
+from sweep.core.errors import BUSY, Cause, ExitCode, SweepError, UsageError, in_one_line, nearest
 from sweep.core.signals import Stop, Stopped, stop_with_parent
 from sweep.store.attempts import Attempt, Busy
 from sweep.store.layout import AttemptNumber, RunPaths, SubmissionNumber, SweepPaths
 from sweep.store.parquet import read_result
+from sweep.store.run_record import RunRecord
 from sweep.store.status import staleness
 from sweep.store.submissions import Submission, latest_submission, read_runs
 
@@ -42,7 +44,7 @@ def execute(
     stamp = submission.data.get(spec.task)
 
     def complete() -> bool:
-        row = _readable_result(paths)
+        row = _readable_result(sweep, spec)
         return row is not None and not staleness(row, stamp)
 
     if complete() and not again:
@@ -92,12 +94,12 @@ def execute(
             return ExitCode.OK
         log(f"stopped by {stopped}")
         code = ExitCode.INTERRUPTED if str(stopped) == "SIGINT" else ExitCode.INCOMPLETE
-        attempt.end("interrupted", f"stopped by {stopped}", code)
+        attempt.end("interrupted", f"stopped by {stopped}", code, Cause.of_signal(str(stopped)))
         return code
     except SweepError as error:
         stop.ignore()
         log(f"error: {error}")
-        attempt.end("failed", str(error), ExitCode.FAILED)
+        attempt.end("failed", str(error), ExitCode.FAILED, error.cause)
         return ExitCode.FAILED
     except (Exception, SystemExit) as error:
         stop.ignore()
@@ -106,10 +108,17 @@ def execute(
         return ExitCode.FAILED
 
 
-def _readable_result(paths: RunPaths) -> dict[str, object] | None:
+def _readable_result(sweep: SweepPaths, spec: RunRecord) -> dict[str, Any] | None:
     """The result's row; None where there is none or it is damaged. A newer schema is an error: it must not be overwritten."""
+    paths = sweep.run(spec.id)
     try:
-        return read_result(paths.result)
+        if paths.folder.exists() or not sweep.collected.is_dir():
+            return read_result(paths.result)
+        from sweep.store.collection import (
+            row_alone,  # on demand: runs that are started from a launch have a directory
+        )
+
+        return row_alone(sweep, spec.id, spec.task)
     except UsageError:
         raise
     except SweepError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sweep.core.errors import ExitCode, SweepError
+from sweep.core.errors import Cause, ExitCode, SweepError
 from sweep.store.attempts import latest, liveness, read_progress
 from sweep.store.layout import RunPaths, SweepPaths
 from sweep.store.parquet import MANY_RESULTS, read_result
@@ -27,16 +27,24 @@ STATES: dict[State, str] = {
     "unknown": "silent on another machine for too short a time to be lost; or Slurm does not answer; or a newer prunesweep's",
 }
 
+KILLED = "killed; no error was recorded"
+"""The detail of a run whose last attempt has no end in its file."""
+
 
 @dataclass(frozen=True)
 class RunStatus:
-    """The state of one run. `job` is the Slurm job that has it, waiting or running; empty if none has."""
+    """The state of one run.
+
+    `cause` says why it ended or does not start, where anything depends on that; `detail` says it in words. `job` is the Slurm job
+    that has it, waiting or running; empty if none has.
+    """
 
     run_id: str
     spec: RunRecord
     state: State
     detail: str = ""
     attempts: int = 0
+    cause: Cause | None = None
     exit_status: int | None = None
     progress: Mapping[str, Any] = field(default_factory=dict)
     job: str = ""
@@ -49,7 +57,6 @@ ReadResult = Callable[[Path], dict[str, Any] | None]
 def survey(
     sweep: SweepPaths,
     data: Mapping[str, DataStamp] | None = None,
-    read: ReadResult | None = None,
     specs: Mapping[str, RunRecord] | None = None,
 ) -> list[RunStatus]:
     """The state of runs of a sweep. Those that have not begun cost no look at a file, which on a file server takes its time.
@@ -57,15 +64,17 @@ def survey(
     Args:
         sweep: where.
         data: per task the current data; by default that of the latest submissions.
-        read: reads a run's result file; by default out of the sweep's collection where it has one (`sweep collect`) or many
-            runs have begun, since a file for each run takes some milliseconds.
         specs: the runs by id; by default all of the sweep, in the grid's order.
+
+    Results are read out of the sweep's collection where it has one (`sweep collect`) or many runs have begun, since a file for
+    each run takes some milliseconds.
     """
     launches = submissions(sweep) if data is None or specs is None else []
     data = current_data(sweep, launches) if data is None else data
     specs = launched_runs(sweep, launches) if specs is None else specs
     begun = set(os.listdir(sweep.runs)) if sweep.runs.is_dir() else set()
-    read = read or _reader(sweep, len(begun))
+    read, alone = _reader(sweep, len(begun))
+    begun |= alone
     return [
         examine(sweep.run(run_id), spec, data.get(spec.task), read)
         if run_id in begun
@@ -74,12 +83,14 @@ def survey(
     ]
 
 
-def _reader(sweep: SweepPaths, begun: int) -> ReadResult:
+def _reader(sweep: SweepPaths, begun: int) -> tuple[ReadResult, frozenset[str]]:
+    """What reads a run's result file, and the runs whose results are in the collection alone."""
     if begun < MANY_RESULTS and not sweep.collected.is_dir():
-        return read_result
+        return read_result, frozenset()
     from sweep.store.collection import RowReader  # on demand: most sweeps are small and have no collection
 
-    return RowReader(sweep)
+    reader = RowReader(sweep)
+    return reader, reader.alone
 
 
 def examine(
@@ -108,10 +119,10 @@ def examine(
         return status("pending")
     if life == "unknown":
         return status("unknown", f"no heartbeat from {claim.content.get('host')} for over a minute")
-    ended = {"exit_status": claim.content.get("exit_status")}
+    ended = {"exit_status": claim.content.get("exit_status"), "cause": claim.cause}
     if claim.outcome == "failed":
         return status("failed", claim.content.get("error") or "", **ended)
-    return status("interrupted", claim.content.get("error") or "killed without a word", **ended)
+    return status("interrupted", claim.content.get("error") or KILLED, **ended)
 
 
 def staleness(row: Mapping[str, Any], stamp: DataStamp | None) -> str:

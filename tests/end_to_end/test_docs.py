@@ -1,32 +1,145 @@
-"""The examples of docs/ run as they stand."""
+"""The pages' examples run as they stand, and what the pages name is there."""
 
+import inspect
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+import torch
+import typer
 from nbclient import NotebookClient
+from support.rows import write_sweep
 
+import prune
 import sweep
+from sweep.cli.app import app
+from sweep.core.errors import UsageError
+from sweep.executors import base
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "results/README.md"]
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted(PAGES)}
 
-EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/results.md").read_text(), re.S)
+PYTHON = [
+    pytest.param(code, id=f"{page}-{number}")
+    for page, text in TEXTS.items()
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.S))
+    # files of a name are run with their grids below and in test_readme.py, and the protocol is compared with its source
+    if not re.match(r"# \w+\.py\n|class Executor", code)
+]
 
 
-@pytest.mark.parametrize("code", EXAMPLES, ids=[str(n) for n in range(len(EXAMPLES))])
-def test_the_examples_about_results_run(code):
-    done = subprocess.run(
-        [sys.executable, "-W", "error::FutureWarning", "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"grasp|\d: [+-]\d", done.stdout)
+def commands():
+    """The commands that stand in indented lines, without their comments: page and words."""
+    for page, text in TEXTS.items():
+        for line in re.sub(r"```.*?```", "", text, flags=re.S).splitlines():
+            if re.match(r"    (sweep|python|make) ", line):
+                yield page, shlex.split(line, comments=True)
+
+
+COMMANDS = list(dict.fromkeys((page, tuple(words)) for page, words in commands()))
+
+
+def only(*first):
+    return [
+        pytest.param(words, id=f"{page}: {' '.join(words)[:60]}")
+        for page, words in COMMANDS
+        if words[: len(first)] == first
+    ]
+
+
+@pytest.fixture
+def demo(tmp_path, monkeypatch):
+    """A directory from which the pages' paths are right, with a finished sweep `demo`."""
+    write_sweep(tmp_path / "results" / "demo")
+    (tmp_path / "results/reference").symlink_to(ROOT / "results/reference")
+    (tmp_path / "slurm").symlink_to(ROOT / "slurm")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SWEEP_RESULTS", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("code", PYTHON)
+@pytest.mark.filterwarnings("error::FutureWarning")
+@pytest.mark.usefixtures("demo")
+def test_python_examples_run(code, monkeypatch, capsys):
+    monkeypatch.setattr("prune.methods.METHODS", dict(prune.METHODS))  # an example registers one
+    exec(compile(code, "example", "exec"), {"__name__": "__main__"})
+    if "print(" in code:
+        assert re.search(r"grasp|\d: [+-]\d", capsys.readouterr().out)
+
+
+def test_the_protocol_of_executors_is_the_one_in_the_sources():
+    (shown,) = re.findall(r"```python\n(class Executor.*?)```", TEXTS["docs/executors.md"], re.S)
+    (signature,) = re.findall(r"def execute\(.*?\) -> None:", shown)
+    assert signature in inspect.getsource(base)
+
+
+@pytest.mark.parametrize("words", only("python", "-m", "sweep.launch"))
+@pytest.mark.usefixtures("demo")
+def test_launch_commands_are_accepted(words):
+    if "my_grid.yaml" in words or "majority.yaml" in words:
+        return  # executed by tests of their own
+    arguments = ["launch", *words[3:], "--dry-run"]
+    if "--local" in words and "device=cuda" in words and not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="device = 'cuda'"):
+            app(arguments, standalone_mode=False)
+    else:
+        assert app(arguments, standalone_mode=False) in (0, None)
+
+
+@pytest.mark.parametrize("words", only("sweep"))
+@pytest.mark.usefixtures("demo")
+def test_sweep_commands_run(words):
+    command = typer.main.get_command(app).commands[words[1]]
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options
+    if (
+        words[1] in ("prepare", "run") or "ID" in words
+    ):  # need data, or a run's files; tests of their own run them
+        return
+    arguments = [
+        "demo" if word in ("full", "NAME") else "copies" if word == "DIR" else word for word in words[1:]
+    ]
+    arguments = [word.replace("multi30k", "toy") for word in arguments]
+    assert app(arguments, standalone_mode=False) in (0, None)
+
+
+@pytest.mark.parametrize("words", only("python", "-m", "pytest") + only("make"))
+def test_targets_and_tests_are_there(words):
+    if words[0] == "make":
+        makefile = (ROOT / "Makefile").read_text()
+        assert all(re.search(rf"^{word}:", makefile, re.M) for word in words[1:] if "=" not in word)
+    else:
+        assert all((ROOT / word).exists() for word in words if word.startswith("tests/"))
+
+
+BENCHMARKS = [
+    pytest.param(words, id=f"{page}: {' '.join(words)[:60]}")
+    for page, words in COMMANDS
+    if words[0] == "python" and words[1] != "-m"
+]
+
+
+@pytest.mark.parametrize("words", BENCHMARKS)
+def test_programs_have_their_options(words):
+    """Those that measure take minutes, so they are not run here."""
+    source = (ROOT / words[1]).read_text()
+    assert all(f'"{word}"' in source for word in words if word.startswith("--"))
+
+
+NAMED = re.compile(r"`((?:sweep|prune|models|csrc|tests|benchmarks|docs|slurm)/[\w./*{},-]*)`")
+
+
+@pytest.mark.parametrize("page", [page for page in TEXTS if page != "CHANGELOG.md"])
+def test_files_that_a_page_names_are_there(page):
+    """The change log is of files that were."""
+    missing = [name for name in NAMED.findall(TEXTS[page]) if "{" not in name and not any(ROOT.glob(name))]
+    assert not missing
 
 
 def test_the_task_example_runs_as_written(work, tmp_path):
