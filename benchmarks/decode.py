@@ -28,7 +28,7 @@ Kind = Callable[[Seq2SeqTransformer, Tensor], NextToken]
 
 
 def forward(model: Seq2SeqTransformer, src: Tensor) -> NextToken:
-    """Return prefix [1, T] -> logits of the next token [V], everything computed anew for each prefix."""
+    """Return prefix [1, T] -> logits of the next token [V], everything computed from scratch for each prefix."""
     return lambda prefix: model(src, prefix)[0, -1]
 
 

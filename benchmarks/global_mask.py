@@ -1,13 +1,14 @@
-"""The global top-k against what else finds the k best of many scores: time, memory, passes over the scores.
+"""The global top-k against other ways to find the k highest of many scores: time, memory, passes over the scores.
 
     python benchmarks/global_mask.py [--sizes 1e6 1e7 3e7] [--keep 0.1] [--adversarial 1e7] [--rounds 7] [--json FILE]
                                      [--device cuda]
 
-The scores are float32 in 40 tensors of mixed sizes, each of its own scale; what comes out are 40 masks. Each rival first makes
-one tensor of the 40 (`torch.cat`), finds the threshold its way, and compares (sort and topk: scatters). All work in turn, so that
-none finds its data in the cache, and a ratio is the median over the rounds of the ratios within one. "Alone": repeated at once.
-A pass is the time that two threads need to read the scores. Extra memory is the peak above what lived before, without the masks
-themselves. Exactness is checked against a stable order every time; a rival that cuts ties arbitrarily is not held to it.
+The scores are float32 in 40 tensors of mixed sizes and scales; the result is 40 masks. Each baseline first concatenates the 40
+tensors (`torch.cat`), finds the threshold with its own algorithm, and compares (sort and topk: scatter). All take turns, so that
+none finds its data in the cache, and a ratio is the median over the rounds of the ratios within one. "Alone": repeated without
+turns. A pass is the time that two threads need to read the scores. Extra memory is the peak above what was allocated before,
+without the masks themselves. Exactness is checked against a stable order every time; a baseline that breaks ties arbitrarily is
+exempt.
 
 On a CUDA device the times are from the call until the device is done, a pass is the time that `torch.sum` needs for the scores
 in one tensor, and memory is that of PyTorch's allocator.
@@ -39,8 +40,8 @@ LIBC = ctypes.CDLL(None)
 def compiled() -> ctypes.CDLL:
     """rivals.cpp as a library, for this very machine."""
     source = Path(__file__).with_name("rivals.cpp")
-    with tempfile.TemporaryDirectory() as folder:
-        library = f"{folder}/rivals.so"
+    with tempfile.TemporaryDirectory() as directory:
+        library = f"{directory}/rivals.so"
         subprocess.run(
             ["c++", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", str(source), "-o", library],
             check=True,
@@ -51,7 +52,7 @@ def compiled() -> ctypes.CDLL:
     return loaded
 
 
-RIVALS_LIBRARY: ctypes.CDLL | None = None
+BASELINES_LIBRARY: ctypes.CDLL | None = None
 
 
 def split(flat: Tensor, scores: list[Tensor]) -> list[Tensor]:
@@ -96,12 +97,12 @@ def partition(scores: list[Tensor], keep: int) -> list[Tensor]:
 
 def nth_element(scores: list[Tensor], keep: int) -> list[Tensor]:
     flat = flatten(scores)
-    assert RIVALS_LIBRARY
-    threshold = RIVALS_LIBRARY.nth_element(flat.data_ptr(), flat.numel(), keep)
+    assert BASELINES_LIBRARY
+    threshold = BASELINES_LIBRARY.nth_element(flat.data_ptr(), flat.numel(), keep)
     return [s >= threshold for s in scores]
 
 
-RIVALS: dict[str, Select] = {
+BASELINES: dict[str, Select] = {
     "kthvalue": kthvalue,
     "topk": topk,
     "sort": sort,
@@ -124,7 +125,7 @@ def typical(total: int) -> list[Tensor]:
 
 
 def adversarial(total: int) -> dict[str, Callable[[], list[Tensor]]]:
-    """Data that make a selection slow or wrong; {name: scores}."""
+    """Data that slow a selection down or make it fail; {name: scores}."""
     generator = torch.Generator().manual_seed(0)
 
     def uniform() -> Tensor:
@@ -168,35 +169,35 @@ def expected(scores: list[Tensor], keep: int) -> np.ndarray:
 
 def timed(select: Select, scores: list[Tensor], keep: int) -> float:
     wait(scores)
-    began = time.perf_counter()
+    start = time.perf_counter()
     masks = select(scores, keep)
     wait(scores)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     del masks
     return seconds
 
 
 def wait(scores: list[Tensor]) -> None:
-    """Until the device has done what was asked of it."""
+    """Wait until the device is idle."""
     if scores[0].is_cuda:
         torch.cuda.synchronize()
 
 
 def extra_megabytes(select: Select, scores: list[Tensor], keep: int) -> float:
-    """Peak of memory above what there was, less one byte a score for the masks; MB (10^6 bytes)."""
+    """Peak of memory above that before the call, less one byte per score for the masks; MB (10^6 bytes)."""
     if scores[0].is_cuda:
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
         masks = select(scores, keep)
         return (torch.cuda.max_memory_allocated() - held - sum(m.numel() for m in masks)) / 1e6
-    # as a first call finds it: masks that live leave the pool nothing of its 256 MB to hand out again
+    # as in a first call: live masks leave nothing in the pool of 256 MB to be reused
     living = []
     if select is ours:
         living = [ours(scores, keep) for _ in range(2 + (256 << 20) // sum(s.numel() for s in scores))]
     gc.collect()
     LIBC.malloc_trim(0)
     before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     masks = select(scores, keep)
     extra = resident("VmHWM") - before - sum(m.numel() for m in masks) / 1e6
     del living
@@ -211,31 +212,31 @@ def resident(name: str) -> float:
 def read_pass(scores: list[Tensor]) -> Callable[[], float]:
     if scores[0].is_cuda:
         flat = flatten(scores)
-        return lambda: timed(lambda scores, keep: [flat.sum()], scores, 0)
-    assert RIVALS_LIBRARY
-    sum_all = RIVALS_LIBRARY.read_pass
+        return lambda: timed(lambda _scores, _keep: [flat.sum()], scores, 0)
+    assert BASELINES_LIBRARY
+    sum_all = BASELINES_LIBRARY.read_pass
     pointers = (ctypes.c_void_p * len(scores))(*(s.data_ptr() for s in scores))
     sizes = (ctypes.c_int64 * len(scores))(*(s.numel() for s in scores))
 
     def once() -> float:
-        began = time.perf_counter()
+        start = time.perf_counter()
         sum_all(pointers, sizes, ctypes.c_int64(len(scores)))
-        return time.perf_counter() - began
+        return time.perf_counter() - start
 
     return once
 
 
 def measure(
-    data: str, scores: list[Tensor], fraction: float, rounds: int, rivals: dict[str, Select]
+    data: str, scores: list[Tensor], fraction: float, rounds: int, baselines: dict[str, Select]
 ) -> dict[str, Any]:
-    """Time everyone on the same scores. The sort, which takes a hundred times as long on a CPU, goes only once there."""
+    """Time everyone on the same scores. The sort, which takes a hundred times as long on a CPU, runs only once there."""
     total = sum(s.numel() for s in scores)
     keep = round(total * fraction)
     got = flatten(ours(scores, keep)).cpu().numpy()
     if not np.array_equal(got, expected(scores, keep)):
         raise SystemExit(f"wrong masks: {data}, {total} scores, keep {keep}")
     del got
-    everyone = {"ours": ours, **rivals}
+    everyone = {"ours": ours, **baselines}
     if scores[0].is_cuda:  # a kernel is loaded at its first launch
         for select in everyone.values():
             select(scores, keep)
@@ -289,15 +290,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument(
-        "--json", type=Path, help="also write the measurements here, beside what it has of others"
-    )
+    parser.add_argument("--json", type=Path, help="also add the measurements to this file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    global RIVALS_LIBRARY
+    global BASELINES_LIBRARY
     on_cpu = arguments.device == "cpu"
-    RIVALS_LIBRARY = compiled() if on_cpu else None
-    everyone = RIVALS if on_cpu else {name: RIVALS[name] for name in ("kthvalue", "topk", "sort")}
+    BASELINES_LIBRARY = compiled() if on_cpu else None
+    everyone = BASELINES if on_cpu else {name: BASELINES[name] for name in ("kthvalue", "topk", "sort")}
     found = []
     for size in arguments.sizes:
         scores = [s.to(arguments.device) for s in typical(int(size))]
@@ -306,10 +305,10 @@ def main() -> None:
             show(found[-1])
         del scores
     if arguments.adversarial:
-        rivals = {"numpy.partition": partition} if on_cpu else {"topk": topk}
+        baselines = {"numpy.partition": partition} if on_cpu else {"topk": topk}
         for name, make in adversarial(int(arguments.adversarial)).items():
             scores = [s.to(arguments.device) for s in make()]
-            found.append(measure(name, scores, arguments.keep[0], arguments.rounds, rivals))
+            found.append(measure(name, scores, arguments.keep[0], arguments.rounds, baselines))
             show(found[-1])
     if arguments.json:
         old = json.loads(arguments.json.read_text())["measurements"] if arguments.json.exists() else []

@@ -1,12 +1,12 @@
-"""The whole GraSP step on the translator, against the same step plainly written: time, where it goes, memory.
+"""The whole GraSP step on the translator, against the same step in plain PyTorch: time by phase, memory.
 
     python benchmarks/grasp.py [--compression 1] [--batches 2] [--rounds 2] [--threads 2] [--json FILE]
 
 The step: the gradient g summed over the batches, the product H g (a double backward per batch), scores w * (H g), masks over all
 prunable weights. The model has the paper's sizes (3 + 3 layers of 512, vocabularies 19214 and 10837), a batch is 64 pairs of 22
-tokens. The plain form holds scores in one tensor more (`torch.cat`), takes `kthvalue` and compares. Each form lives in a process
-of its own; they take their steps in turn. Memory is what the peak of a step adds to the model, in processes that give freed
-memory back at once.
+tokens. The plain form copies the scores to one tensor (`torch.cat`), takes `kthvalue` and compares. Each form has its own
+process; they take their steps in turn. Memory is what the peak of a step adds to the model, in processes that give freed memory
+back at once.
 """
 
 import argparse
@@ -35,7 +35,7 @@ PAIRS, TOKENS, SOURCE_VOCABULARY, TARGET_VOCABULARY = 64, 22, 19214, 10837
 Seconds = dict[str, float]
 
 
-def made(count: int) -> tuple[Seq2SeqTransformer, Batches]:
+def model_and_batches(count: int) -> tuple[Seq2SeqTransformer, Batches]:
     torch.manual_seed(0)
     model = Seq2SeqTransformer(SOURCE_VOCABULARY, TARGET_VOCABULARY)
     batches = []
@@ -59,7 +59,7 @@ class Stopwatch:
 
 
 def plain(model: Seq2SeqTransformer, batches: Batches, compression: float) -> Seconds:
-    """As one writes it."""
+    """As a user would write it."""
     watch = Stopwatch()
     model.eval()
     linears = prunable_linears(model, model.unpruned("paper"))
@@ -130,9 +130,9 @@ def job(form: str, compression: float, batches: int, rounds: int, threads: int, 
     turn()
     parts, added = [], 0.0
     for _ in range(rounds):
-        model, data = made(batches)
+        model, data = model_and_batches(batches)
         before = memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         parts.append(FORMS[form](model, data, compression))
         added = max(added, memory("VmHWM") - before)
         turn()

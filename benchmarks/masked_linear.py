@@ -1,26 +1,25 @@
-"""Forward and backward of the masked linear layer against what else PyTorch offers: time and error, by density.
+"""Forward and backward of the masked linear layer against PyTorch's alternatives: time and error, by density.
 
     python benchmarks/masked_linear.py [--shapes 512x512x4096 ...] [--densities 1 0.316 0.1 0.01] [--threads 1 2]
                                        [--masks FILE.pt] [--json FILE]
     python benchmarks/masked_linear.py --device cuda [--dtypes float32 tf32 bfloat16 float16] ...
 
-A shape is out x in x N: N rows of x. The rivals take turns in one process, so that a change of the machine's speed meets all of
-them, in another order in each round, since what came before leaves caches and memory to the next; ratios are medians over the
-rounds of A's time divided by theirs. The weight is written before every call, as an
-optimiser would, outside the timing.
+A shape is out x in x N: N rows of x. All candidates take turns in one process, so that a change of the machine's speed affects
+all of them, in a different order in each round, since each leaves caches and memory to the next; ratios are medians over the
+rounds of A's time divided by theirs. The weight is written before every call, as an optimiser would, outside the timing.
 
     ours   prune.ops.masked_linear
     A      F.linear(x, W * M, b), M in the dtype of W
     B      W multiplied by M in place (timed: a step needs it once), F.linear(x, W, b), a hook that masks the gradient
-    CSR    torch.sparse_csr (MKL) products for y and dx, torch.sparse.sampled_addmm for dW; structures made beforehand
+    CSR    torch.sparse_csr (MKL) products for y and dx, torch.sparse.sampled_addmm for dW; structures built beforehand
 
 Errors are the largest difference from float64 over the largest value: of y and dx in the first 256 rows, of dW in the first
 256 outputs, of db everywhere. `--masks` takes a file of masks by name as every run writes it (`mask.pt`): each mask is timed
-beside a uniform one of its density. `--json` adds to what the file has, so that a table can be made in several calls.
+next to a uniform one of its density. `--json` adds to what the file has, so that a table can be made in several calls.
 
 On a CUDA device, "seconds" are the device's: forward and backward of several layers, whose weights together exceed the cache, are
-captured in a graph for each rival, and replays of the graphs take turns. "eager" is the same without a graph, launched by
-Python one by one, where small layers wait for the processor. B's multiplication of the weight is in both. There is no CSR.
+captured in a graph for each baseline, and replays of the graphs take turns. "eager" is the same without a graph, launched by
+Python one by one, where small layers wait for the CPU. B's multiplication of the weight is in both. There is no CSR.
 """
 
 import argparse
@@ -34,7 +33,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from prune.ops import masked_linear
 from sweep.core.provenance import machine
@@ -54,7 +53,7 @@ Call = Callable[[], tuple[Tensor, ...]]  # -> y, dx, dW, db
 
 
 class Case:
-    """One layer with its data on the device of `mask`, and the rivals on it."""
+    """One layer with its data on the device of `mask`, and the baselines on it."""
 
     def __init__(self, mask: Tensor, rows: int, dtype: torch.dtype = torch.float32) -> None:
         out, n_in = mask.shape
@@ -75,12 +74,12 @@ class Case:
         return self._train(masked_linear(self.x, self.weight, self.mask, self.bias), self.weight)
 
     def a(self) -> tuple[Tensor, ...]:
-        return self._train(F.linear(self.x, self.weight * self.mask_float, self.bias), self.weight)
+        return self._train(functional.linear(self.x, self.weight * self.mask_float, self.bias), self.weight)
 
     def b(self) -> tuple[Tensor, ...]:
         with torch.no_grad():
             self.hooked.mul_(self.mask_float)
-        return self._train(F.linear(self.x, self.hooked, self.bias), self.hooked)
+        return self._train(functional.linear(self.x, self.hooked, self.bias), self.hooked)
 
     def csr_products(self) -> tuple[Tensor, ...]:
         if self.csr is None:
@@ -108,7 +107,7 @@ class Case:
 
 
 def _csr(case: Case) -> Call:
-    """The rival CSR with its structures made."""
+    """The baseline CSR with its structures built."""
     pattern = case.mask_float.to_sparse_csr()
     transposed = case.mask_float.t().contiguous().to_sparse_csr()
     x, bias = case.x.detach(), case.bias.detach()
@@ -135,18 +134,18 @@ def _csr(case: Case) -> Call:
 
 
 def measure(mask: Tensor, rows: int, seconds: float, with_csr: bool) -> dict[str, Any]:
-    """Median times and ratios to A's, and errors, of every rival, in rounds for about `seconds` seconds."""
+    """Median times and ratios to A's, and errors, of every baseline, in rounds for about `seconds` seconds."""
     case = Case(mask, rows)
-    began = time.perf_counter()
+    start = time.perf_counter()
     masked_linear(case.x, case.weight, mask, case.bias).backward(case.grad)
-    first = time.perf_counter() - began  # with the plan
+    first = time.perf_counter() - start  # with the plan
     case.x.grad = case.weight.grad = case.bias.grad = None
-    rivals: dict[str, Call] = {"ours": case.ours, "A": case.a, "B": case.b}
+    baselines: dict[str, Call] = {"ours": case.ours, "A": case.a, "B": case.b}
     if with_csr and mask.any():
-        rivals["CSR"] = case.csr_products
-    errors = {name: case.errors(call()) for name, call in rivals.items()}  # warms up, too
-    times: dict[str, list[float]] = {name: [] for name in rivals}
-    order, shuffled = list(rivals.items()), random.Random(0)
+        baselines["CSR"] = case.csr_products
+    errors = {name: case.errors(call()) for name, call in baselines.items()}  # warms up, too
+    times: dict[str, list[float]] = {name: [] for name in baselines}
+    order, shuffled = list(baselines.items()), random.Random(0)
     deadline = time.perf_counter() + seconds
     while len(times["A"]) < 3 or (time.perf_counter() < deadline and len(times["A"]) < 2000):
         shuffled.shuffle(order)
@@ -154,9 +153,9 @@ def measure(mask: Tensor, rows: int, seconds: float, with_csr: bool) -> dict[str
             if name == "CSR" and times[name] and time.perf_counter() + times[name][0] > deadline:
                 continue
             case.touch()
-            began = time.perf_counter()
+            start = time.perf_counter()
             results = call()
-            times[name].append(time.perf_counter() - began)
+            times[name].append(time.perf_counter() - start)
             del results
     ratios = {
         name: statistics.median(a / t for a, t in zip(times["A"], values, strict=False))
@@ -180,10 +179,10 @@ def measure_on_cuda(mask: Tensor, rows: int, dtype: str, seconds: float) -> dict
     cache = 4 * torch.cuda.get_device_properties(mask.device).L2_cache_size
     layers = max(1, min(16, -(-cache // (mask.numel() * kind.itemsize))))
     cases = [Case(mask.clone(), rows, kind) for _ in range(layers)]
-    rivals: dict[str, Callable[[Case], tuple[Tensor, ...]]] = {"ours": Case.ours, "A": Case.a, "B": Case.b}
-    errors = {name: cases[0].errors(call(cases[0])) for name, call in rivals.items()}
+    baselines: dict[str, Callable[[Case], tuple[Tensor, ...]]] = {"ours": Case.ours, "A": Case.a, "B": Case.b}
+    errors = {name: cases[0].errors(call(cases[0])) for name, call in baselines.items()}
     runs: dict[str, Callable[[], None]] = {}
-    for name, call in rivals.items():
+    for name, call in baselines.items():
 
         def eager(call: Callable[[Case], tuple[Tensor, ...]] = call) -> None:
             for case in cases:
@@ -199,21 +198,21 @@ def measure_on_cuda(mask: Tensor, rows: int, dtype: str, seconds: float) -> dict
     deadline = time.perf_counter() + seconds
     while len(times["A"]) < 5 or (time.perf_counter() < deadline and len(times["A"]) < 200):
         for name, run in runs.items():
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            begin.record()
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
             run()
             end.record()
             end.synchronize()
-            times[name].append(begin.elapsed_time(end) / 1e3 / layers)
+            times[name].append(start.elapsed_time(end) / 1e3 / layers)
     medians = {name: statistics.median(values) for name, values in times.items()}
     return {
         "density": float(mask.float().mean()),
         "dtype": dtype,
-        "seconds": {name: medians[name] for name in rivals},
-        "eager_seconds": {name: medians[f"{name} eager"] for name in rivals},
+        "seconds": {name: medians[name] for name in baselines},
+        "eager_seconds": {name: medians[f"{name} eager"] for name in baselines},
         "speed_against_A": {
             name: statistics.median(a / t for a, t in zip(times["A"], times[name], strict=True))
-            for name in rivals
+            for name in baselines
         },
         "eager_speed_against_A": medians["A eager"] / medians["ours eager"],
         "errors": errors,
@@ -229,12 +228,12 @@ def cuda_limits() -> dict[str, Any]:
     def best(call: Callable[[], Any], amount: float) -> float:
         times = []
         for _ in range(8):
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            begin.record()
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
             call()
             end.record()
             end.synchronize()
-            times.append(begin.elapsed_time(end) / 1e3)
+            times.append(start.elapsed_time(end) / 1e3)
         return amount / min(times)
 
     limits: dict[str, Any] = {"device": torch.cuda.get_device_name()}
@@ -247,7 +246,7 @@ def cuda_limits() -> dict[str, Any]:
     return limits
 
 
-def machine_limits(threads: int) -> dict[str, float]:
+def machine_limits() -> dict[str, float]:
     """What this machine does at best: float32 products (FLOP/s), reading and writing large memory (bytes/s)."""
     a, b, memory = torch.randn(2048, 2048), torch.randn(2048, 2048), torch.zeros(1 << 26)
     work = {
@@ -259,15 +258,15 @@ def machine_limits(threads: int) -> dict[str, float]:
     for name, (call, amount) in work.items():
         times = []
         for _ in range(5):
-            began = time.perf_counter()
+            start = time.perf_counter()
             call()
-            times.append(time.perf_counter() - began)
+            times.append(time.perf_counter() - start)
         best[name] = amount / min(times)
     return best
 
 
 def show(name: str, cell: dict[str, Any]) -> None:
-    ratios = "  ".join(f"{rival} {ratio:5.2f}" for rival, ratio in cell["speed_against_A"].items())
+    ratios = "  ".join(f"{baseline} {ratio:5.2f}" for baseline, ratio in cell["speed_against_A"].items())
     error = max(cell["errors"]["ours"])
     against = max(o / max(a, 1e-12) for o, a in zip(cell["errors"]["ours"], cell["errors"]["A"], strict=True))
     where = cell["dtype"] if "dtype" in cell else f"{cell['threads']} threads"
@@ -277,6 +276,23 @@ def show(name: str, cell: dict[str, Any]) -> None:
         f"  error {error:.0e} ({against:.2f} of A's)",
         flush=True,
     )
+
+
+def cells_of(arguments: argparse.Namespace) -> list[tuple[str, Tensor, int]]:
+    """(name, mask, rows of x) of each cell to measure."""
+    generator = torch.Generator().manual_seed(0)
+    if arguments.masks:
+        cells = []
+        for name, mask in torch.load(arguments.masks, weights_only=True).items():
+            uniform = torch.rand(mask.shape, generator=generator) < mask.float().mean()
+            cells += [(name, mask, arguments.rows), (f"{name} uniform", uniform, arguments.rows)]
+        return cells
+    sizes = [(shape, *map(int, shape.split("x"))) for shape in arguments.shapes]
+    return [
+        (shape, torch.rand(out, n_in, generator=generator) < density, rows)
+        for shape, out, n_in, rows in sizes
+        for density in arguments.densities
+    ]
 
 
 def main() -> None:
@@ -297,18 +313,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="add the measurements to this file")
     arguments = parser.parse_args()
 
-    cells: list[tuple[str, Tensor, int]] = []
-    generator = torch.Generator().manual_seed(0)
-    if arguments.masks:
-        for name, mask in torch.load(arguments.masks, weights_only=True).items():
-            uniform = torch.rand(mask.shape, generator=generator) < mask.float().mean()
-            cells += [(name, mask, arguments.rows), (f"{name} uniform", uniform, arguments.rows)]
-    else:
-        for shape in arguments.shapes:
-            out, n_in, rows = map(int, shape.split("x"))
-            for density in arguments.densities:
-                cells.append((shape, torch.rand(out, n_in, generator=generator) < density, rows))
-
+    cells = cells_of(arguments)
     stored = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
     found = {
         (c["name"], c.get("dtype") or c["threads"], round(c["density"], 3)): c
@@ -324,7 +329,7 @@ def main() -> None:
                 found[name, dtype, round(cell["density"], 3)] = cell
     for threads in arguments.threads if arguments.device == "cpu" else []:
         torch.set_num_threads(threads)
-        limits[str(threads)] = machine_limits(threads)
+        limits[str(threads)] = machine_limits()
         for name, mask, rows in cells:
             cell = {"name": name, "threads": threads}
             cell |= measure(mask, rows, arguments.seconds, not arguments.no_csr)

@@ -2,7 +2,7 @@
 
     python benchmarks/masked_linear_plot.py benchmarks/results/masked_linear.json FIGURE.svg [--threads 1]
 
-Speed is A's time divided by a rival's, as in masked_linear.py. The limit is that of a layer which does only the work that the
+Speed is A's time divided by a baseline's, as in masked_linear.py. The limit is that of a layer which does only the work that the
 mask leaves: three products of 2 * N * (kept weights) operations at the rate of this machine's dense product, or, if that
 takes longer, reading x, dy and the weight and writing y, dx, dW and the mask's zeros at the rates of its memory.
 """
@@ -15,9 +15,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-from sweep.report.style import blank, look, stand_alone, styled, to_svg
+from sweep.report.style import blank, marker_style, stand_alone, styled, to_svg
 
-RIVALS = {"ours": "masked_linear", "B": "B: masked after each step", "CSR": "CSR (MKL)"}
+BASELINES = {"ours": "masked_linear", "B": "B: masked after each step", "CSR": "CSR (MKL)"}
 BYTES = 4
 COLUMNS = 4
 
@@ -35,10 +35,12 @@ def least_seconds(name: str, density: float, limits: dict[str, float]) -> float:
 def draw(axes: Axes, name: str, cells: list[dict[str, Any]], limits: dict[str, float]) -> None:
     cells = sorted(cells, key=lambda cell: cell["density"])
     densities = [cell["density"] for cell in cells]
-    for index, (rival, label) in enumerate(RIVALS.items()):
-        points = [(c["density"], c["speed_against_A"][rival]) for c in cells if rival in c["speed_against_A"]]
+    for index, (baseline, label) in enumerate(BASELINES.items()):
+        points = [
+            (c["density"], c["speed_against_A"][baseline]) for c in cells if baseline in c["speed_against_A"]
+        ]
         if points:
-            axes.plot(*zip(*points, strict=True), label=label, **look(index))
+            axes.plot(*zip(*points, strict=True), label=label, **marker_style(index))
     at_best = [
         c["seconds"]["A"] / least_seconds(name, d, limits) for c, d in zip(cells, densities, strict=True)
     ]

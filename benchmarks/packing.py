@@ -3,9 +3,9 @@
     SLURM_CONF=.. python benchmarks/packing.py [--cores 2] [--runs 48] [--rounds 4] [--epochs 2] [--json FILE]
 
 AG News on a real cluster with accounting. Every job, of one run or of as many as it has cores, is allocated the same cores, and
-billed for them until it ends (`sacct`: ElapsedRaw x AllocCPUS). Both kinds take their share of the runs in turns. A run works on
-one core, so the most that packing can save is a factor of `--cores`, if that many are really there: take no more than the machine
-has. `slurm/dev/cluster.sh start FOLDER --accounting` makes a cluster of one machine.
+billed for them until it ends (`sacct`: ElapsedRaw x AllocCPUS). Both kinds run their share of the runs in turns. A run works on
+one core, so the most that packing can save is a factor of `--cores`, if the machine has that many:
+take no more. `slurm/dev/cluster.sh start DIRECTORY --accounting` starts a cluster of one machine.
 """
 
 import argparse
@@ -25,11 +25,19 @@ from sweep.executors.slurm.manifest import arrays, read_answer
 from sweep.store.layout import SweepPaths
 
 
-def launch(folder: Path, name: str, seeds: range, pack: int, data: list[str]) -> None:
+def launch(directory: Path, name: str, seeds: range, pack: int, data: list[str]) -> None:
     """Execute the runs of these seeds to their end."""
     wanted = ",".join(str(seed) for seed in seeds)
-    command = [sys.executable, "-m", "sweep.launch", "--grid", str(folder / "grid.yaml"), "--seeds", wanted]
-    command += ["--name", name, "--results", str(folder), "--profile", str(folder / "profile.yaml")]
+    command = [
+        sys.executable,
+        "-m",
+        "sweep.launch",
+        "--grid",
+        str(directory / "grid.yaml"),
+        "--seeds",
+        wanted,
+    ]
+    command += ["--name", name, "--results", str(directory), "--profile", str(directory / "profile.yaml")]
     command += ["--pack", str(pack), "--wait", "--no-smoke", "--yes"]
     command += data
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -72,22 +80,22 @@ def main() -> None:
     share = arguments.runs // arguments.rounds
     rounds: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        directory = Path(name)
         grid = {
             "tasks": {"ag_news": {"epochs": arguments.epochs}},
             "pruners": ["random"],
             "compressions": [1],
         }
-        (folder / "grid.yaml").write_text(yaml.safe_dump(grid | {"seeds": 0}))
+        (directory / "grid.yaml").write_text(yaml.safe_dump(grid | {"seeds": 0}))
         profile = {"partition": "main", "time": 60, "memory": "2GB", "cpus": arguments.cores}
-        (folder / "profile.yaml").write_text(yaml.safe_dump(profile))
-        for number in range(arguments.rounds):
-            seeds = range(number * share, (number + 1) * share)
+        (directory / "profile.yaml").write_text(yaml.safe_dump(profile))
+        for turn in range(arguments.rounds):
+            seeds = range(turn * share, (turn + 1) * share)
             found = {}
             for kind, pack in (("alone", 1), ("packed", arguments.cores)):
-                sweep = SweepPaths(folder / kind)
+                sweep = SweepPaths(directory / kind)
                 before = jobs_of(sweep)
-                launch(folder, kind, seeds, pack, data)
+                launch(directory, kind, seeds, pack, data)
                 found[kind] = core_seconds(jobs_of(sweep) - before)
             rounds.append(found)
             print(

@@ -1,10 +1,10 @@
-"""What a run costs besides pruning, training and evaluating: process, imports, data, model, files.
+"""The overhead of a run on top of pruning, training and evaluating: process, imports, data, model, files.
 
     python benchmarks/run_overhead.py [--data-dir D] [--allow-unverified-data] [--rounds 3] [--runs 8] [--json FILE]
 
-In a sweep: a launch of 1 + RUNS runs without training, less a launch of one, by RUNS, less what those runs say that they spent on
-pruning and evaluating. Alone: `python -m sweep.run` from start to end, less the same. Beside them stands the time of whole runs
-of ten epochs, one in a round. All in one slot and one thread, in turn; medians over the rounds.
+In a sweep: a launch of 1 + RUNS runs without training, less a launch of one, by RUNS, less what those runs report as spent on
+pruning and evaluating. Alone: `python -m sweep.run` from start to end, less the same. For comparison: the time of whole runs
+of ten epochs, one in each round. All in one slot and one thread, in turn; medians over the rounds.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from sweep.store.layout import SweepPaths
 WORK = ("seconds_prune", "seconds_train", "seconds_evaluate")
 
 
-def launched(folder: Path, name: str, epochs: int, seeds: list[int], options: list[str]) -> float:
+def launched(directory: Path, name: str, epochs: int, seeds: list[int], options: list[str]) -> float:
     """Wall seconds of a launch of random pruning at compression 1, a run a seed."""
     grid = {
         "tasks": {"ag_news": {"epochs": epochs}},
@@ -34,38 +34,48 @@ def launched(folder: Path, name: str, epochs: int, seeds: list[int], options: li
         "compressions": [1],
         "seeds": seeds,
     }
-    path = folder / f"{name}.yaml"
+    path = directory / f"{name}.yaml"
     path.write_text(yaml.safe_dump(grid))
-    began = time.perf_counter()
-    command = ["-m", "sweep.launch", "--grid", str(path), "--local", "--slots", "1", "--results", str(folder)]
+    start = time.perf_counter()
+    command = [
+        "-m",
+        "sweep.launch",
+        "--grid",
+        str(path),
+        "--local",
+        "--slots",
+        "1",
+        "--results",
+        str(directory),
+    ]
     execute([*command, *options])
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 def execute(arguments: list[str]) -> None:
     subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=os.environ)
 
 
-def working_seconds(folder: Path) -> float:
+def working_seconds(directory: Path) -> float:
     """What the runs of a sweep spent on work, in the mean."""
-    rows = sweep.load(folder).to_pylist()
+    rows = sweep.load(directory).to_pylist()
     return statistics.fmean(sum(row[phase] for phase in WORK) for row in rows)
 
 
-def measure(number: int, runs: int, options: list[str]) -> dict[str, float]:
-    """One round, in a folder of its own."""
+def measure(seed: int, runs: int, options: list[str]) -> dict[str, float]:
+    """One round, in a new directory."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        one = launched(folder, "one", 0, [0], options)
-        many = launched(folder, "many", 0, list(range(runs + 1)), options)
-        in_a_sweep = (many - one) / runs - working_seconds(folder / "many")
-        paths = SweepPaths(folder / "one")
+        directory = Path(name)
+        one = launched(directory, "one", 0, [0], options)
+        many = launched(directory, "many", 0, list(range(runs + 1)), options)
+        in_a_sweep = (many - one) / runs - working_seconds(directory / "many")
+        paths = SweepPaths(directory / "one")
         (run_id,) = os.listdir(paths.folder / "runs")
-        began = time.perf_counter()
+        start = time.perf_counter()
         execute(["-m", "sweep.run", run_id, "--sweep", str(paths.folder), "--again"])
-        alone = time.perf_counter() - began - working_seconds(paths.folder)
-        launched(folder, "whole", 10, [number], options)
-        whole = working_seconds(folder / "whole")
+        alone = time.perf_counter() - start - working_seconds(paths.folder)
+        launched(directory, "whole", 10, [seed], options)
+        whole = working_seconds(directory / "whole")
     print(f"  in a sweep {in_a_sweep:.2f} s, alone {alone:.2f} s, ten epochs {whole:.1f} s", flush=True)
     return {"in_a_sweep": in_a_sweep, "alone": alone, "ten_epochs": whole}
 
@@ -82,11 +92,11 @@ def main() -> None:
     arguments = parser.parse_args()
     options = ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
     options += ["--allow-unverified-data"] if arguments.allow_unverified_data else []
-    rounds = [measure(number, arguments.runs, options) for number in range(arguments.rounds)]
+    rounds = [measure(seed, arguments.runs, options) for seed in range(arguments.rounds)]
     medians = {name: statistics.median(found[name] for found in rounds) for name in rounds[0]}
-    for name, told in (("in_a_sweep", "a run in a sweep"), ("alone", "a run alone")):
+    for name, label in (("in_a_sweep", "a run in a sweep"), ("alone", "a run alone")):
         share = medians[name] / medians["ten_epochs"]
-        print(f"{told}: {medians[name]:.2f} s besides its work, {share:.1%} of ten epochs of AG News")
+        print(f"{label}: {medians[name]:.2f} s overhead, {share:.1%} of ten epochs of AG News")
     if arguments.json:
         found = {"machine": machine(), "medians": medians, "rounds": rounds}
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")

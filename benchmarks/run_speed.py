@@ -5,7 +5,7 @@
 
 Both train the same pruned model (random, compression 1) from the same weights on the same token ids, with a test evaluation after
 each epoch. The plain loop: DataLoader with a Python collate function, `F.linear(x, W * M)`, `torch.optim.Adam` as it comes. Each
-lives in a process of its own; they work in turn, an epoch each, so that a change of the machine's speed meets both.
+has its own process; they take turns, an epoch each, so that a change of the machine's speed affects both.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.utils.data import DataLoader
 from turns import Turn, Worker, work
 
@@ -49,8 +49,8 @@ def project(threads: int, arguments: argparse.Namespace, turn: Turn) -> float:
     """The project's training loop; returns the final test accuracy."""
     torch.set_flush_denormal(True)  # as every run does
     run, task, data, model = prepared(threads, arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", {})
+    with tempfile.TemporaryDirectory() as directory:
+        checkpoint = Checkpoint(Path(directory) / "checkpoint.pt", {})
         turn()
         at = train(run, task, data, model, checkpoint, None, {}, Stop(), lambda _: None, lambda _: turn())
     return at.history[-1]["eval_metric"]
@@ -69,14 +69,16 @@ def plain(threads: int, arguments: argparse.Namespace, turn: Turn) -> float:
     turn()
     for _ in range(arguments.epochs):
         for tokens, offsets, labels in loaders["train"]:
-            loss = F.cross_entropy(F.linear(embedding(tokens, offsets), weight * mask, bias), labels)
+            loss = functional.cross_entropy(
+                functional.linear(embedding(tokens, offsets), weight * mask, bias), labels
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         right = 0
         with torch.no_grad():
             for tokens, offsets, labels in loaders["test"]:
-                logits = F.linear(embedding(tokens, offsets), weight * mask, bias)
+                logits = functional.linear(embedding(tokens, offsets), weight * mask, bias)
                 right += (logits.argmax(1) == labels).sum().item()
         accuracy = 100 * right / len(data.test)
         turn()
@@ -103,7 +105,7 @@ def loader(split: Any, batch_size: int, shuffle: bool) -> DataLoader[Any]:
 
 
 def profile(arguments: argparse.Namespace) -> None:
-    """Print where the time of an epoch goes that is not the first: the first meets no denormal numbers."""
+    """Print where the time of the second epoch goes: the first has no denormal numbers yet."""
     schedule = torch.profiler.schedule(wait=1, warmup=0, active=1)
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, schedule=schedule) as profiler:

@@ -1,4 +1,4 @@
-/* A preloaded library: every call that a network file system answers from its server takes DELAY_MS more below the folder DELAY_UNDER.
+/* A preloaded library: every call that a network file system answers from its server takes DELAY_MS more below the directory DELAY_UNDER.
 
    cc -O2 -shared -fPIC benchmarks/slow_files.c -o slow_files.so -ldl */
 
@@ -43,13 +43,13 @@ static void wait_for_file(int file) {
     return REAL(name)(path, flags, mode);            \
   }
 #define OPENS_AT(name)                                    \
-  int name(int folder, const char *path, int flags, ...) { \
+  int name(int directory, const char *path, int flags, ...) { \
     va_list rest;                                         \
     va_start(rest, flags);                                \
     const mode_t mode = va_arg(rest, mode_t);             \
     va_end(rest);                                         \
     wait_for(path);                                       \
-    return REAL(name)(folder, path, flags, mode);         \
+    return REAL(name)(directory, path, flags, mode);         \
   }
 #define ON_A_PATH(name, parameters, arguments) \
   int name parameters {                        \
@@ -63,7 +63,7 @@ OPENS_AT(openat)
 OPENS_AT(openat64)
 ON_A_PATH(stat64, (const char *path, struct stat64 *found), (path, found))
 ON_A_PATH(lstat64, (const char *path, struct stat64 *found), (path, found))
-ON_A_PATH(fstatat64, (int folder, const char *path, struct stat64 *found, int flags), (folder, path, found, flags))
+ON_A_PATH(fstatat64, (int directory, const char *path, struct stat64 *found, int flags), (directory, path, found, flags))
 ON_A_PATH(mkdir, (const char *path, mode_t mode), (path, mode))
 ON_A_PATH(unlink, (const char *path), (path))
 ON_A_PATH(rename, (const char *path, const char *to), (path, to))

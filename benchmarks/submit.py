@@ -1,13 +1,13 @@
-"""How launching, looking and collecting grow with the number of runs.
+"""How the time of launch, status and collect grows with the number of runs.
 
     python benchmarks/submit.py [--runs 100 1000 10000 100000] [--delay 1] [--json FILE]
 
 No cluster holds a hundred thousand jobs of a benchmark, so Slurm's commands are stand-ins here: `sbatch` takes every array at
-once, `squeue` tells of every task, and the results of a tenth of the runs are copies of a real one. Measured is the project's own
-part, each command in a process of its own as a user would call it: seconds, peak memory, and the inodes that a sweep takes.
+once, `squeue` lists every task, and the results of a tenth of the runs are copies of a real one. Measured is the project's own
+part, each command in its own process as a user would call it: seconds, peak memory, and the inodes that a sweep takes.
 
-With --delay, every call on a path in the sweep's folder that a network file system answers from its server (open, stat, rename,
-link, unlink, mkdir, fsync) takes so many milliseconds more, through a preloaded library (slow_files.c).
+With --delay, every call on a path in the sweep's directory that a network file system answers from its server (open, stat,
+rename, link, unlink, mkdir, fsync) takes that many milliseconds longer, through a preloaded library (slow_files.c).
 """
 
 import argparse
@@ -48,13 +48,13 @@ DONE = 10
 
 def timed(arguments: list[str], environment: dict[str, str], codes: tuple[int, ...]) -> tuple[float, float]:
     """Seconds and peak memory in MB of `python -m ARGUMENTS`, which has to end with one of `codes`."""
-    began = time.perf_counter()
+    start = time.perf_counter()
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments], env=environment, stdout=output, stderr=output
         )
         _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         code = os.waitstatus_to_exitcode(status)
         if code not in codes:
             output.seek(0)
@@ -62,11 +62,11 @@ def timed(arguments: list[str], environment: dict[str, str], codes: tuple[int, .
     return seconds, usage.ru_maxrss / 1024
 
 
-def a_result(folder: Path, environment: dict[str, str]) -> dict[str, pa.Table]:
+def a_result(directory: Path, environment: dict[str, str]) -> dict[str, pa.Table]:
     """The tables of one real run."""
-    grid = write_grid(folder / "one.yaml", 1)
-    timed(["sweep.launch", "--grid", str(grid), "--local", "--results", str(folder)], environment, (0,))
-    (run,) = (folder / "one/runs").iterdir()
+    grid = write_grid(directory / "one.yaml", 1)
+    timed(["sweep.launch", "--grid", str(grid), "--local", "--results", str(directory)], environment, (0,))
+    (run,) = (directory / "one/runs").iterdir()
     schemas = {"result": RESULT, "epochs": EPOCHS, "layers": LAYERS}
     return {name: read_table(run / f"{name}.parquet", schema) for name, schema in schemas.items()}
 
@@ -81,8 +81,8 @@ def write_grid(path: Path, runs: int) -> Path:
 
 def pretend(sweep: SweepPaths, tables: dict[str, pa.Table], fake: Path) -> None:
     """Give every tenth run a result, and let the queue know all tasks of the others."""
-    for number, (run_id, spec) in enumerate(read_runs(sweep).items()):
-        if number % DONE:
+    for index, (run_id, spec) in enumerate(read_runs(sweep).items()):
+        if index % DONE:
             continue
         for name, table in tables.items():
             rows = [row | {"run_id": run_id} for row in table.to_pylist()]
@@ -97,13 +97,13 @@ def pretend(sweep: SweepPaths, tables: dict[str, pa.Table], fake: Path) -> None:
                 queue.write(f"{job}_{index}|{manifest.token}|PENDING|Priority\n")
 
 
-def inodes(folder: Path) -> int:
-    return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
+def inodes(directory: Path) -> int:
+    return sum(len(directories) + len(files) for _, directories, files in os.walk(directory))
 
 
-def slowed(folder: Path, under: Path, milliseconds: float) -> dict[str, str]:
+def slowed(directory: Path, under: Path, milliseconds: float) -> dict[str, str]:
     """The environment of a process for which files below `under` are far away."""
-    library = folder / "slow_files.so"
+    library = directory / "slow_files.so"
     source = Path(__file__).with_name("slow_files.c")
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", source, "-o", library, "-ldl"], check=True)
     return {"LD_PRELOAD": str(library), "DELAY_UNDER": str(under), "DELAY_MS": str(milliseconds)}
@@ -112,17 +112,17 @@ def slowed(folder: Path, under: Path, milliseconds: float) -> dict[str, str]:
 def measure(runs: int, delay: float) -> dict[str, Any]:
     """All commands on a sweep of so many runs."""
     with tempfile.TemporaryDirectory() as name:
-        folder, fake = Path(name), Path(name) / "bin"
+        directory, fake = Path(name), Path(name) / "bin"
         fake.mkdir()
         for command, script in COMMANDS.items():
             (fake / command).write_text(script)
             (fake / command).chmod(0o755)
         environment = os.environ | {"FAKE": str(fake), "PATH": f"{fake}:{os.environ['PATH']}"}
-        environment |= {"SWEEP_RESULTS": str(folder)}
-        tables = a_result(folder, environment)
-        grid, sweep = str(write_grid(folder / "many.yaml", runs)), SweepPaths(folder / "many")
+        environment |= {"SWEEP_RESULTS": str(directory)}
+        tables = a_result(directory, environment)
+        grid, sweep = str(write_grid(directory / "many.yaml", runs)), SweepPaths(directory / "many")
         if delay:
-            environment |= slowed(folder, sweep.folder, delay)
+            environment |= slowed(directory, sweep.folder, delay)
         found: dict[str, Any] = {"runs": runs, "delay_ms": delay}
         steps = {
             "expand": (["sweep.launch", "--grid", grid, "--dry-run", "--local"], (0,)),
@@ -141,7 +141,10 @@ def measure(runs: int, delay: float) -> dict[str, Any]:
                 pretend(sweep, tables, fake)
         taken = len(re.findall("x", (fake / "taken").read_text()))
         found["arrays"] = taken
-        print(f"  {found['inodes_submitted']} files and folders after submission, {taken} arrays", flush=True)
+        print(
+            f"  {found['inodes_submitted']} files and directories after submission, {taken} arrays",
+            flush=True,
+        )
     return found
 
 
@@ -150,9 +153,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 10_000, 100_000])
-    parser.add_argument(
-        "--delay", type=float, default=0, help="milliseconds that a call on a file takes more"
-    )
+    parser.add_argument("--delay", type=float, default=0, help="milliseconds added to each call on a file")
     parser.add_argument("--json", type=Path, help="also write the measurements here")
     arguments = parser.parse_args()
     found = []

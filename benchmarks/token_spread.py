@@ -1,4 +1,4 @@
-"""Whether a freshly pruned translator still tells tokens and sources apart.
+"""Whether a freshly pruned translator still distinguishes tokens and sources.
 
     python benchmarks/token_spread.py [--compressions 0.1 0.5 1 2] [--pruners random grasp] [--seeds 0] [--data-dir DIR]
 
@@ -30,7 +30,7 @@ def spread(vectors: Tensor) -> float:
 
 
 @torch.no_grad()
-def look(model: Seq2SeqTransformer, source: Tensor, target: Tensor) -> tuple[float, float, float]:
+def measure(model: Seq2SeqTransformer, source: Tensor, target: Tensor) -> tuple[float, float, float]:
     """Spread after the encoder, after the decoder, and the effect of another source."""
     memory, _ = model.encode(source)
     counted = target != PAD
@@ -61,7 +61,7 @@ def main() -> None:
             assert isinstance(model, Seq2SeqTransformer)
             prune_network(run, task, data, model)
             (source, target), _ = data.test.batches(ROWS)[0]
-            found = look(model.eval(), source, target)
+            found = measure(model.eval(), source, target)
             print(
                 f"{pruner:8} {compression:3g} {seed:5}" + "".join(f"  {value:7.1e}" for value in found),
                 flush=True,

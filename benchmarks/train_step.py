@@ -4,7 +4,7 @@
                                     [--precision float32 bf16] [--device cpu] [--threads 2] [--steps 5] [--json FILE]
 
 A step of translation is 128 pairs of 22 tokens through the paper's model, one of AG News 128 texts of 8 to 80 tokens through
-the embedding bag with 95811 rows: forward, loss, backward, fused Adam, as every run takes it. Tokens and masks are random. The
+the embedding bag with 95811 rows: forward, loss, backward, fused Adam, as in every run. Tokens and masks are random. The
 two models take their steps in turn, in one process. At the end of each, a profile of a step of the first: what share of the time
 the masked layers have, and what else costs most. On a GPU the process is set up as a run's, a step's time is from an idle device
 to an idle device, `back_to_back` is the time of a step among 50 that do not wait for each other, also
@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 import prune
@@ -40,8 +40,8 @@ SOURCE_VOCABULARY, TARGET_VOCABULARY = 19214, 10837
 class Multiplied(prune.MaskedLinear):
     """`F.linear(x, W * M)`."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.weight * self.weight_mask, self.bias)
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weight * self.weight_mask, self.bias)
 
 
 def translation(device: torch.device, prunable: str) -> tuple[nn.Module, list[str], Callable[[], Tensor]]:
@@ -52,19 +52,19 @@ def translation(device: torch.device, prunable: str) -> tuple[nn.Module, list[st
 
     def plain() -> Tensor:
         logits = model(source, target[:, :-1])
-        return F.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), ignore_index=PAD)
+        return functional.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), ignore_index=PAD)
 
     by_chunks = device.type == "cpu"
     return model, list(model.unpruned(prunable)), (lambda: model.loss(source, target)) if by_chunks else plain
 
 
-def ag_news(device: torch.device, prunable: str) -> tuple[nn.Module, list[str], Callable[[], Tensor]]:
+def ag_news(device: torch.device, _prunable: str) -> tuple[nn.Module, list[str], Callable[[], Tensor]]:
     """As `translation`; there is one layer to prune."""
     model = TextClassificationModel().to(device)
     lengths = torch.randint(8, 81, (ROWS,))
     tokens = torch.randint(model.embedding.num_embeddings, (int(lengths.sum()),)).to(device)
     offsets, target = (lengths.cumsum(0) - lengths).to(device), torch.randint(4, (ROWS,)).to(device)
-    return model, [], lambda: F.cross_entropy(model(tokens, offsets), target)
+    return model, [], lambda: functional.cross_entropy(model(tokens, offsets), target)
 
 
 TASKS = {"translation": translation, "ag_news": ag_news}
@@ -82,7 +82,7 @@ def stepper(
     """Return a function that takes one step, on a GPU from the third on as a CUDA graph if wanted."""
     torch.manual_seed(0)
     model, unpruned, loss = TASKS[task](device, prunable)
-    prune.prune_model(model, F.cross_entropy, [], "random", compression, skip=unpruned)
+    prune.prune_model(model, functional.cross_entropy, [], "random", compression, skip=unpruned)
     for module in model.modules():
         if isinstance(module, prune.MaskedLinear):
             module.__class__ = layer
@@ -90,7 +90,7 @@ def stepper(
     gradients = RowGradients(model)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
-    def step(inputs: tuple[Tensor, ...] = (), target: Tensor = _NOTHING) -> Tensor:
+    def step(_inputs: tuple[Tensor, ...] = (), _target: Tensor = _NOTHING) -> Tensor:
         with autocast:
             value = loss()
         optimizer.zero_grad()
@@ -108,11 +108,11 @@ def stepper(
 def seconds_of(step: Callable[[], object], device: torch.device, times: int = 1) -> float:
     """Wall time of `times` steps, from and to an idle device, divided by them."""
     _wait(device)
-    began = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(times):
         step()
     _wait(device)
-    return (time.perf_counter() - began) / times
+    return (time.perf_counter() - start) / times
 
 
 def _wait(device: torch.device) -> None:
@@ -127,7 +127,7 @@ def largest(step: Callable[[], object], device: torch.device, count: int = 8) ->
         seconds_of(step, device)
     own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     events = sorted(profiler.key_averages(), key=lambda event: -getattr(event, own))
-    total = sum(getattr(event, own) for event in events) or 1.0  # a driver may not let itself be looked at
+    total = sum(getattr(event, own) for event in events) or 1.0  # a driver may not allow profiling
     return {event.key: round(getattr(event, own) / total, 3) for event in events[:count]}
 
 
@@ -179,7 +179,7 @@ def measure(
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Versions and processors; `sweep.core.provenance` would want the project installed."""
+    """Versions and hardware; `sweep.core.provenance` requires the project to be installed."""
     return {
         "torch_version": str(torch.__version__),
         "cuda": torch.version.cuda,

@@ -5,8 +5,9 @@
 A step is 128 pairs of 22 tokens through the paper's model (3 + 3 layers of 512, vocabularies 19214 and 10837): forward,
 loss, backward, Adam. The plain form is what a user would write: `nn.Transformer`, `F.linear(x, W * M)` in the feed-forward and
 the generator (a mask on `out_proj` would be ignored there), `CrossEntropyLoss` and `torch.optim.Adam` as it comes; with bf16,
-under autocast and with `fused=True`. Each kind lives in a process of its own; they take their steps in turn. Memory is what the
-peak of a step adds to what lives between steps (weights, Adam's moments), in processes that give freed memory back at once.
+under autocast and with `fused=True`. Each kind has its own process; they take their steps in turn. Memory is what the
+peak of a step adds to what is allocated between steps (weights, Adam's moments), in processes that give freed memory
+back at once.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from turns import Turn, Worker, work
 
 import prune
@@ -38,8 +39,8 @@ class PlainMaskedLinear(nn.Linear):
 
     mask: Tensor
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.weight * self.mask, self.bias)
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weight * self.mask, self.bias)
 
 
 class PlainTransformer(nn.Module):
@@ -77,7 +78,7 @@ class PlainTransformer(nn.Module):
         return self.generator(hidden)
 
 
-def plain(compression: float, form: str) -> tuple[nn.Module, LossOf]:
+def plain(compression: float, _form: str) -> tuple[nn.Module, LossOf]:
     """PyTorch's own parts."""
     model = PlainTransformer(10**-compression)
     criterion = nn.CrossEntropyLoss(ignore_index=1)
@@ -144,7 +145,7 @@ def job(kind: str, compression: float, threads: int, steps: int, turn: Turn) -> 
     for _ in range(steps):
         optimizer.zero_grad()
         before = _memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         step()
         added = _memory("VmHWM") - before
         turn()

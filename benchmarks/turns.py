@@ -1,4 +1,4 @@
-"""Processes that work in turn, a piece each, so that a change of the machine's speed meets all of them."""
+"""Processes that work in turn, a piece each, so that a change of the machine's speed affects all of them."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Turn = Callable[[], None]
-"""Called after each piece of work, and once before the first: says how long it took, and waits for leave to go on."""
+"""Called after each piece of work, and once before the first: reports how long it took and waits for permission to continue."""
 
 
 class Worker:
@@ -51,12 +51,12 @@ class Worker:
 
 def work(job: Callable[[Turn], Any]) -> None:
     """The process's side: a line of JSON after each piece, then wait for a line on stdin; at the end the job's result."""
-    began = time.perf_counter()
+    start = time.perf_counter()
 
     def turn() -> None:
-        nonlocal began
-        print(json.dumps(time.perf_counter() - began), flush=True)
+        nonlocal start
+        print(json.dumps(time.perf_counter() - start), flush=True)
         sys.stdin.readline()
-        began = time.perf_counter()
+        start = time.perf_counter()
 
     print(json.dumps(job(turn)), flush=True)

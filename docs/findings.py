@@ -4,11 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweep.core.atomic_files import write_text
-from sweep.report.inputs import TaskMaterial, gather
+from sweep.report.inputs import TaskResults, gather
 from sweep.report.paper import PAPER
 from sweep.report.paper_comparison import FLOPS_TOLERANCE
-from sweep.report.stats import Summary, holm, losses_to_dense, paired_differences, sign_flip_p, smallest_p
-from sweep.report.summary import LEVEL, listed, phrase, verdicts
+from sweep.report.stats import (
+    Summary,
+    drop_from_dense,
+    format_interval,
+    holm,
+    paired_differences,
+    sign_flip_p,
+    smallest_p,
+)
+from sweep.report.summary import LEVEL, listed, verdicts
 from sweep.report.translation import by_weighting
 from sweep.store.layout import SweepPaths
 
@@ -23,7 +31,7 @@ def main() -> None:
     write_text(ROOT / "docs" / "findings.md", page(news, translation, full, on_cpu))
 
 
-def load(name: str) -> TaskMaterial | None:
+def load(name: str) -> TaskResults | None:
     """The one task of a reference sweep; None where the sweep is not there."""
     folder = REFERENCE / name
     tasks = gather(SweepPaths(folder)).tasks if folder.is_dir() else []
@@ -31,10 +39,10 @@ def load(name: str) -> TaskMaterial | None:
 
 
 def page(
-    news: TaskMaterial | None,
-    translation: TaskMaterial | None,
-    full: TaskMaterial | None,
-    on_cpu: TaskMaterial | None,
+    news: TaskResults | None,
+    translation: TaskResults | None,
+    full: TaskResults | None,
+    on_cpu: TaskResults | None,
 ) -> str:
     parts = [
         "# Findings",
@@ -48,7 +56,7 @@ def page(
     return "\n\n".join(parts) + "\n"
 
 
-def basis(task: TaskMaterial) -> str:
+def basis(task: TaskResults) -> str:
     name, row = task.sweep.name, task.rows[0]
     where = f"on a GPU ({row['gpu']})" if row["gpu"] else "on a CPU"
     data = "the published data" if row["data_verified"] else "**not the whole published data**"
@@ -63,7 +71,7 @@ def basis(task: TaskMaterial) -> str:
 
 
 def claims(
-    news: TaskMaterial | None, translation: TaskMaterial | None, full: TaskMaterial | None
+    news: TaskResults | None, translation: TaskResults | None, full: TaskResults | None
 ) -> list[Claim]:
     pruned = translation if translation and any(row["compression"] for row in translation.rows) else None
     return [
@@ -85,14 +93,14 @@ def claims(
     ]
 
 
-def falls(task: TaskMaterial | None) -> list[str]:
+def falls(task: TaskResults | None) -> list[str]:
     if task is None:
         return ["Not answered: no runs."]
-    answers = [f"Dense: {phrase(task.cells('test_metric')[task.pruners[0], 0.0])}."]
-    losses = {p: losses_to_dense(task.rows, "test_metric", p) for p in task.pruners}
-    usable = [(p, c) for p in losses for c, s in losses[p].items() if s.half_width is not None]
-    adjusted = dict(zip(usable, holm([sign_flip_p(losses[p][c].values) for p, c in usable]), strict=True))
-    for pruner, found in losses.items():
+    answers = [f"Dense: {format_interval(task.cells('test_metric')[task.pruners[0], 0.0])}."]
+    drops = {p: drop_from_dense(task.rows, "test_metric", p) for p in task.pruners}
+    usable = [(p, c) for p in drops for c, s in drops[p].items() if s.half_width is not None]
+    adjusted = dict(zip(usable, holm([sign_flip_p(drops[p][c].values) for p, c in usable]), strict=True))
+    for pruner, found in drops.items():
         answers.append(f"{pruner} against dense: {verdicts(found)}.")
         down = [c for c, s in found.items() if s.contains(0.0) is False and s.mean < 0]
         sure = [c for c in down if adjusted[pruner, c] <= LEVEL]
@@ -119,7 +127,7 @@ def falls(task: TaskMaterial | None) -> list[str]:
     return answers
 
 
-def grasp_wins(task: TaskMaterial | None, full: TaskMaterial | None) -> list[str]:
+def grasp_wins(task: TaskResults | None, full: TaskResults | None) -> list[str]:
     if task is None:
         return ["Not answered: no runs."]
     differences = paired_differences(task.rows, "test_metric", "grasp", "random")
@@ -135,7 +143,7 @@ def grasp_wins(task: TaskMaterial | None, full: TaskMaterial | None) -> list[str
     )
     if full:
         clear = []
-        for pruner in full.rivals:
+        for pruner in full.compared_pruners:
             for c, s in paired_differences(full.rows, "test_metric", pruner, "random").items():
                 if s.contains(0.0) is False:
                     clear.append(f"{pruner} at {c:g} ({signed(s)})")
@@ -154,7 +162,7 @@ def holds(differences: Sequence[Summary]) -> str:
     differences = list(differences)
     usable = [s for s in differences if s.half_width is not None]
     if not usable:
-        return "One seed a cell: not answered, since a difference of one pair may be that of the seed."
+        return "One seed per cell: not answered, since a difference of one pair may be due to the seed."
     above = sum(s.contains(0.0) is False and s.mean > 0 for s in usable)
     below = sum(s.contains(0.0) is False and s.mean < 0 for s in usable)
     adjusted = holm([sign_flip_p(s.values) for s in usable])
@@ -169,7 +177,7 @@ def holds(differences: Sequence[Summary]) -> str:
     return f"{text}. The claim is {verdict}."
 
 
-def flops(*tasks: TaskMaterial | None) -> list[str]:
+def flops(*tasks: TaskResults | None) -> list[str]:
     answers = []
     for task in filter(None, tasks):
         found = task.cells("flops_remaining_paper")
@@ -192,19 +200,18 @@ def flops(*tasks: TaskMaterial | None) -> list[str]:
     return answers or ["Not answered: no runs."]
 
 
-def stable(task: TaskMaterial | None) -> list[str]:
+def stable(task: TaskResults | None) -> list[str]:
     if task is None:
         return ["Not answered: the reference has no pruned translation runs."]
     answers = []
     found = []
     for pruner in task.pruners:
-        losses = losses_to_dense(task.rows, "test_metric", pruner)
-        found += losses.values()
-        for c, s in losses.items():
-            dense = task.cells("test_metric")[pruner, 0.0].mean
-            answers.append(
-                f"{pruner} at c = {c:g}: BLEU {phrase(task.cells('test_metric')[pruner, c])}, dense {dense:.2f}: {signed(s)}."
-            )
+        drops = drop_from_dense(task.rows, "test_metric", pruner)
+        found += drops.values()
+        for c, s in drops.items():
+            cells = task.cells("test_metric")
+            ours, dense = format_interval(cells[pruner, c]), cells[pruner, 0.0].mean
+            answers.append(f"{pruner} at c = {c:g}: BLEU {ours}, dense {dense:.2f}: {signed(s)}.")
     usable = [s for s in found if s.half_width is not None]
     below = sum(s.contains(0.0) is False and s.mean < 0 for s in usable)
     above = sum(s.contains(0.0) is False and s.mean > 0 for s in usable)
@@ -219,11 +226,11 @@ def stable(task: TaskMaterial | None) -> list[str]:
     if lost:
         answers.append(f"Not run: {listed(lost)}, where the paper sees its improvement.")
     if all(row["seed"] == task.rows[0]["seed"] for row in task.rows):
-        answers.append("One seed a cell: no interval. A difference is that of one pair of runs.")
+        answers.append("One seed per cell: no interval. A difference is that of one pair of runs.")
     return answers
 
 
-def marginal(task: TaskMaterial | None) -> list[str]:
+def marginal(task: TaskResults | None) -> list[str]:
     if task is None:
         return ["Not answered: the reference has no pruned translation runs."]
     differences = paired_differences(task.rows, "test_metric", "grasp", "random")
@@ -239,7 +246,7 @@ def marginal(task: TaskMaterial | None) -> list[str]:
     return answers
 
 
-def weights(task: TaskMaterial | None) -> list[str]:
+def weights(task: TaskResults | None) -> list[str]:
     if task is None:
         return ["Not answered: the reference has no translation runs."]
     answers = []
@@ -260,23 +267,21 @@ def weights(task: TaskMaterial | None) -> list[str]:
     return answers
 
 
-def sensitive(news: TaskMaterial | None, translation: TaskMaterial | None) -> list[str]:
+def sensitive(news: TaskResults | None, translation: TaskResults | None) -> list[str]:
     if news is None or translation is None:
         return ["Not answered: the reference has no pruned translation runs beside those of AG News."]
     answers = []
     compared: dict[float, dict[str, list[str]]] = {}
     for pruner in news.pruners:
-        left, right = (losses_to_dense(task.rows, "test_metric", pruner) for task in (news, translation))
+        left, right = (drop_from_dense(task.rows, "test_metric", pruner) for task in (news, translation))
         dense = [task.cells("test_metric")[pruner, 0.0].mean for task in (news, translation)]
         for c in sorted(left.keys() & right.keys()):
-            shares = [
-                -100 * losses[c].mean / whole for losses, whole in zip((left, right), dense, strict=True)
-            ]
+            shares = [-100 * drops[c].mean / whole for drops, whole in zip((left, right), dense, strict=True)]
             answers.append(
                 f"{pruner} at c = {c:g}: the metric loses {share(shares[0])} of the dense network's in classification, "
                 f"{share(shares[1])} in translation (n={left[c].n} and {right[c].n})."
             )
-            told = any(losses[c].contains(0.0) is False for losses in (left, right))
+            told = any(drops[c].contains(0.0) is False for drops in (left, right))
             verdict = ("more" if shares[1] > shares[0] else "less") if told else "untold"
             compared.setdefault(c, {}).setdefault(verdict, []).append(pruner)
     for c, verdicts_of in compared.items():
@@ -309,7 +314,7 @@ IMAGES = {1.0: {"random": (80.03, 10.00), "grasp": (31.21, 10.55)}}
 """The paper's earlier image study, Table 1: top-1 at c = 0.05, its least, and at c = 1."""
 
 
-def images(news: TaskMaterial | None) -> list[str]:
+def images(news: TaskResults | None) -> list[str]:
     answers = ["Not answered by our runs: there is no image task."]
     for c, pruners in IMAGES.items():
         for pruner, (least, value) in pruners.items():
@@ -318,9 +323,9 @@ def images(news: TaskMaterial | None) -> list[str]:
                 f"By the paper's own tables at c = {c:g}, {pruner} loses {least - value:.2f} points on images (from c = 0.05), "
                 f"and {text[pruner, 0.0] - text[pruner, c]:.2f} on AG News (from dense)."
             )
-            losses = losses_to_dense(news.rows, "test_metric", pruner) if news else {}
-            if c in losses:
-                answers.append(f"Ours on AG News, {pruner} at c = {c:g}: {signed(losses[c])} from dense.")
+            drops = drop_from_dense(news.rows, "test_metric", pruner) if news else {}
+            if c in drops:
+                answers.append(f"Ours on AG News, {pruner} at c = {c:g}: {signed(drops[c])} from dense.")
     return answers
 
 
@@ -332,8 +337,7 @@ def test(summary: Summary) -> str:
 
 
 def signed(summary: Summary) -> str:
-    sign = "+" if summary.mean > 0 else ""
-    return f"{sign}{phrase(summary)}".replace("-", "−")
+    return format_interval(summary, signed=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Multi-head attention (Vaswani et al. 2017) made of plain linear layers, each of which is called as a module."""
+"""Multi-head attention (Vaswani et al. 2017) built from plain linear layers, each of which is called as a module."""
 
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ class Attention(LinearForm):
         dropout: probability with which an attention weight is dropped while training.
 
     Attributes:
-        projections: names of the linear layers that make queries, keys and values.
+        projections: names of the linear layers that produce queries, keys and values.
     """
 
     projections: ClassVar[tuple[str, ...]]
@@ -69,7 +69,7 @@ class SelfAttention(Attention):
 
         Args:
             x: [B, T, d_model].
-            allowed: bool, broadcastable to [B, heads, T, S]; true where the query may look at the key.
+            allowed: bool, broadcastable to [B, heads, T, S]; true where the query may attend to the key.
             cache: keys and values of earlier positions, which come before those of `x` among the S keys; those of
                 `x` are added to it. Without it S = T.
         """
@@ -98,7 +98,7 @@ class CrossAttention(Attention):
         """Return [B * n, T, d_model].
 
         Args:
-            x: [B * n, T, d_model]: n rows, one after the other, look at the same row of the memory.
+            x: [B * n, T, d_model]: n rows, one after the other, attend to the same row of the memory.
             keys_values: what `keys_values` returned for the memory of B rows.
             allowed: bool, broadcastable to [B, heads, n * T, S]; false for padding.
         """

@@ -11,7 +11,7 @@ def chunked_cross_entropy(layer: nn.Module, x: Tensor, target: Tensor, chunk: in
     """Return the mean over the rows of `cross_entropy(layer(x), target)`, computed `chunk` rows at a time.
 
     The gradients with respect to `x` and the parameters of `layer` are computed together with the loss, so the logits
-    of a chunk are made once and then forgotten. The parameters of `layer` must be leaves.
+    of a chunk are computed once and then released. The parameters of `layer` must be leaves.
 
     Args:
         layer: maps [n, d] to logits [n, V]; it is called as a module, under the autocast in force.
@@ -70,7 +70,7 @@ def _add_gradients(
     by_logits = log_p.exp_().scatter_add_(1, target, log_p.new_full(target.shape, -1)).to(logits)
     parts = torch.autograd.grad(logits, (x, *parameters), by_logits)
     for gradient, part in zip(gradients, parts, strict=True):
-        gradient += part
+        gradient.add_(part)
     return loss
 
 

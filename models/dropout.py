@@ -23,7 +23,7 @@ class _Drop(torch.autograd.Function):
         return y
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], _output: Tensor) -> None:
         _, kept, ctx.scale = inputs
         ctx.save_for_backward(kept)
 

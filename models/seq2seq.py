@@ -33,10 +33,10 @@ class Seq2SeqTransformer(nn.Module):
         ffn: size of the feed-forward's hidden layer.
         dropout: from 0 to below 1.
         pad, bos, eos: token ids, the same in both vocabularies.
-        max_len: the longest sequence that positions are made for.
+        max_len: the longest sequence that there are positions for.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - sizes of an architecture, each with a default
         self,
         src_vocab: int = 19214,
         tgt_vocab: int = 10837,
@@ -80,7 +80,7 @@ class Seq2SeqTransformer(nn.Module):
 
         Args:
             prunable: "paper": feed-forward, attention output and generator are prunable, but not the projections to queries,
-                keys and values, which are no `nn.Linear` in PyTorch; "all": every linear layer is.
+                keys and values, which are not `nn.Linear` in PyTorch; "all": every linear layer is.
 
         Raises:
             ValueError: another word.
@@ -96,7 +96,7 @@ class Seq2SeqTransformer(nn.Module):
         )
 
     def encode(self, src: Tensor, recompute: bool = False) -> tuple[Tensor, Tensor]:
-        """Return the memory of src, int64 [B, S], as [B, S, d_model], and where it is no padding, bool [B, 1, 1, S]."""
+        """Return the memory of src, int64 [B, S], as [B, S, d_model], and where it is not padding, bool [B, 1, 1, S]."""
         allowed = (src != self.pad)[:, None, None]
         return self.encoder(self.src_embedding(src), allowed, recompute), allowed
 

@@ -15,7 +15,7 @@ from models.linear_form import LinearForm
 class LayerNorm(nn.LayerNorm, LinearForm):
     """`nn.LayerNorm`; the identity in the linear form."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.LayerNorm's name
         return input if self.in_linear_form else super().forward(input)
 
 

@@ -1,14 +1,14 @@
-"""The error of everything in `prune` that a caller can mend."""
+"""The errors of `prune`, all of which a caller can fix."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class PruneError(ValueError):
-    """One line that names the thing, the value and the mend."""
+    """One line that names the thing, the value and the fix."""
 
 
-class NoLinearForm(PruneError):
+class NoLinearForm(PruneError):  # noqa: N818 - a public name
     """The network is not homogeneous and does not offer the linear form that synaptic flow needs."""
 
 

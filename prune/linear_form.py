@@ -12,7 +12,7 @@ from prune.errors import NoLinearForm, PruneError
 from prune.masked_linear import MaskedLinear
 from prune.scoring_context import Batches, own_tensors
 
-_MEND = "give the module that is not homogeneous (normalisation, softmax, negative constants) a synflow_form() method"
+_FIX = "give the module that is not homogeneous (normalisation, softmax, negative constants) a synflow_form() method"
 
 
 @contextmanager
@@ -63,9 +63,9 @@ def synaptic_flow(model: nn.Module, batches: Batches, weights: Mapping[str, Tens
     )
     flow = _flow(model, inputs, weights)
     if not (flow.isfinite() and flow >= 0):
-        raise NoLinearForm(f"the synaptic flow is {flow.item()}, neither positive nor zero: {_MEND}")
+        raise NoLinearForm(f"the synaptic flow is {flow.item()}, neither positive nor zero: {_FIX}")
     if flow == 0 and not _flow(model, inputs, {name: torch.ones_like(w) for name, w in weights.items()}) > 0:
-        raise NoLinearForm(f"no synaptic flow reaches the output even with all weights at one: {_MEND}")
+        raise NoLinearForm(f"no synaptic flow reaches the output even with all weights at one: {_FIX}")
     return flow
 
 
@@ -120,21 +120,21 @@ def _positive(name: str, tensor: Tensor) -> Tensor:
     return torch.zeros_like(value) if name.rpartition(".")[2].endswith("bias") else value.abs()
 
 
-def _ones(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+def _ones(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
     return torch.ones_like(output, dtype=torch.float64)
 
 
 def _non_negative(name: str) -> Any:
-    def check(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def check(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if (inputs[0] < 0).any():
             raise NoLinearForm(
-                f"layer '{name}' gets negative input in the linear form of the network: {_MEND}"
+                f"layer '{name}' gets negative input in the linear form of the network: {_FIX}"
             )
 
     return check
 
 
-def _reached(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+def _reached(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
     reached = output / output.detach().where(output > 0, 1)
     if reached.requires_grad:
         reached.register_hook(lambda gradient: (gradient > 0).to(gradient))

@@ -1,16 +1,17 @@
-"""Whether the masks of a model are obeyed, asked of the model itself."""
+"""Whether a model obeys its masks, tested on the model itself."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from prune.eval_mode import eval_mode
 from prune.masked_linear import MaskedLinear
 
 
 @torch.no_grad()
 def mask_effective(model: nn.Module, inputs: Sequence[Tensor]) -> bool:
-    """Whether pruned weights have no influence: outputs stay bit for bit the same when every pruned weight is NaN.
+    """Whether pruned weights have no effect: outputs stay bit for bit the same when every pruned weight is NaN.
 
     Args:
         model: evaluated in eval mode; weights, masks and training flags are as before afterwards.
@@ -20,16 +21,13 @@ def mask_effective(model: nn.Module, inputs: Sequence[Tensor]) -> bool:
         True if the outputs are equal and free of NaN.
     """
     layers = [module for module in model.modules() if isinstance(module, MaskedLinear)]
-    training = [module for module in model.modules() if module.training]
     kept = [layer.weight.detach().clone() for layer in layers]
-    model.eval()
-    try:
-        before = model(*inputs)
-        for layer in layers:
-            layer.weight.masked_fill_(~layer.weight_mask, torch.nan)
-        return torch.equal(before, model(*inputs))
-    finally:
-        for layer, weight in zip(layers, kept, strict=True):
-            layer.weight.copy_(weight)
-        for module in training:
-            module.training = True
+    with eval_mode(model):
+        try:
+            before = model(*inputs)
+            for layer in layers:
+                layer.weight.masked_fill_(~layer.weight_mask, torch.nan)
+            return torch.equal(before, model(*inputs))
+        finally:
+            for layer, weight in zip(layers, kept, strict=True):
+                layer.weight.copy_(weight)

@@ -46,7 +46,7 @@ class MaskedLinear(nn.Linear):
             PruneError: `linear` is of a subclass, has hooks, or holds more than weight and bias (parametrizations do).
         """
         if type(linear) is not nn.Linear:
-            raise PruneError(f"{linear} is no plain nn.Linear: a masked layer would lose what it adds")
+            raise PruneError(f"{linear} is not a plain nn.Linear: a masked layer would lose what it adds")
         if linear._parameters.keys() | linear._buffers.keys() | linear._modules.keys() != {"weight", "bias"}:
             raise PruneError(
                 f"{linear} does not hold weight and bias alone: undo what was added before masking"
@@ -61,7 +61,7 @@ class MaskedLinear(nn.Linear):
         masked.weight_mask = torch.ones_like(linear.weight, dtype=torch.bool)
         return masked.train(linear.training)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.Linear's name
         return masked_linear(input, self.weight, self.weight_mask, self.bias)
 
     def refresh(self) -> None:
@@ -90,7 +90,7 @@ def prunable_linears(model: nn.Module, skip: Iterable[str] = ()) -> dict[str, nn
 
     Raises:
         PruneError: a name in `skip` that the model does not have; a layer that a mask could not reach: one whose
-            weight its parent reads without calling it, or of a subclass of `nn.Linear` with a forward of its own.
+            weight its parent reads without calling it, or of a subclass of `nn.Linear` with its own forward.
     """
     skipped = _skipped_ids(model, skip)
     found = {}
@@ -106,8 +106,8 @@ def prunable_linears(model: nn.Module, skip: Iterable[str] = ()) -> dict[str, nn
             continue
         if type(module) is not nn.Linear and not isinstance(module, MaskedLinear):
             raise PruneError(
-                f"'{name}' cannot be masked: {type(module).__name__} is a subclass of nn.Linear and may have a forward "
-                "of its own; skip it, or make it a plain nn.Linear"
+                f"'{name}' cannot be masked: {type(module).__name__} is a subclass of nn.Linear and may have its own "
+                "forward; skip it, or make it a plain nn.Linear"
             )
         found[name] = module
     return found

@@ -1,4 +1,4 @@
-"""The pruning methods: what each weight is worth. Higher scores are kept, whatever the method."""
+"""The pruning methods: a score for each weight. Higher scores are kept, whatever the method."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,10 +48,10 @@ def method(name: str, *, iterations: int = 1, data: bool = True) -> Callable[[Sc
     Where the scores are products, the function may return their factors as `Products`.
 
     Raises:
-        PruneError: the name is no text or taken, or there are fewer than one iteration.
+        PruneError: the name is not a string or taken, or there are fewer than one iteration.
     """
     if not isinstance(name, str):
-        raise PruneError(f'pruning method {name!r}: its name is no text: write @method("name")')
+        raise PruneError(f'pruning method {name!r}: its name is not a string: write @method("name")')
     if name in METHODS:
         raise PruneError(f"pruning method '{name}' is registered already: choose another name")
     if iterations < 1:
@@ -118,7 +118,7 @@ def score(
     skip: Collection[str] = (),
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Return what `method` thinks of every prunable weight: {dotted layer name: scores}, higher = keep; change nothing.
+    """Return the scores of `method` for every prunable weight, {dotted layer name: scores}, higher = keep; change nothing.
 
     The model is scored in eval mode without autocast, at its masked weights where layers are masked already. Training
     flags, gradients and the global random state are as before afterwards, whatever happens.
@@ -217,7 +217,7 @@ def _kind(value: Any) -> str:
 
 
 def _check_unchanged(method: Method, linears: Mapping[str, nn.Linear], before: Mapping[str, Tensor]) -> None:
-    """Raise `PruneError` for the first layer whose weight is no more as `before`, to the bit: it would train from another."""
+    """Raise `PruneError` for the first layer whose weight differs from `before` in any bit: training would start from another."""
     for name, linear in linears.items():
         now, then = linear.weight.detach(), before[name]
         if (now.dtype, now.device) != (then.dtype, then.device) or not torch.equal(_bits(now), _bits(then)):

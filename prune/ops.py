@@ -27,7 +27,7 @@ except ImportError as error:
 if not _CUDA:
     _cuda = torch.library.Library("prune", "IMPL", "CUDA")
 
-    def _not_built(*arguments: Any) -> NoReturn:
+    def _not_built(*_arguments: Any) -> NoReturn:
         raise RuntimeError(
             "a tensor is on a CUDA device, but prune was built without CUDA: install the CUDA toolkit and build with "
             "`PRUNE_CUDA=1 pip install --no-build-isolation -e .`"
@@ -61,7 +61,7 @@ class GlobalMask(NamedTuple):
 def masked_linear(x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return `x @ (weight ∘ mask)^T + bias`, where a weight under a false mask acts as an exact zero.
 
-    A pruned weight has no influence on outputs or gradients whatever it holds, NaN and infinities included, and its
+    A pruned weight has no effect on outputs or gradients whatever it holds, NaN and infinities included, and its
     own gradient is exactly zero. If `x` holds a NaN or an infinity, the outputs of its row may or may not be NaN where
     only pruned weights meet it.
 
@@ -140,7 +140,7 @@ def _grad_weight_shapes(grad: Tensor, x: Tensor, mask: Tensor) -> Tensor:
 @torch.library.register_fake("prune::global_mask")
 def _global_mask_shapes(
     scores: Sequence[Tensor],
-    keep: int,
+    keep: int,  # noqa: ARG001 - the operator's signature
     weights: Sequence[Tensor] | None = None,
     within: Sequence[Tensor] | None = None,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
@@ -156,15 +156,15 @@ def _global_mask_shapes(
 
 # Counted dense, as torch.utils.flop_counter counts every matrix product: 2 * rows * in * out, the bias left out.
 @register_flop_formula(torch.ops.prune.masked_linear)
-def _masked_linear_flops(x: Sequence[int], weight: Sequence[int], *rest: Any, **names: Any) -> int:
+def _masked_linear_flops(x: Sequence[int], weight: Sequence[int], *_rest: Any, **_names: Any) -> int:
     return 2 * torch.Size(x).numel() * weight[0]
 
 
 @register_flop_formula(torch.ops.prune.masked_linear_grad_input)
-def _grad_input_flops(grad: Sequence[int], weight: Sequence[int], *rest: Any, **names: Any) -> int:
+def _grad_input_flops(grad: Sequence[int], weight: Sequence[int], *_rest: Any, **_names: Any) -> int:
     return 2 * torch.Size(grad).numel() * weight[1]
 
 
 @register_flop_formula(torch.ops.prune.masked_linear_grad_weight)
-def _grad_weight_flops(grad: Sequence[int], x: Sequence[int], *rest: Any, **names: Any) -> int:
+def _grad_weight_flops(grad: Sequence[int], x: Sequence[int], *_rest: Any, **_names: Any) -> int:
     return 2 * torch.Size(grad).numel() * x[-1]

@@ -1,4 +1,4 @@
-"""Pruning a model: score, mask, repeat; and the report of what was asked and what was done."""
+"""Pruning a model: score, mask, repeat; and the report of what was requested and what was done."""
 
 import math
 import time
@@ -38,16 +38,16 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class PruneReport:
-    """What `prune_model` was asked and what it did.
+    """What `prune_model` was asked to do and what it did.
 
-    `density_asked` is 10^-compression, `density` what whole numbers allow. `ties` counts the scores equal to the
+    `target_density` is 10^-compression, `density` what whole numbers allow. `ties` counts the scores equal to the
     threshold in the last selection (summed over layers at layer scope); where there is more than one, the lowest
     indices were kept. `seconds` is wall-clock time.
     """
 
     method: str
     compression: float
-    density_asked: float
+    target_density: float
     scope: str
     schedule: str
     iterations: int
@@ -78,7 +78,7 @@ class PruneReport:
         return self.layers[0].threshold if self.scope == "global" else None
 
 
-def prune_model(
+def prune_model(  # noqa: PLR0913 - all but five are options by keyword
     model: nn.Module,
     loss_fn: Callable[[Any, Any], Tensor],
     batches: Batches,
@@ -133,16 +133,16 @@ def prune_model(
     ties = 0
     batches = tuple(batches)
     with scoring_mode(model):
-        for counts in plan:
+        for planned in plan:
             live = _live(groups, masks)
-            counts = tuple(map(min, counts, live))
+            counts = tuple(map(min, planned, live))
             # while whole numbers leave nothing to remove, every score gives the same masks
             if counts == live:
                 continue
             scores = masked_scores(chosen, model, loss_fn, batches, linears, masks, generator)
             try:
                 masks, thresholds, ties = _select_groups(scores, groups, counts, masks, invert)
-            except ValueError:  # the selection meets a NaN on its way
+            except ValueError:  # the selection found a NaN
                 check_nan(chosen, scores, masks)
                 raise
         if shuffle:

@@ -1,4 +1,4 @@
-"""What a pruning method sees of a model: its prunable weights, its losses and their derivatives, and nothing to break."""
+"""What a pruning method sees of a model: its prunable weights, its losses and their derivatives, on copies."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prune.errors import PruneError
+from prune.eval_mode import eval_mode
 
 Batches = Sequence[tuple[tuple[Any, ...], Any]]
 
@@ -21,7 +22,6 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
     "All" is the training flag of every submodule and the global random state of the CPU and of every CUDA device.
     Attention runs on its mathematical kernel, the only one with a double backward.
     """
-    flags = [(module, module.training) for module in model.modules()]
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=cuda))
@@ -29,12 +29,8 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         for device in {"cpu", *(p.device.type for p in model.parameters())}:
             stack.enter_context(torch.autocast(device, enabled=False))
-        try:
-            model.eval()
-            yield
-        finally:
-            for module, training in flags:
-                module.training = training
+        stack.enter_context(eval_mode(model))
+        yield
 
 
 def check_batches(batches: Batches) -> None:
@@ -150,7 +146,7 @@ class Scoring:
 
 
 class _Loss(nn.Module):
-    """Model and loss in one module, so that a loss that looks at the model's weights sees the stand-ins too."""
+    """Model and loss in one module, so that a loss that reads the model's weights sees the stand-ins too."""
 
     def __init__(self, model: nn.Module, loss_fn: Callable[[Any, Any], Tensor]) -> None:
         super().__init__()
@@ -168,4 +164,4 @@ class _Loss(nn.Module):
 
 def _add(total: list[Tensor], terms: Sequence[Tensor]) -> None:
     for t, term in zip(total, terms, strict=True):
-        t += term.detach()
+        t.add_(term.detach())

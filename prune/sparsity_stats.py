@@ -162,7 +162,7 @@ def _count_products(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Counter[
     """Return the rows each linear layer sees in a forward pass and the operations of all products, masks ignored."""
     positions: Counter[nn.Linear] = Counter()
 
-    def count(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+    def count(module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> None:
         assert isinstance(module, nn.Linear)
         positions[module] += output.shape[:-1].numel()
 

@@ -1,11 +1,16 @@
 """What all tests share."""
 
+import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
 import torch
 import yaml
+from support.command import SharedForkServer, plugins_forgotten, run_here, write_grid
 from support.workplace import Workplace
+
+from sweep.cli.app import main
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
@@ -52,3 +57,42 @@ def grid(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def command(tmp_path, token_cache, monkeypatch):
+    """Calls `sweep ...` in this process, in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.setenv("SWEEP_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("SWEEP_CACHE", str(token_cache))
+    monkeypatch.delenv("SWEEP_DATA", raising=False)
+
+    def call(*arguments, entry=main):
+        done = run_here(entry, *arguments, environment=dict(os.environ), folder=tmp_path)
+        return done.returncode, done.stdout, done.stderr
+
+    with plugins_forgotten():  # not after each call: a test may load one twice
+        yield call
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_servers():
+    """End the processes that runs of launches in this process were forked from."""
+    yield
+    SharedForkServer.close_all()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, token_cache):
+    """A complete sweep of two runs, to be copied."""
+    folder = tmp_path_factory.mktemp("finished")
+    work = Workplace(folder / "results", {"SWEEP_CACHE": str(token_cache)})
+    assert work("--grid", write_grid(folder, seeds=[0, 1]), "--local").returncode == 0
+    return work
+
+
+@pytest.fixture
+def copied(finished, tmp_path, work):
+    """A copy of `finished` in the test's results folder: its `SweepPaths`, the ids of its runs."""
+    write_grid(tmp_path, seeds=[0, 1])
+    shutil.copytree(finished.results, work.results)
+    return work.paths(), finished.run_ids()

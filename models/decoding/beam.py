@@ -46,19 +46,21 @@ def beam_search(
     for length in range(1, max_len + 1):
         of_next = state.step(tokens.flatten()).float().log_softmax(-1).unflatten(0, (-1, beam))
         vocab = of_next.size(2)
-        # at most `beam` of twice as many end, so at least `beam` go on
+        # at most `beam` of twice as many end, so at least `beam` continue
         log_p, index = (log_p[:, :, None] + of_next).flatten(1).topk(2 * beam)
         parents, tokens = index // vocab, index % vocab
         prefixes = torch.cat((_rows(prefixes, parents), tokens[:, :, None]), dim=2)
 
         ends = tokens == model.eos
         complete = (ends | (length == max_len)) & (log_p != -torch.inf)
-        numbers = sentences.tolist()
+        sentence_of_row = sentences.tolist()
         for row, rank in complete[:, :beam].nonzero().tolist():
             score = length_normalised(log_p[row, rank].item(), length, penalty)
-            finished[numbers[row]].append((score, prefixes[row, rank].tolist()))
+            finished[sentence_of_row[row]].append((score, prefixes[row, rank].tolist()))
 
-        live = torch.tensor([row for row, n in enumerate(numbers) if len(finished[n]) < beam], device=device)
+        live = torch.tensor(
+            [row for row, n in enumerate(sentence_of_row) if len(finished[n]) < beam], device=device
+        )
         if length == max_len or len(live) == 0:
             break
         # stable, so that the order by log P stays

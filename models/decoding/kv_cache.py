@@ -30,6 +30,6 @@ class KeyValueCache:
         return self._buffer[:, :, :, : self.length].unbind(0)
 
     def select(self, rows: Tensor) -> None:
-        """Go on with these rows only, int64 [B'], in this order; a row may come several times."""
+        """Continue with these rows only, int64 [B'], in this order; a row may come several times."""
         if self._buffer is not None:
             self._buffer = self._buffer.index_select(1, rows)

@@ -18,11 +18,11 @@ _ENCODED_TOGETHER = 64
 class DecodingState:
     """Decodes one token at a time, with the encoder run once and all keys and values kept.
 
-    A sentence has one row or more, one after the other, each with a prefix of its own.
+    A sentence has one row or more, one after the other, each with its own prefix.
 
     Args:
         model: in eval mode, gradients off.
-        sentences: int64 [S] each, best in order of length; each has a token that is no padding.
+        sentences: int64 [S] each, best in order of length; each has a token that is not padding.
     """
 
     def __init__(self, model: Seq2SeqTransformer, sentences: Sequence[Tensor]) -> None:
@@ -34,7 +34,7 @@ class DecodingState:
     def step(self, tokens: Tensor) -> Tensor:
         """Take the next token of each row, int64 [rows], and return the logits of the one after it, [rows, V]."""
         position = self._allowed.size(1)
-        # a padding token in the middle, should one be decoded, is no key, as in the model's forward
+        # a padding token in the middle, should one be decoded, is not a key, as in the model's forward
         self._allowed = torch.cat((self._allowed, (tokens != self._model.pad)[:, None]), dim=1)
         x = self._model.tgt_embedding(tokens[:, None], start=position)
         allowed = self._allowed[:, None, None]
@@ -64,7 +64,7 @@ class DecodingState:
 def _encode(
     model: Seq2SeqTransformer, sentences: Sequence[Tensor]
 ) -> tuple[list[tuple[Tensor, ...]], Tensor]:
-    """Return keys and values of each decoder layer, and where they may be looked at, of all sentences together."""
+    """Return keys and values of each decoder layer, and where they may be attended to, of all sentences together."""
     longest = max(map(len, sentences))
     keys_values: list[list[Tensor]] = []  # of each chunk: keys and values, layer after layer
     masks = []

@@ -1,9 +1,10 @@
 """Translating a whole set of sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.decoding.beam import beam_search
 from models.decoding.greedy import greedy
@@ -28,8 +29,8 @@ def translate(
         model: any device and dtype.
         src: token ids of each sentence, with <bos> and <eos>, as a list or an int64 tensor [S].
         max_len: number of tokens generated at most, <eos> included.
-        beam: 1 is greedy decoding; more is beam search, see `models.beam.beam_search`, with so many hypotheses.
-        length_penalty: alpha of `models.beam.length_normalised`; has no meaning for greedy decoding.
+        beam: 1 is greedy decoding; more is beam search, see `models.decoding.beam.beam_search`, with so many hypotheses.
+        length_penalty: alpha of `models.decoding.beam.length_normalised`; has no meaning for greedy decoding.
         batch_size: hypotheses decoded at a time.
 
     Raises:
@@ -46,24 +47,30 @@ def translate(
     size = max(1, batch_size // beam)
     device = model.generator.weight.device
     translations: list[list[int]] = [[] for _ in sentences]
+    with _eval_mode(model), torch.inference_mode():
+        for start in range(0, len(order), size):
+            indices = order[start : start + size]
+            batch = [sentences[i].to(device) for i in indices]
+            decoded = (
+                greedy(model, batch, max_len)
+                if beam == 1
+                else beam_search(model, batch, max_len, beam, length_penalty)
+            )
+            for i, tokens in zip(indices, decoded, strict=True):
+                translations[i] = tokens[: tokens.index(model.eos)] if model.eos in tokens else tokens
+    return translations
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """As `prune.eval_mode`, which is not imported: `models` needs nothing but torch."""
     flags = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
-        with torch.inference_mode():
-            for start in range(0, len(order), size):
-                indices = order[start : start + size]
-                batch = [sentences[i].to(device) for i in indices]
-                decoded = (
-                    greedy(model, batch, max_len)
-                    if beam == 1
-                    else beam_search(model, batch, max_len, beam, length_penalty)
-                )
-                for i, tokens in zip(indices, decoded, strict=True):
-                    translations[i] = tokens[: tokens.index(model.eos)] if model.eos in tokens else tokens
+        yield
     finally:
         for module, training in flags:
             module.training = training
-    return translations
 
 
 def _check(

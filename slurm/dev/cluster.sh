@@ -2,12 +2,12 @@
 # A real Slurm on this one machine, for development and tests: several virtual nodes, fake GPUs, partitions that preempt.
 # Needs root and the packages slurm-wlm and munge (with --accounting also slurmdbd and mariadb-server); no systemd.
 #
-#   cluster.sh start DIR [--accounting] [--cgroup] [Key=Value ..]   state, logs and configuration are in DIR
-#   cluster.sh stop DIR                                                ends what `start` started, by process id
-#   cluster.sh node-kill DIR NODE | node-start DIR NODE                kill -9 of a node's slurmd; start it (again)
-#   cluster.sh controller-kill DIR | controller-start DIR              the same of slurmctld
+#   cluster.sh start DIRECTORY [--accounting] [--cgroup] [Key=Value ..]    state, logs and configuration are in DIRECTORY
+#   cluster.sh stop DIRECTORY                                              ends what `start` started, by process id
+#   cluster.sh node-kill DIRECTORY NODE | node-start DIRECTORY NODE        kill -9 of a node's slurmd; start it (again)
+#   cluster.sh controller-kill DIRECTORY | controller-start DIRECTORY      the same for slurmctld
 #
-# Then `export SLURM_CONF=DIR/slurm.conf`. Key=Value replaces or adds a line of slurm.conf, e.g. MaxArraySize=11.
+# Then `export SLURM_CONF=DIRECTORY/slurm.conf`. Key=Value replaces or adds a line of slurm.conf, e.g. MaxArraySize=11.
 # Environment: NODES=3 (2 at least) CPUS=8 MEMORY=4000 (MB) GPUS=2, per node; PORT=27800, the first of 200 ports.
 # Partitions: main; low on the last node, whose jobs are preempted by those in high, on all nodes; short, two minutes at most.
 set -euo pipefail
@@ -21,14 +21,14 @@ with_accounting=no with_cgroup=no overrides=()
 
 fail() { echo "cluster.sh: $*" >&2; exit 1; }
 
-# Whether process $1 runs program $2: ids are used again, and a zombie has not been reaped yet
+# Whether process $1 runs program $2: ids are reused, and a zombie has not been reaped yet
 runs() { [[ $(cat "/proc/${1:-none}/comm" 2>/dev/null) == "$2" && $(awk '/^State/{print $2}' "/proc/$1/status") != Z ]]; }
 id_of() { cat "$folder/run/$1.pid" 2>/dev/null || true; }
 
 until_true() { # SECONDS WHAT COMMAND..
     local end=$((SECONDS + $1)) what=$2; shift 2
     until "$@" >/dev/null 2>&1; do
-        ((SECONDS < end)) || fail "$what did not happen; see the logs in $folder/log"
+        ((SECONDS < end)) || fail "still waiting for $what; see the logs in $folder/log"
         sleep 0.1
     done
 }
@@ -46,7 +46,7 @@ end() { # SIGNAL NAME PROGRAM: of one daemon, and wait until it is gone
 
 configure() {
     local gpu gres='' plugins accounting
-    # a GRES that is only counted drains the node, one with device files does not: any character device will do
+    # a GRES without device files drains the node; any character device will do
     for ((gpu = 0; gpu < GPUS; gpu++)); do [[ -e $folder/gpu$gpu ]] || mknod "$folder/gpu$gpu" c 1 3; done
     if ((GPUS)); then
         gres="Gres=gpu:$GPUS"
@@ -67,7 +67,7 @@ AccountingStorageEnforce=associations,limits,qos
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=2"
     else accounting=$'AccountingStorageType=accounting_storage/none\nJobAcctGatherType=jobacct_gather/none'; fi
-    # a wiped cluster that counted from 1 again would meet the files of earlier jobs
+    # a wiped cluster that counted from 1 again would find the files of earlier jobs
     [[ -s $folder/first_job ]] || echo $(($(date +%s) % 40000000 + 1)) > "$folder/first_job"
     cat > "$SLURM_CONF" <<CONF
 ClusterName=sweepdev
@@ -96,7 +96,7 @@ SlurmdTimeout=20
 KillWait=5
 MinJobAge=300
 MessageTimeout=10
-# more CPUs than the machine has
+# more cores than the machine has
 SlurmdParameters=config_overrides
 SlurmctldParameters=preempt_send_user_signal
 SelectType=select/cons_tres
@@ -129,7 +129,7 @@ munge_works() { munge -n | unmunge; }
 
 start_munge() {
     if munge_works >/dev/null 2>&1; then return; fi
-    install -d -o munge -g munge -m 755 /run/munge # made by systemd elsewhere
+    install -d -o munge -g munge -m 755 /run/munge # elsewhere systemd creates it
     if [[ ! -s /etc/munge/munge.key ]]; then
         (umask 077; head -c 128 /dev/urandom > /etc/munge/munge.key)
         chown munge:munge /etc/munge/munge.key
@@ -223,7 +223,7 @@ stop() {
     end TERM slurmctld slurmctld
     end TERM slurmdbd slurmdbd
     end TERM mariadbd mariadbd
-    pgrep -x slurmctld >/dev/null || end TERM munged munged # another cluster here may have come to use it
+    pgrep -x slurmctld >/dev/null || end TERM munged munged # another cluster here may be using it
 }
 
 steps() { # the slurmstepd processes of this cluster

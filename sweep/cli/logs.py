@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sweep.cli.find_run import find_run
 from sweep.core.errors import UsageError
-from sweep.executors.status import look
+from sweep.executors.status import current_status
 from sweep.store.layout import SweepPaths, existing_sweep
 
 _FOLLOW_SECONDS = 1.0
@@ -28,7 +28,7 @@ def print_logs(which: str, failed: bool, lines: int, follow: bool, results: Path
             _follow(sweep, run_id, size)
         return
     sweep = existing_sweep(which, results)
-    runs = [status.run_id for status in look(sweep)[0] if status.state == "failed"]
+    runs = [status.run_id for status in current_status(sweep)[0] if status.state == "failed"]
     if not runs:
         print(f"no failed run in {which}")
     for run_id in runs:
@@ -62,7 +62,7 @@ def _print_end(log: Path, lines: int) -> int:
 def _follow(sweep: SweepPaths, run_id: str, size: int) -> None:
     log = sweep.run(run_id).log
     while True:
-        status = next(status for status in look(sweep)[0] if status.run_id == run_id)
+        status = next(status for status in current_status(sweep)[0] if status.run_id == run_id)
         if log.is_file():
             with log.open("rb") as file:
                 file.seek(size)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.text import Text
 
 from sweep.core.errors import ExitCode
-from sweep.executors.status import look
+from sweep.executors.status import current_status
 from sweep.launch.cost import time_left
 from sweep.store.layout import SweepPaths, existing_sweep
 from sweep.store.status import exit_code
@@ -24,7 +24,7 @@ def show_status(name: str, results: Path | None, *, as_json: bool, watch: bool) 
     """Print the state of a sweep's runs; with `watch` until none is active. Returns the exit code that it deserves."""
     sweep = existing_sweep(name, results)
     while True:
-        statuses, problem = look(sweep)
+        statuses, problem = current_status(sweep)
         active = any(status.job or status.state == "running" for status in statuses)
         if as_json:
             for status in statuses:
@@ -32,6 +32,7 @@ def show_status(name: str, results: Path | None, *, as_json: bool, watch: bool) 
                     "run_id": status.run_id,
                     "state": status.state,
                     "detail": status.detail,
+                    "cause": status.cause,
                     "attempts": status.attempts,
                     "exit_status": status.exit_status,
                     "job": status.job,

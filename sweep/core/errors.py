@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from textwrap import shorten
 from traceback import extract_tb
@@ -26,10 +26,37 @@ BUSY = 75
 """`python -m sweep.run`: another attempt holds the run (EX_TEMPFAIL)."""
 
 
+class Cause(StrEnum):
+    """Why an attempt at a run ended, or why its job does not start, where something depends on it.
+
+    The value is what an attempt's file and `sweep status --json` hold; every other end has no cause.
+    """
+
+    OUT_OF_MEMORY = "out_of_memory"
+    OUT_OF_GPU_MEMORY = "out_of_gpu_memory"
+    NODE_FAILURE = "node_failure"
+    TIME_LIMIT = "time_limit"
+    STOP_SIGNAL = "stop_signal"
+    """SIGTERM or SIGUSR2, with which Slurm announces the end of a job."""
+    NOT_FINITE = "not_finite"
+    """A loss or a metric is infinite or not a number."""
+    FAILED_START = "failed_start"
+    """Slurm holds the job, since the node that was to start it could not."""
+
+    @classmethod
+    def of_signal(cls, name: str) -> "Cause | None":
+        """`STOP_SIGNAL` for the name of such a signal."""
+        return cls.STOP_SIGNAL if name in ("SIGTERM", "SIGUSR2") else None
+
+
 class SweepError(Exception):
-    """Base of every error that is shown as one line. `exit_code` is what the command line ends with."""
+    """Base of every error that is shown as one line.
+
+    `exit_code` is what the command line ends with, `cause` what an attempt that it ends records.
+    """
 
     exit_code = ExitCode.FAILED
+    cause: Cause | None = None
 
 
 class UsageError(SweepError):
@@ -48,6 +75,18 @@ class StorageError(SweepError):
     """A file or folder cannot be read or written: a full disk, missing permission, damage."""
 
     exit_code = ExitCode.USAGE
+
+
+class OutOfGpuMemoryError(SweepError):
+    """A GPU has no memory left for this run."""
+
+    cause = Cause.OUT_OF_GPU_MEMORY
+
+
+class NotFiniteError(SweepError):
+    """A loss or a metric is infinite or not a number."""
+
+    cause = Cause.NOT_FINITE
 
 
 def in_one_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What the ways to execute runs have in common."""
+"""What all executors have in common."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -6,13 +6,13 @@ from typing import Protocol
 from sweep.store.run_record import RunRecord
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """Gets runs executed: on this machine (`executors.local`) or on a cluster (`executors.slurm`)."""
 
     def execute(self, specs: Sequence[RunRecord]) -> None:
-        """Have the runs with these specifications executed, none of which is complete or in the hands of another.
+        """Have the runs with these specifications executed, none of which is complete or held by another attempt.
 
-        Returns when they have ended (local) or have been handed over (Slurm).
+        Returns when they have ended (local) or have been submitted (Slurm).
 
         Raises:
             SweepError: not all of them could be. Those that were are on record.

@@ -1,23 +1,32 @@
-"""The state of a sweep's runs by all there is to ask: the files, and Slurm where it has had to do with them."""
+"""The state of a sweep's runs by all the evidence: the files, and Slurm where runs were submitted to it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sweep.store.layout import SweepPaths
+from sweep.store.run_record import RunRecord
 from sweep.store.status import RunStatus, survey
 from sweep.store.submissions import DataStamp
 
 
-def look(sweep: SweepPaths, data: Mapping[str, DataStamp] | None = None) -> tuple[list[RunStatus], str]:
-    """As `sweep.store.status.survey`, and what keeps Slurm from answering, or an empty text."""
-    return refined(sweep, survey(sweep, data))
+def current_status(
+    sweep: SweepPaths,
+    data: Mapping[str, DataStamp] | None = None,
+    specs: Mapping[str, RunRecord] | None = None,
+) -> tuple[list[RunStatus], str]:
+    """The states of a sweep's runs.
 
+    Args:
+        sweep: where they are.
+        data: per task the current data; by default that of the latest submissions.
+        specs: the runs by id; by default all of the sweep, in the grid's order.
 
-def refined(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> tuple[list[RunStatus], str]:
-    """`statuses`, which are by the files, with what Slurm knows; and what keeps it from answering."""
+    Returns:
+        The states, and why Slurm does not answer; empty if it does or need not be asked.
+    """
+    statuses = survey(sweep, data, specs=specs)
     if not sweep.arrays.is_dir():
-        return list(statuses), ""
-    from sweep.executors.slurm.job_status import (
-        with_slurm,  # on demand: a sweep on one machine does not pay for it
-    )
+        return statuses, ""
+    # on demand: a sweep on one machine does not pay for it
+    from sweep.executors.slurm.job_status import with_slurm
 
     return with_slurm(sweep, statuses)

@@ -13,8 +13,8 @@ from sweep.config.run_spec import RunSpec
 from sweep.core.env import checkpoint_seconds
 from sweep.core.errors import ExitCode, UsageError
 from sweep.core.signals import nohup
-from sweep.executors.local.executor import LocalEngine
-from sweep.executors.status import refined
+from sweep.executors.local.executor import LocalExecutor
+from sweep.executors.status import current_status
 from sweep.launch.cost import Estimate, expected, require_consent, told
 from sweep.launch.on_slurm import hand_over, slurm_request
 from sweep.launch.request import (
@@ -29,7 +29,7 @@ from sweep.launch.request import (
 from sweep.launch.summary import finish
 from sweep.store.layout import SubmissionNumber, SweepPaths, sweep_paths
 from sweep.store.run_record import RunRecord
-from sweep.store.status import RunStatus, survey
+from sweep.store.status import RunStatus
 from sweep.store.submissions import DataStamp, check_consistent, register_runs
 from sweep.tasks import get_task, prepared
 from sweep.tasks.data.dataset import DataSource
@@ -79,7 +79,7 @@ def launch(request: Request) -> ExitCode:
     source = DataSource.from_env(request.data_dir, request.allow_unverified)
     stamps = _prepare(chosen, source)
     register_runs(sweep, grid.dump(), specs.values())
-    statuses, _ = refined(sweep, survey(sweep, stamps, specs=specs))
+    statuses, _ = current_status(sweep, stamps, specs)
     todo = _todo(request, statuses)
     require_consent(_say_cost(request, sweep, statuses, todo, slurm), request.ask_above, request.yes)
     if slurm:
@@ -144,8 +144,8 @@ def _execute(
             signal.signal(signal_number, signal.default_int_handler)
     again = {status.run_id for status in todo} if request.retry == "all" else set()
     with make_display(len(todo), slots) as display:
-        engine = LocalEngine(sweep, submission, stamps, slots, display, again=again)
-        engine.execute([status.spec for status in todo])
+        executor = LocalExecutor(sweep, submission, stamps, slots, display, again=again)
+        executor.execute([status.spec for status in todo])
 
 
 def _prepare(runs: Sequence[RunSpec], source: DataSource) -> dict[str, DataStamp]:
@@ -163,7 +163,7 @@ def _prepare(runs: Sequence[RunSpec], source: DataSource) -> dict[str, DataStamp
 def _show_plan(
     request: Request, sweep: SweepPaths, specs: Mapping[str, RunRecord], slurm: "SlurmRequest | None"
 ) -> None:
-    statuses, problem = refined(sweep, survey(sweep, {}, specs=specs))
+    statuses, problem = current_status(sweep, {}, specs)
     todo = _todo(request, statuses)
     if slurm:
         from sweep.executors.slurm.launch import dry_run

@@ -56,7 +56,7 @@ def hand_over(
     stamps: Mapping[str, DataStamp],
 ) -> ExitCode:
     """Submit what is missing; with --wait stay until it has ended."""
-    from sweep.executors.slurm.executor import Partly
+    from sweep.executors.slurm.executor import PartialSubmission
     from sweep.executors.slurm.launch import submit_missing
     from sweep.executors.slurm.wait import wait
 
@@ -78,12 +78,12 @@ def hand_over(
         while True:
             try:
                 return count + submit_missing(slurm, sweep, missing, stamps, retried, submission, say)
-            except Partly as partly:
+            except PartialSubmission as partial:
                 if not request.wait:
                     raise
-                say(str(partly))
-                count += partly.taken
-                missing = {run_id: specs[run_id] for run_id in partly.left}
+                say(str(partial))
+                count += partial.taken
+                missing = {run_id: specs[run_id] for run_id in partial.left}
                 stay()
                 time.sleep(_PAUSE_SECONDS)  # the limit may be reached by other sweeps
 

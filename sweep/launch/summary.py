@@ -5,7 +5,7 @@ import sys
 from rich.text import Text
 
 from sweep.core.errors import ExitCode, StorageError
-from sweep.executors.status import look
+from sweep.executors.status import current_status
 from sweep.report.terminal_tables import results
 from sweep.store.layout import SweepPaths
 from sweep.store.status import counts, exit_code
@@ -17,7 +17,7 @@ def finish(sweep: SweepPaths, run_ids: set[str]) -> ExitCode:
     """Write the report, show the results and what is not complete, and choose the exit code for the runs `run_ids`."""
     from sweep.report import write_report
 
-    statuses, problem = look(sweep)
+    statuses, problem = current_status(sweep)
     statuses = [status for status in statuses if status.run_id in run_ids]
     if problem:
         console.print(Text(problem, style="yellow"))

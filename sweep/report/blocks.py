@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from matplotlib.figure import Figure as Drawing
 
-from sweep.report.stats import Summary, interval
+from sweep.report.stats import Summary, format_interval
 
 MISSING = "–"
 
@@ -22,11 +22,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """pruner: whose column it is, for the filter. number: aligned right."""
+    """pruner: whose column it is, for the filter. numeric: aligned right."""
 
     title: str
     pruner: str | None = None
-    number: bool = True
+    numeric: bool = True
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,6 @@ def estimate(summary: Summary | None, digits: int = 2, signed: bool = False) -> 
     if summary is None:
         return Cell(MISSING, None, {"mean": None, "low": None, "high": None, "n": 0})
     half = summary.half_width
-    text = interval(summary, digits)
-    if signed:
-        text = f"+{text}" if summary.mean > 0 else text.replace("-", "−", 1)
+    text = format_interval(summary, digits, signed=signed)
     low, high = (None, None) if half is None else (summary.mean - half, summary.mean + half)
     return Cell(text, summary.mean, {"mean": summary.mean, "low": low, "high": high, "n": summary.n})

@@ -1,35 +1,36 @@
-"""Sanity of the science: what a reader has to know before trusting a conclusion."""
+"""Sanity checks: what a reader has to know before trusting a conclusion."""
 
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 
+from sweep.core.errors import Cause
 from sweep.report.blocks import Notice
-from sweep.report.inputs import Material, Row, TaskMaterial
+from sweep.report.inputs import ReportInputs, Row, TaskResults
 
-NEVER_LEARNT = 0.99
+LEARNING_LOSS_RATIO = 0.99
 """A run has learnt if its last epoch's training loss is below this fraction of its first epoch's."""
 
 
-def sanity(material: Material) -> list[Notice]:
+def sanity(inputs: ReportInputs) -> list[Notice]:
     """Warnings first, then notes."""
-    notices = [*_files(material), *_failures(material)]
-    for task in material.tasks:
+    notices = [*_files(inputs), *_failures(inputs)]
+    for task in inputs.tasks:
         notices += [*_data(task), *_masks(task), *_training(task), *_pairing(task)]
-    notices += _code(material)
+    notices += _code(inputs)
     return sorted(notices, key=lambda notice: notice.level != "warning")
 
 
-def _files(material: Material) -> list[Notice]:
-    if not material.problems:
+def _files(inputs: ReportInputs) -> list[Notice]:
+    if not inputs.problems:
         return []
-    text = f"{_count(material.problems, 'file')} could not be used and {_is(material.problems)} left out."
-    return [Notice("warning", text, material.problems)]
+    text = f"{_count(inputs.problems, 'file')} could not be used and {_is(inputs.problems)} left out."
+    return [Notice("warning", text, inputs.problems)]
 
 
-def _failures(material: Material) -> list[Notice]:
-    failed = [status for status in material.statuses if status.state == "failed"]
-    diverged = [status for status in failed if "loss is" in status.detail]
+def _failures(inputs: ReportInputs) -> list[Notice]:
+    failed = [status for status in inputs.statuses if status.state == "failed"]
+    diverged = [status for status in failed if status.cause is Cause.NOT_FINITE]
     notices = []
     for some, what in ((diverged, "diverged"), ([s for s in failed if s not in diverged], "failed")):
         if some:
@@ -38,18 +39,18 @@ def _failures(material: Material) -> list[Notice]:
     return notices
 
 
-def _data(task: TaskMaterial) -> list[Notice]:
+def _data(task: TaskResults) -> list[Notice]:
     row = task.rows[0]
     if all(row["data_verified"] for row in task.rows):
         return []
     text = (
-        f"{task.name}: the data is **not the published data** (its hash is another one; {row['train_rows']:,} training and "
+        f"{task.name}: the data is **not the published data** (its hash differs; {row['train_rows']:,} training and "
         f"{row['test_rows']:,} test rows)."
     )
     return [Notice("warning", text)]
 
 
-def _masks(task: TaskMaterial) -> list[Notice]:
+def _masks(task: TaskResults) -> list[Notice]:
     notices = []
 
     def say(level: str, rows: Sequence[Row], text: str) -> None:
@@ -61,12 +62,12 @@ def _masks(task: TaskMaterial) -> list[Notice]:
     say(
         "warning",
         [row for row in task.rows if not row["mask_effective"]],
-        "in which pruned weights still act on the output: the mask is not effective.",
+        "in which pruned weights still affect the output: the mask is not effective.",
     )
     say(
         "warning",
         [row for row in pruned if row["scope"] == "global" and not _exact(row)],
-        "kept another number of weights than asked for.",
+        "kept a number of weights other than requested.",
     )
     say(
         "warning",
@@ -76,13 +77,13 @@ def _masks(task: TaskMaterial) -> list[Notice]:
     say(
         "note",
         [row for row in pruned if row["ties"] > 1],
-        "with several scores equal to the threshold: which of those weights stay may have been decided by their index.",
+        "with several scores equal to the threshold: the choice among them may have been made by index.",
     )
     cut = [row for row in pruned if row["effective_density"] is not None]
     say(
         "note",
         [row for row in cut if row["effective_density"] < row["density"]],
-        "in which some kept weights lie on no path from input to output.",
+        "in which some kept weights are on no path from input to output.",
     )
     dead = [row for row in pruned if row["dead_units"]]
     if dead:
@@ -96,21 +97,21 @@ def _exact(row: Row) -> bool:
     return abs(row["kept"] - math.floor(row["density_asked"] * row["prunable"])) <= 1
 
 
-def _training(task: TaskMaterial) -> list[Notice]:
+def _training(task: TaskResults) -> list[Notice]:
     never = []
     for row in task.rows:
         losses = [epoch["train_loss"] for epoch in task.epochs.get(row["run_id"], ())]
         if not math.isfinite(row["test_metric"]) or (
-            len(losses) > 1 and not losses[-1] < NEVER_LEARNT * losses[0]
+            len(losses) > 1 and not losses[-1] < LEARNING_LOSS_RATIO * losses[0]
         ):
             never.append(row["run_id"])
     if not never:
         return []
-    text = f"{task.name}: {_count(never, 'run')} never learnt: the training loss did not fall."
+    text = f"{task.name}: {_count(never, 'run')} did not learn: the training loss did not fall."
     return [Notice("warning", text, never)]
 
 
-def _pairing(task: TaskMaterial) -> list[Notice]:
+def _pairing(task: TaskResults) -> list[Notice]:
     asked: dict[tuple[str, float], set[int]] = defaultdict(set)
     done: dict[tuple[str, float], set[int]] = defaultdict(set)
     for status in task.statuses:
@@ -125,10 +126,10 @@ def _pairing(task: TaskMaterial) -> list[Notice]:
         if seeds - done[pruner, compression]
     ]
     if missing:
-        text = f"{task.name}: seeds are missing; paired differences rest on the seeds that both sides have."
+        text = f"{task.name}: seeds are missing; paired differences use the seeds that both sides have."
         notices.append(Notice("warning", text, missing))
     if all(len(seeds) < 2 for seeds in done.values()):
-        text = f"{task.name}: one seed a cell: no interval, no comparison; a difference may be that of the seeds."
+        text = f"{task.name}: one seed per cell: no interval, no comparison; a difference may be due to the seeds."
         notices.append(Notice("warning", text))
     elif done and max(map(len, done.values())) < 6:
         n = max(map(len, done.values()))
@@ -139,19 +140,19 @@ def _pairing(task: TaskMaterial) -> list[Notice]:
     return notices
 
 
-def _code(material: Material) -> list[Notice]:
+def _code(inputs: ReportInputs) -> list[Notice]:
     notices = []
-    rows = material.rows
-    # a run that went on under other code has both
+    rows = inputs.rows
+    # a run that was resumed with other code has both
     shas = {sha for row in rows for sha in str(row["git_sha"]).split(",")}
     if len(shas) > 1:
-        text = f"the runs are of {len(shas)} versions of the code."
+        text = f"The runs come from {len(shas)} versions of the code."
         notices.append(Notice("note", text, sorted(shas)))
     if any(row["git_dirty"] for row in rows):
-        notices.append(Notice("note", "some runs are of code with uncommitted changes."))
+        notices.append(Notice("note", "Some runs come from code with uncommitted changes."))
     machines = {(row["cpu"], row["gpu"]) for row in rows}
     if len(machines) > 1:
-        text = "the runs are of several kinds of machine: wall times are not comparable between them."
+        text = "The runs come from several kinds of machine: wall times are not comparable between them."
         notices.append(Notice("note", text, sorted(f"{cpu}, GPU: {gpu or 'none'}" for cpu, gpu in machines)))
     return notices
 

@@ -1,16 +1,17 @@
 """The figures of a task over its layers: how much of each is left, and when one is empty."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from statistics import fmean
 
 from sweep.report.blocks import Cell, Column, Figure, Line, Table, compact, plain, word
-from sweep.report.inputs import TaskMaterial
-from sweep.report.style import blank, legend_below, look, mark, styled
+from sweep.report.inputs import TaskResults
+from sweep.report.style import blank, legend_below, mark, marker_style, styled
 
 Key = tuple[str, float]
 
 
-def densities(task: TaskMaterial) -> Figure | None:
+def densities(task: TaskResults) -> Figure | None:
     """A heat map of the density that each pruner leaves in each layer; None for one layer, whose density is the network's."""
     found: dict[str, dict[Key, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in task.rows:
@@ -33,7 +34,7 @@ def densities(task: TaskMaterial) -> Figure | None:
         axes.set_ylim(len(means) - 0.5, -0.5)
         axes.set_xticks(range(len(keys)), [f"{p}\nc={c:g}" for p, c in keys], fontsize=8)
         axes.set_yticks(range(len(means)), list(means), fontsize=8)
-    columns = [Column("layer", number=False), *(Column(f"{p} at {c:g}", p) for p, c in keys)]
+    columns = [Column("layer", numeric=False), *(Column(f"{p} at {c:g}", p) for p, c in keys)]
     lines = [Line([word(layer), *(plain(of.get(key), 4) for key in keys)]) for layer, of in means.items()]
     caption = "Density per layer in percent, mean over the seeds: dark is full, light is sparse, a cross is an empty layer."
     name = f"{task.name}_layers"
@@ -42,7 +43,7 @@ def densities(task: TaskMaterial) -> Figure | None:
 
 
 def _cell(axes, x: int, y: int, density: float) -> None:  # type: ignore[no-untyped-def]
-    """Shades by the square root, so that one percent differs from none; the letters keep their contrast on any page."""
+    """Shades by the square root, so that one percent differs from none; the text keeps its contrast on any page."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
     from matplotlib.patches import Rectangle
@@ -56,39 +57,38 @@ def _cell(axes, x: int, y: int, density: float) -> None:  # type: ignore[no-unty
     )
 
 
-def collapse(task: TaskMaterial) -> Figure | None:
-    """The lowest compression at which each layer is empty in some seed; None where no layer ever is."""
-    first: dict[tuple[str, str], tuple[float, int, int]] = {}
-    order: list[str] = []
-    for pruner in task.pruners:
-        for c in reversed([c for c in task.compressions if c]):
-            rows = [r for r in task.rows if r["pruner"] == pruner and r["compression"] == c]
-            empty: dict[str, int] = defaultdict(int)
-            for row in rows:
-                for layer in task.layers.get(row["run_id"], ()):
-                    if layer["layer"] not in order:
-                        order.append(layer["layer"])
-                    empty[layer["layer"]] += bool(layer["empty"])
-            for layer_name, seeds in empty.items():
-                if seeds:
-                    first[pruner, layer_name] = (c, seeds, len(rows))
+@dataclass(frozen=True)
+class _Collapse:
+    """The lowest compression at which a layer is empty in some seed, in how many of the seeds."""
+
+    compression: float
+    empty: int
+    seeds: int
+
+
+def collapse(task: TaskResults) -> Figure | None:
+    """The lowest compression at which each layer is empty in some seed; None if no layer is empty in any run."""
+    first = {
+        (pruner, layer): found
+        for pruner in task.pruners
+        for layer, found in _first_empty(task, pruner).items()
+    }
     if not first:
         return None
+    order = dict.fromkeys(layer["layer"] for row in task.rows for layer in task.layers.get(row["run_id"], ()))
     layers = [layer for layer in order if any((pruner, layer) in first for pruner in task.pruners)]
     with styled():
         figure, (axes,) = blank(5.6, 1.7 + 0.26 * len(layers))
         for index, pruner in enumerate(task.pruners):
-            mine = [
-                (first[pruner, layer][0], y) for y, layer in enumerate(layers) if (pruner, layer) in first
+            shift = 0.15 * (index - (len(task.pruners) - 1) / 2)
+            marks = [
+                (first[pruner, layer].compression, y + shift)
+                for y, layer in enumerate(layers)
+                if (pruner, layer) in first
             ]
-            if mine:
-                shift = 0.15 * (index - (len(task.pruners) - 1) / 2)
+            if marks:
                 (points,) = axes.plot(
-                    [c for c, _ in mine],
-                    [y + shift for _, y in mine],
-                    **look(index),
-                    linestyle="",
-                    label=pruner,
+                    *zip(*marks, strict=True), **marker_style(index), linestyle="", label=pruner
                 )
                 mark(points, pruner)
         axes.set_yticks(range(len(layers)), layers, fontsize=8)
@@ -97,14 +97,38 @@ def collapse(task: TaskMaterial) -> Figure | None:
         axes.set_xlabel("first empty at compression")
         legend_below(figure, axes, {p: p for p in task.pruners})
     lines = [
-        Line([word(layer), word(pruner), compact(c), Cell(f"{seeds} of {of}", seeds)], pruner)
-        for (pruner, layer), (c, seeds, of) in first.items()
+        Line(
+            [
+                word(layer),
+                word(pruner),
+                compact(found.compression),
+                Cell(f"{found.empty} of {found.seeds}", found.empty),
+            ],
+            pruner,
+        )
+        for (pruner, layer), found in first.items()
     ]
     columns = [
-        Column("layer", number=False), Column("pruner", number=False), Column("first empty at compression"), Column("in seeds"),
-    ]  # fmt: skip
-    caption = "Layer collapse: the lowest compression at which a layer keeps nothing in some seed; other layers keep something."
+        Column("layer", numeric=False),
+        Column("pruner", numeric=False),
+        Column("first empty at compression"),
+        Column("in seeds"),
+    ]
+    caption = "Layer collapse: the lowest compression at which a layer keeps nothing in some seed while other layers do."
     name = f"{task.name}_collapse"
-    return Figure(
-        name, caption, f"{task.name}: layer collapse", figure, Table(f"{name}_data", caption, columns, lines)
-    )
+    table = Table(f"{name}_data", caption, columns, lines)
+    return Figure(name, caption, f"{task.name}: layer collapse", figure, table)
+
+
+def _first_empty(task: TaskResults, pruner: str) -> dict[str, _Collapse]:
+    """By layer, for the layers that are ever empty."""
+    first: dict[str, _Collapse] = {}
+    for compression in filter(None, reversed(task.compressions)):
+        rows = [r for r in task.rows if r["pruner"] == pruner and r["compression"] == compression]
+        empty: Counter[str] = Counter()
+        for row in rows:
+            for layer in task.layers.get(row["run_id"], ()):
+                empty[layer["layer"]] += bool(layer["empty"])
+        # a lower compression takes the place of a higher one
+        first |= {name: _Collapse(compression, seeds, len(rows)) for name, seeds in empty.items() if seeds}
+    return first

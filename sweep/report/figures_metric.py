@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from sweep.report.blocks import Column, Figure, Line, Table, compact, estimate, plain, word
-from sweep.report.inputs import TaskMaterial
+from sweep.report.inputs import TaskResults
 from sweep.report.stats import Summary, paired_differences
-from sweep.report.style import blank, legend_below, look, mark, styled
+from sweep.report.style import blank, legend_below, mark, marker_style, styled
 
 COMPRESSION = "compression c (density = 10⁻ᶜ)"
 _DOTS = 30
 """Seeds up to which each is a dot."""
 
 
-def metric(task: TaskMaterial) -> Figure:
-    """Every seed (dots), mean (line) and 95 % interval (band and bars) against compression; the paper's numbers hollow."""
+def metric(task: TaskResults) -> Figure:
+    """Every seed (dots), mean (line) and 95 % interval (band and bars) against compression; the paper's values hollow."""
     found = task.cells("test_metric")
     published = task.paper.metric if task.paper else {}
     with styled():
@@ -30,7 +30,7 @@ def metric(task: TaskMaterial) -> Figure:
             if theirs:
                 label = f"{pruner}, the paper"
                 (line,) = axes.plot(
-                    *zip(*theirs, strict=True), **look(index), markersize=7, markerfacecolor="none", linestyle=":",
+                    *zip(*theirs, strict=True), **marker_style(index), markersize=7, markerfacecolor="none", linestyle=":",
                     linewidth=1, label=label,
                 )  # fmt: skip
                 mark(line, pruner)
@@ -46,20 +46,20 @@ def metric(task: TaskMaterial) -> Figure:
         for p in task.pruners
         if (p, c) in found
     ]
-    columns = [Column("compression"), Column("pruner", number=False), Column("ours"), Column("the paper")]
+    columns = [Column("compression"), Column("pruner", numeric=False), Column("ours"), Column("the paper")]
     name = f"{task.name}_{task.metric}"
     paper = " Hollow points on dotted lines are the paper's single runs." if published else ""
     caption = (
-        f"Test {task.metric} against compression: dots are seeds, lines means, bands and bars 95 % intervals, which may go "
-        f"beyond the axis.{paper}"
+        f"Test {task.metric} against compression: dots are seeds, lines means, bands and bars 95 % intervals, which may "
+        f"extend beyond the axis.{paper}"
     )
     table = Table(f"{name}_data", caption, columns, lines)
     return Figure(name, caption, f"{task.name}: test {task.metric} against compression", figure, table)
 
 
-def difference(task: TaskMaterial) -> Figure | None:
-    """Paired differences to random with their intervals: a panel with a scale of its own for each compression."""
-    found = {p: paired_differences(task.rows, "test_metric", p, "random") for p in task.rivals}
+def difference(task: TaskResults) -> Figure | None:
+    """Paired differences to random with their intervals: a panel with its own scale for each compression."""
+    found = {p: paired_differences(task.rows, "test_metric", p, "random") for p in task.compared_pruners}
     compressions = sorted({c for differences in found.values() for c in differences})
     if not compressions:
         return None
@@ -88,10 +88,10 @@ def difference(task: TaskMaterial) -> Figure | None:
         for p, differences in found.items()
         for c, s in differences.items()
     ]
-    columns = [Column("compression"), Column("pruner", number=False), Column("pruner − random")]
+    columns = [Column("compression"), Column("pruner", numeric=False), Column("pruner − random")]
     caption = (
         f"Difference to random in test {task.metric}, paired by seed, each panel with its own scale: dots are seeds, bars 95 % "
-        "intervals. Where a bar crosses zero, the runs do not tell the two apart."
+        "intervals. Where a bar crosses zero, the runs do not distinguish the two."
     )
     name = f"{task.name}_difference"
     table = Table(f"{name}_data", caption, columns, lines)
@@ -102,18 +102,18 @@ def _estimate(axes: Axes, x: float, summary: Summary, pruner: str, index: int) -
     """Dots, mean and interval bar at one place."""
     if 1 < summary.n <= _DOTS:
         (dots,) = axes.plot(
-            [x - 0.22] * summary.n, summary.values, ".", color=look(index)["color"], alpha=0.5
+            [x - 0.22] * summary.n, summary.values, ".", color=marker_style(index)["color"], alpha=0.5
         )
         mark(dots, pruner)
     bars = axes.errorbar(
-        [x], [summary.mean], yerr=[summary.half_width or 0.0], **look(index), markersize=6, capsize=3, linestyle="",
+        [x], [summary.mean], yerr=[summary.half_width or 0.0], **marker_style(index), markersize=6, capsize=3, linestyle="",
         elinewidth=1.2, label=pruner,
     )  # fmt: skip
     for artist in bars.get_children():
         mark(artist, pruner)
 
 
-def wall_time(task: TaskMaterial) -> Figure:
+def wall_time(task: TaskResults) -> Figure:
     """Seconds of training against density."""
     found = task.cells("seconds_train")
     with styled():
@@ -132,10 +132,10 @@ def wall_time(task: TaskMaterial) -> Figure:
         for p in task.pruners
         if (p, c) in found
     ]
-    columns = [Column("density"), Column("pruner", number=False), Column("seconds of training")]
+    columns = [Column("density"), Column("pruner", numeric=False), Column("seconds of training")]
     caption = (
-        "Wall time of training against density. Runs that shared a machine with others took longer; only runs of one machine "
-        "with equal load compare."
+        "Wall time of training against density. Runs that shared a machine with others took longer; only runs on one machine "
+        "under equal load are comparable."
     )
     name = f"{task.name}_time"
     return Figure(
@@ -147,8 +147,8 @@ def wall_time(task: TaskMaterial) -> Figure:
     )
 
 
-def pareto(task: TaskMaterial) -> Figure:
-    """FLOPs remaining against the metric; the front are the cells that no other beats in both."""
+def pareto(task: TaskResults) -> Figure:
+    """FLOPs remaining against the metric; the front is the cells that no other beats in both."""
     flops, test = task.cells("flops_remaining"), task.cells("test_metric")
     dense = task.pruners[0]
     keys = [(p, c) for c in task.compressions for p in task.pruners if (p, c) in test and (c or p == dense)]
@@ -160,7 +160,7 @@ def pareto(task: TaskMaterial) -> Figure:
             (points,) = axes.plot(
                 [flops[key].mean for key in mine],
                 [test[key].mean for key in mine],
-                **look(index),
+                **marker_style(index),
                 linestyle="",
                 label=pruner,
             )
@@ -196,12 +196,12 @@ def pareto(task: TaskMaterial) -> Figure:
         for (p, c), on in zip(keys, on_front, strict=True)
     ]
     columns = [
-        Column("FLOPs remaining"), Column(f"test {task.metric}"), Column("pruner", number=False), Column("compression"),
-        Column("on the front", number=False),
+        Column("FLOPs remaining"), Column(f"test {task.metric}"), Column("pruner", numeric=False), Column("compression"),
+        Column("on the front", numeric=False),
     ]  # fmt: skip
     caption = (
-        "FLOPs remaining (of all matrix products, with the positions that each really sees) against the metric, means over the "
-        "seeds. The front joins the cells that no other beats in both; means that lie within each other's interval change places."
+        "FLOPs remaining (of all matrix products, with the positions that each processes) against the metric, means over the "
+        "seeds. The front connects the cells that no other beats in both; means inside each other's intervals may swap places."
     )
     name = f"{task.name}_pareto"
     return Figure(
@@ -230,7 +230,7 @@ def _estimates(
     density: bool = False,
 ) -> None:
     """Dots, means, interval bars and band of one pruner."""
-    colour = look(index)["color"]
+    colour = marker_style(index)["color"]
     # side by side, so that overlapping intervals can be read
     shift = 0.02 * (index - (of - 1) / 2)
     xs = [10 ** -(c + shift) if density else c + shift for c, _ in points]
@@ -244,7 +244,7 @@ def _estimates(
         xs,
         means,
         yerr=halves,
-        **look(index),
+        **marker_style(index),
         markersize=5,
         capsize=3,
         linewidth=1.5,

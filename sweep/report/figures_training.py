@@ -7,13 +7,13 @@ from matplotlib.ticker import MaxNLocator
 
 from sweep.report.blocks import Column, Figure, Line, Table, compact, plain, word
 from sweep.report.figures_metric import COMPRESSION
-from sweep.report.inputs import TaskMaterial
-from sweep.report.style import COLOURS, MARKERS, blank, legend_below, look, mark, styled
+from sweep.report.inputs import TaskResults
+from sweep.report.style import COLOURS, MARKERS, blank, legend_below, mark, marker_style, styled
 from sweep.report.translation import by_weighting
 from sweep.store.schema import DENSE
 
 
-def curves(task: TaskMaterial) -> Figure | None:
+def curves(task: TaskResults) -> Figure | None:
     """The metric after each epoch: a panel for each compression, a thin line for each seed, a thick one for their mean."""
     runs = [(row, task.epochs.get(row["run_id"], ())) for row in task.rows]
     runs = [(row, epochs) for row, epochs in runs if epochs]
@@ -55,7 +55,7 @@ def curves(task: TaskMaterial) -> Figure | None:
         for (c, pruner, epoch), values in sorted(means.items())
     ]
     columns = [
-        Column("compression"), Column("pruner", number=False), Column("epoch"), Column(f"{split} {task.metric}, mean"),
+        Column("compression"), Column("pruner", numeric=False), Column("epoch"), Column(f"{split} {task.metric}, mean"),
     ]  # fmt: skip
     caption = f"Training curves: {task.metric} on the {split} rows after each epoch; thin lines are seeds, thick ones their mean."
     name = f"{task.name}_curves"
@@ -63,11 +63,11 @@ def curves(task: TaskMaterial) -> Figure | None:
     return Figure(name, caption, f"{task.name}: training curves", figure, table, wide=across > 2)
 
 
-def _colour(task: TaskMaterial, pruner: str) -> str:
-    return str(look(task.pruners.index(pruner))["color"]) if pruner in task.pruners else "gray"
+def _colour(task: TaskResults, pruner: str) -> str:
+    return str(marker_style(task.pruners.index(pruner))["color"]) if pruner in task.pruners else "gray"
 
 
-def bleu_weightings(task: TaskMaterial) -> Figure | None:
+def bleu_weightings(task: TaskResults) -> Figure | None:
     """BLEU of the same translations under several weightings of the n-gram precisions."""
     if not task.has("bleu_paper"):
         return None
@@ -94,7 +94,7 @@ def bleu_weightings(task: TaskMaterial) -> Figure | None:
             axes.set_axis_off()
         panels[0].set_ylabel("BLEU, mean over the seeds")
         legend_below(figure, panels[0], {})
-    columns = [Column("compression"), Column("pruner", number=False), *(Column(name) for name in found)]
+    columns = [Column("compression"), Column("pruner", numeric=False), *(Column(name) for name in found)]
     lines = [
         Line([compact(c), word(p), *(plain(cells[p, c].mean, 2) for cells in found.values())], p)
         for c in task.compressions

@@ -11,23 +11,23 @@ from sweep.store.layout import SweepPaths
 
 @contextmanager
 def instead_of_the_last(sweep: SweepPaths, files: Iterable[Path]) -> Iterator[None]:
-    """While the block writes `files`, they are the report's beside those of the last report; what only that one had is then
-    deleted: the table of missing runs, once none is missing. Files of other origin stay, and those of a report that another
-    process writes meanwhile."""
+    """While the block writes `files`, the list has them and those of the last report; files that only the last report had are
+    then deleted, such as the table of missing runs once none is missing. Files of other origin stay, and so do those of a report
+    that another process writes meanwhile."""
     new = {path.relative_to(sweep.report).as_posix() for path in files}
     old = _read(sweep)
-    # both, so that what a report leaves that is cut off goes with the next one
+    # both, so that the next report deletes what an interrupted one leaves
     write_json(sweep.report_files, sorted(old | new))
-    begun = sweep.report_files.stat().st_mtime_ns
+    start = sweep.report_files.stat().st_mtime_ns
     yield
-    gone = {name for name in old - new if _delete(sweep.report / name, begun)}
+    gone = {name for name in old - new if _delete(sweep.report / name, start)}
     write_json(sweep.report_files, sorted(_read(sweep) - gone | new))
 
 
-def _delete(path: Path, begun: int) -> bool:
-    """Delete a file that is older than the time `begun`, in ns; whether it is gone."""
+def _delete(path: Path, start: int) -> bool:
+    """Delete a file that is older than the time `start`, in ns; whether it is gone."""
     try:
-        if path.stat().st_mtime_ns >= begun:
+        if path.stat().st_mtime_ns >= start:
             return False
         path.unlink()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a report is made of: the states of all runs, and the rows of the complete ones."""
+"""The inputs of a report: the states of all runs, and the rows of the complete ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class TaskMaterial:
+class TaskResults:
     """The complete runs of one task. epochs, layers: by run id, and so samples, of the first seed alone."""
 
     sweep: SweepPaths
@@ -40,7 +40,7 @@ class TaskMaterial:
         return pruners_of(self.statuses, self.name)
 
     @property
-    def rivals(self) -> list[str]:
+    def compared_pruners(self) -> list[str]:
         """The pruners that are compared with random; none without it."""
         return [p for p in self.pruners if p != "random"] if "random" in self.pruners else []
 
@@ -58,17 +58,19 @@ class TaskMaterial:
     def has(self, column: str) -> bool:
         return any(row[column] is not None for row in self.rows)
 
-    def label(self, row: Row) -> str:
-        return DENSE if row["pruner"] == DENSE else f"{row['pruner']} at {row['compression']:g}"
+
+def cell_name(pruner: str, compression: float) -> str:
+    """`grasp at 2`; the dense network needs no compression."""
+    return DENSE if pruner == DENSE else f"{pruner} at {compression:g}"
 
 
 @dataclass(frozen=True)
-class Material:
+class ReportInputs:
     """A sweep as it is now. problems: a line for each file that could not be used."""
 
     sweep: SweepPaths
     statuses: Sequence[RunStatus]
-    tasks: Sequence[TaskMaterial]
+    tasks: Sequence[TaskResults]
     problems: Sequence[str]
 
     @property
@@ -76,7 +78,7 @@ class Material:
         return [row for task in self.tasks for row in task.rows]
 
 
-def gather(sweep: SweepPaths) -> Material:
+def gather(sweep: SweepPaths) -> ReportInputs:
     """Read a sweep; one of `MANY_RESULTS` runs and more is collected first."""
     if len(read_runs(sweep)) >= MANY_RESULTS:
         collect(sweep)
@@ -97,6 +99,8 @@ def gather(sweep: SweepPaths) -> Material:
         of_task = [row for row in rows if row["task"] == task]
         samples, damaged = read_samples(sweep, of_task)
         problems += damaged
-        its = [status for status in statuses if status.spec.task == task]
-        tasks.append(TaskMaterial(sweep, task, its, of_task, per_run["epochs"], per_run["layers"], samples))
-    return Material(sweep, statuses, tasks, problems)
+        its_statuses = [status for status in statuses if status.spec.task == task]
+        tasks.append(
+            TaskResults(sweep, task, its_statuses, of_task, per_run["epochs"], per_run["layers"], samples)
+        )
+    return ReportInputs(sweep, statuses, tasks, problems)

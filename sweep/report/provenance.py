@@ -1,16 +1,16 @@
-"""Where the numbers come from."""
+"""Where the results come from."""
 
 from collections.abc import Sequence
 from statistics import median
 
 from sweep.report.blocks import Block, Column, Line, Points, Table, Text, compact, word
-from sweep.report.inputs import Material, Row
+from sweep.report.inputs import ReportInputs, Row
 
 
-def provenance(material: Material) -> list[Block]:
+def provenance(inputs: ReportInputs) -> list[Block]:
     """Data, code, machine, attempts; and the runs that are missing."""
-    rows = material.rows
-    lines = [_data(task.rows) for task in material.tasks]
+    rows = inputs.rows
+    lines = [_data(task.rows) for task in inputs.tasks]
     effective = sum(bool(row["mask_effective"]) for row in rows)
     dirty = {row["git_dirty"] for row in rows}
     code = (
@@ -19,22 +19,24 @@ def provenance(material: Material) -> list[Block]:
         else f"uncommitted changes: {_distinct(rows, 'git_dirty')}"
     )
     lines += [
-        f"masks effective (outputs unchanged when pruned weights are scrambled): {effective} of {len(rows)} runs",
+        f"masks effective (outputs unchanged when pruned weights are NaN): {effective} of {len(rows)} runs",
         f"code {_distinct(rows, 'git_sha')} ({code}); prunesweep {_distinct(rows, 'prunesweep_version')}, torch "
         f"{_distinct(rows, 'torch_version')}, Python {_distinct(rows, 'python_version')}",
-        f"{_distinct(rows, 'cpu')} ({_distinct(rows, 'cpu_capability')}), threads a run: {_distinct(rows, 'threads')}, "
+        f"{_distinct(rows, 'cpu')} ({_distinct(rows, 'cpu_capability')}), threads per run: {_distinct(rows, 'threads')}, "
         f"precision: {_distinct(rows, 'precision')}, GPU: {_distinct(rows, 'gpu')}",
         f"plug-ins: {_distinct(rows, 'plugins')}",
         f"{sum(row['attempt'] - 1 for row in rows)} attempts beyond the first, {sum(row['resumed'] for row in rows)} resumed",
-        f"median {median(row['seconds_total'] for row in rows):.1f} s a run, of which training "
+        f"median {median(row['seconds_total'] for row in rows):.1f} s per run, of which training "
         f"{median(row['seconds_train'] for row in rows):.1f} s",
     ]
     blocks: list[Block] = [Points(lines)]
     if retried := [row for row in rows if row["retries"]]:
-        told = [f"`{row['run_id']}`: {row['retry_history']}" for row in retried]
-        text = f"{sum(row['retries'] for row in retried)} retries, for want of memory, with their node or at a time limit:"
-        blocks += [Text(text), Points(told)]
-    if missing := _missing(material):
+        histories = [f"`{row['run_id']}`: {row['retry_history']}" for row in retried]
+        text = (
+            f"{sum(row['retries'] for row in retried)} retries after out-of-memory, node failure or time-out:"
+        )
+        blocks += [Text(text), Points(histories)]
+    if missing := _missing(inputs):
         blocks.append(missing)
     else:
         blocks.append(Text("No run is missing."))
@@ -54,12 +56,12 @@ def _distinct(rows: Sequence[Row], column: str) -> str:
     return ", ".join(dict.fromkeys("none" if row[column] is None else str(row[column]) for row in rows))
 
 
-def _missing(material: Material) -> Table | None:
+def _missing(inputs: ReportInputs) -> Table | None:
     columns = [
-        Column("state", number=False),
+        Column("state", numeric=False),
         Column("attempts"),
-        Column("run", number=False),
-        Column("why", number=False),
+        Column("run", numeric=False),
+        Column("reason", numeric=False),
     ]
     lines = [
         Line(
@@ -67,7 +69,7 @@ def _missing(material: Material) -> Table | None:
             status.spec.pruner,
             status.spec.seed,
         )
-        for status in material.statuses
+        for status in inputs.statuses
         if status.state != "done"
     ]
-    return Table("missing", "Runs that are in no table.", columns, lines) if lines else None
+    return Table("missing", "Runs that are not in the tables.", columns, lines) if lines else None

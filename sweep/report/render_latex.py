@@ -11,7 +11,7 @@ _SPECIAL = {
 
 def to_latex(table: Table) -> str:
     """A `table` environment with caption and label, no wider than the text."""
-    columns = "".join("r" if column.number else "l" for column in table.columns)
+    columns = "".join("r" if column.numeric else "l" for column in table.columns)
     header = " & ".join(escape(column.title) for column in table.columns)
     lines = [" & ".join(escape(cell.text.replace("**", "")) for cell in line.cells) for line in table.lines]
     return "\n".join(
@@ -36,4 +36,4 @@ def to_latex(table: Table) -> str:
 
 def escape(text: str) -> str:
     """`text` as LaTeX prints it."""
-    return "".join(_SPECIAL.get(letter, letter) for letter in text)
+    return "".join(_SPECIAL.get(character, character) for character in text)

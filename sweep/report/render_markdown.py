@@ -1,4 +1,4 @@
-"""A document as Markdown; its figures and long tables are files beside it."""
+"""A document as Markdown; its figures and long tables are files next to it."""
 
 from collections.abc import Iterable, Sequence
 
@@ -33,7 +33,7 @@ def _block(block: Block) -> str:
 
 def cells_of(block: Table) -> str:
     """The cells of a table, whatever is in them."""
-    rule = ["---:" if column.number else "---" for column in block.columns]
+    rule = ["---:" if column.numeric else "---" for column in block.columns]
     lines = [[column.title for column in block.columns]]
     lines += [[cell.text for cell in line.cells] for line in block.lines]
     escaped = [[cell(text) for text in line] for line in lines]

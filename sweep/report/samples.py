@@ -1,4 +1,4 @@
-"""Reading the sentences that runs of translation tasks leave to look at."""
+"""Reading the sample translations that runs of translation tasks keep."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ _TEXTS = ("source", "reference", "output")
 def read_samples(
     sweep: SweepPaths, rows: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, Samples], list[str]]:
-    """Read what the translation runs among `rows` of one task have left, those of the first seed.
+    """Read the samples of the translation runs among `rows` of one task, those of the first seed.
 
     Returns:
-        The sentences by run id, and a line for each file that is damaged.
+        The samples by run id, and a line for each file that is damaged.
     """
     found: dict[str, Samples] = {}
     problems: list[str] = []
@@ -49,7 +49,7 @@ def _read(path: Path) -> Any:
 
 def _checked(samples: Any) -> Samples:
     if not samples or not isinstance(samples, list) or not all(map(_is_sample, samples)):
-        raise ValueError(f"no list of {', '.join(_TEXTS)}")
+        raise ValueError(f"not a list of {', '.join(_TEXTS)}")
     return samples
 
 

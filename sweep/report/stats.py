@@ -1,7 +1,7 @@
 """Statistics over seeds.
 
 - Mean and interval: Student (1908), "The probable error of a mean".
-- Where one more run would lie: Hahn and Meeker (1991), "Statistical Intervals", section 4.7.
+- Prediction interval of one more run: Hahn and Meeker (1991), "Statistical Intervals", section 4.7.
 - Paired differences and the sign-flip test: Fisher (1935), "The Design of Experiments", section 21.
 - Several tests at once: Holm (1979), "A simple sequentially rejective multiple test procedure".
 """
@@ -31,11 +31,11 @@ class Summary:
         return len(self.values)
 
     def contains(self, value: float) -> bool | None:
-        """Whether `value` lies in the interval; None where there is none."""
+        """Whether `value` is in the interval; None if there is none."""
         return None if self.half_width is None else abs(value - self.mean) <= self.half_width
 
     def foresees(self, value: float) -> bool | None:
-        """Whether one more run might well give `value`: it lies in the 95 % prediction interval; None where there is none.
+        """Whether one more run might well give `value`: it is in the 95 % prediction interval; None if there is none.
 
         mean ± t(0.975, n - 1) * s * sqrt(1 + 1 / n), which is the mean's half-width times sqrt(n + 1).
         """
@@ -56,7 +56,9 @@ def summarise(values: Sequence[float]) -> Summary:
         return Summary(mean, None, tuple(values))
     # by hand, since `statistics.stdev` takes no NaN, which a run that diverged may have
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    from scipy.special import stdtrit  # SciPy takes longer to import than `sweep status` to look
+    from scipy.special import (
+        stdtrit,  # imported late: SciPy takes longer to import than `sweep status` takes to run
+    )
 
     half = float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n)
     return Summary(mean, half, tuple(values))
@@ -86,7 +88,7 @@ def paired_differences(
     return {compression: summarise(found) for compression, found in differences.items()}
 
 
-def losses_to_dense(rows: Iterable[Mapping[str, Any]], column: str, pruner: str) -> dict[float, Summary]:
+def drop_from_dense(rows: Iterable[Mapping[str, Any]], column: str, pruner: str) -> dict[float, Summary]:
     """Per compression the summary of `pruner` - the dense network over the seeds that both have."""
     rows = [row for row in rows if row[column] is not None]
     dense = {row["seed"]: row[column] for row in rows if row["pruner"] == DENSE}
@@ -145,9 +147,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def interval(summary: Summary | None, digits: int = 2, counted: bool = True) -> str:
-    """`mean ± half-width (n)`; without an interval where one seed gives none, without n where that is said elsewhere."""
+def format_interval(
+    summary: Summary | None, digits: int = 2, counted: bool = True, signed: bool = False
+) -> str:
+    """`90.81 ± 0.07 (n=3)`: mean, half-width, number of seeds. One seed has no half-width; None is a dash.
+
+    Args:
+        counted: show n.
+        signed: for differences: a plus before a positive mean, and a minus sign (U+2212), not a hyphen, before a negative one.
+    """
     if summary is None:
         return "–"
+    mean = f"{summary.mean:.{digits}f}"
+    if signed:
+        mean = f"+{mean}" if summary.mean > 0 else mean.replace("-", "−")
     half = "" if summary.half_width is None else f" ± {summary.half_width:.{digits}f}"
-    return f"{summary.mean:.{digits}f}{half}" + (f" (n={summary.n})" if counted else "")
+    return f"{mean}{half}" + (f" (n={summary.n})" if counted else "")

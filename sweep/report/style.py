@@ -10,12 +10,12 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito (2008), "Color universal design": told apart with every common colour blindness
+# Okabe and Ito (2008), "Color universal design": distinguishable with every common colour blindness
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 INK = "#1A1B1C"
-"""Of letters and axes; no other colour of a figure is this one, so that a page can replace it by its own."""
+"""Of text and axes; no other colour of a figure equals it, so that a page can replace it by its own."""
 
 STYLE: dict[str, Any] = {
     "font.size": 10,
@@ -41,7 +41,7 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Both drawing and saving have to be inside."""
+    """The project's style; both drawing and saving have to be inside."""
     with style.context(STYLE):
         yield
 
@@ -56,7 +56,7 @@ def blank(
     return figure, list(axes.flat)
 
 
-def look(index: int) -> dict[str, Any]:
+def marker_style(index: int) -> dict[str, Any]:
     """Colour and marker of the pruner at `index`."""
     return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
 
@@ -79,7 +79,7 @@ def legend_below(figure: Figure, axes: Axes, pruners: dict[str, str]) -> None:
 
 
 def mark(artist: Any, pruner: str | None = None, seed: int | None = None) -> None:
-    """Say whose an artist is; `to_svg` makes attributes of it that the page's filters find."""
+    """Record whose an artist is; `to_svg` turns it into attributes for the page's filters."""
     artist.set_gid(f"of|{'' if pruner is None else pruner}|{'' if seed is None else seed}")
 
 
@@ -113,7 +113,7 @@ def stand_alone(svg: str) -> str:
 
 
 def inline(svg: str, name: str, title: str) -> str:
-    """Inside a page: ids of its own, the page's ink, colours that the page may lighten, as wide as there is room."""
+    """For a page: unique ids, the page's ink, colours that the page may lighten, as wide as there is room."""
     svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     svg = svg.replace(INK.lower(), "currentColor")
     for index, colour in enumerate(COLOURS):

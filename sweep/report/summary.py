@@ -1,14 +1,16 @@
 """The summary in words, which state what the numbers support and no more."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sweep.report.blocks import Block, Points, Text
-from sweep.report.inputs import Material, TaskMaterial
+from sweep.report.inputs import ReportInputs, TaskResults
 from sweep.report.stats import (
     MOST_FLIPPED,
     Summary,
+    drop_from_dense,
+    format_interval,
     holm,
-    losses_to_dense,
     paired_differences,
     sign_flip_p,
     smallest_p,
@@ -19,47 +21,47 @@ from sweep.store.status import STATES, counts
 LEVEL = 0.05
 
 
-def summary(material: Material) -> list[Block]:
-    """How much is complete, then a few sentences a task."""
-    number = counts(list(material.statuses))
-    done = number.pop("done", 0)
-    blocks: list[Block] = [Text(f"{done} of {len(material.statuses)} runs are complete.")]
-    if number:
-        blocks.append(Points([f"{count} {state}: {STATES[state]}" for state, count in number.items()]))
-    for task in material.tasks:
+def summary(inputs: ReportInputs) -> list[Block]:
+    """How many runs are complete, then a few sentences per task."""
+    runs_in_state = counts(list(inputs.statuses))
+    done = runs_in_state.pop("done", 0)
+    blocks: list[Block] = [Text(f"{done} of {len(inputs.statuses)} runs are complete.")]
+    if runs_in_state:
+        blocks.append(Points([f"{count} {state}: {STATES[state]}" for state, count in runs_in_state.items()]))
+    for task in inputs.tasks:
         sentences = [dense_sentence(task), *falls(task), *comparison(task)]
         blocks += [Text(f"**{task.name}**, test {task.metric}:"), Points([s for s in sentences if s])]
     return blocks
 
 
-def dense_sentence(task: TaskMaterial) -> str:
-    """What the network reaches that nothing was pruned from."""
+def dense_sentence(task: TaskResults) -> str:
+    """The metric of the unpruned network."""
     found = task.cells("test_metric").get((task.pruners[0], 0.0))
-    return f"The dense network reaches {phrase(found)}." if found else ""
+    return f"The dense network reaches {format_interval(found)}." if found else ""
 
 
-def falls(task: TaskMaterial) -> list[str]:
-    """Per pruner the compressions at which it is told apart from the dense network on common seeds, and those where not."""
+def falls(task: TaskResults) -> list[str]:
+    """Per pruner the compressions at which it differs clearly from the dense network on common seeds, and the others."""
     lines = []
     for pruner in task.pruners:
-        losses = losses_to_dense(task.rows, "test_metric", pruner) if pruner != DENSE else {}
-        if losses:
-            lines.append(f"{pruner} against the dense network, on common seeds: {verdicts(losses)}.")
+        drops = drop_from_dense(task.rows, "test_metric", pruner) if pruner != DENSE else {}
+        if drops:
+            lines.append(f"{pruner} against the dense network, on common seeds: {verdicts(drops)}.")
     return lines
 
 
 def verdicts(differences: Mapping[float, Summary]) -> str:
-    """`36.37 ± 24.63 below at c = 2 (n=3); not told apart at c = 0.1 and 1`."""
+    """`36.37 ± 24.63 below at c = 2 (n=3); no clear difference at c = 0.1 and 1`."""
     clear, apart = [], []
     for c, difference in differences.items():
         if difference.half_width is not None and difference.contains(0.0):
             apart.append(f"{c:g}")
             continue
-        way = "above" if difference.mean > 0 else "below"
-        half = "" if difference.half_width is None else f" ± {difference.half_width:.2f}"
-        clear.append(f"{abs(difference.mean):.2f}{half} {way} at c = {c:g} (n={difference.n})")
+        side = "above" if difference.mean > 0 else "below"
+        size = format_interval(replace(difference, mean=abs(difference.mean)), counted=False)
+        clear.append(f"{size} {side} at c = {c:g} (n={difference.n})")
     if apart:
-        clear.append(f"not told apart at c = {listed(apart)}")
+        clear.append(f"no clear difference at c = {listed(apart)}")
     return "; ".join(clear)
 
 
@@ -68,34 +70,29 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def comparison(task: TaskMaterial) -> list[str]:
-    """How many of the paired comparisons with random are told apart, by the interval and by the exact test."""
+def comparison(task: TaskResults) -> list[str]:
+    """How many of the paired comparisons with random are clear, by the interval and by the exact test."""
     found = [
         s
-        for pruner in task.rivals
+        for pruner in task.compared_pruners
         for s in paired_differences(task.rows, "test_metric", pruner, "random").values()
     ]
     usable = [s for s in found if s.half_width is not None]
     if not found:
         return []
     if not usable:
-        return ["One seed a cell: no comparison with random has an interval, so nothing is concluded."]
+        return ["One seed per cell: no comparison with random has an interval, so nothing is concluded."]
     clear = [s for s in usable if not s.contains(0.0)]
     text = (
-        f"{len(clear)} of {len(usable)} paired differences to random have a 95 % interval that excludes zero"
+        f"{len(clear)} of {len(usable)} paired differences to random {'has' if len(clear) == 1 else 'have'} a 95 % interval that "
+        "excludes zero"
     )
     tested = [s for s in usable if s.n <= MOST_FLIPPED]
     if tested:
         hold = sum(p <= LEVEL for p in holm([sign_flip_p(s.values) for s in tested]))
         best = min(smallest_p(s.n) for s in tested)
-        text += f"; {hold} hold at {LEVEL:g} by the exact sign-flip test with Holm's correction"
+        text += f"; {hold} {'holds' if hold == 1 else 'hold'} at {LEVEL:g} by the exact sign-flip test with Holm's correction"
         if best * len(tested) > LEVEL:
             n = max(s.n for s in tested)
             text += f" (with n={n} none can: the smallest p is {best:.2g}, times {len(tested)} comparisons)"
     return [text + "."]
-
-
-def phrase(summary: Summary) -> str:
-    """`90.81 ± 0.07 (n=3)`."""
-    half = "" if summary.half_width is None else f" ± {summary.half_width:.2f}"
-    return f"{summary.mean:.2f}{half} (n={summary.n})"

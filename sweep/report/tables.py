@@ -1,12 +1,12 @@
 """The tables of a task."""
 
 from sweep.report.blocks import MISSING, Cell, Column, Line, Table, compact, estimate, plain, word
-from sweep.report.inputs import TaskMaterial
+from sweep.report.inputs import TaskResults
 from sweep.report.stats import MOST_FLIPPED, Summary, holm, paired_differences, sign_flip_p, smallest_p
 
 
 def over_compressions(
-    task: TaskMaterial, column: str, name: str, caption: str, digits: int = 2, bare: bool = False
+    task: TaskResults, column: str, name: str, caption: str, digits: int = 2, bare: bool = False
 ) -> Table:
     """Compression down, pruners across: mean and interval, or with `bare` the mean alone."""
     found = task.cells(column)
@@ -23,19 +23,19 @@ def _density(compression: float) -> Cell:
     return Cell(f"{10**-compression:.3g}", 10**-compression)
 
 
-def paired(task: TaskMaterial) -> Table:
+def paired(task: TaskResults) -> Table:
     """Per pruner and compression the difference to random: interval first, then the exact test, then Holm over the table."""
     found: list[tuple[str, float, Summary]] = [
         (pruner, compression, summary)
-        for pruner in task.rivals
+        for pruner in task.compared_pruners
         for compression, summary in paired_differences(task.rows, "test_metric", pruner, "random").items()
     ]
     tested = [sign_flip_p(s.values) if s.n <= MOST_FLIPPED else None for *_, s in found]
     adjusted = iter(holm([p for p in tested if p is not None]))
     lines = []
     for (pruner, compression, summary), p in zip(found, tested, strict=True):
-        numbers = [p, smallest_p(summary.n), next(adjusted)] if p is not None else [None] * 3
-        shown = [Cell(MISSING) if value is None else Cell(f"{value:.3g}", value) for value in numbers]
+        p_values = [p, smallest_p(summary.n), next(adjusted)] if p is not None else [None] * 3
+        shown = [Cell(MISSING) if value is None else Cell(f"{value:.3g}", value) for value in p_values]
         lines.append(
             Line([compact(compression), word(pruner), estimate(summary, signed=True), *shown], pruner)
         )
@@ -46,7 +46,7 @@ def paired(task: TaskMaterial) -> Table:
     )
     columns = [
         Column("compression"),
-        Column("pruner", number=False),
+        Column("pruner", numeric=False),
         Column("pruner − random"),
         Column("p"),
         Column("smallest p"),
@@ -58,8 +58,8 @@ def paired(task: TaskMaterial) -> Table:
 _MASKS = {"density": 4, "effective_density": 4, "dead_units": 1, "empty_layers": 1, "ties": 1}
 
 
-def masks(task: TaskMaterial) -> Table:
-    """Asked and reached, per pruner and compression."""
+def masks(task: TaskResults) -> Table:
+    """Target and actual density and what the masks leave, per pruner and compression."""
     means = {column: task.cells(column) for column in _MASKS}
     lines = []
     for c in [c for c in task.compressions if c]:
@@ -70,8 +70,8 @@ def masks(task: TaskMaterial) -> Table:
                 lines.append(Line([compact(c), word(pruner), plain(10**-c, 4), *shown], pruner))
     columns = [
         Column("compression"),
-        Column("pruner", number=False),
-        Column("density asked"),
+        Column("pruner", numeric=False),
+        Column("target density"),
         Column("density"),
         *(Column(name.replace("_", " ")) for name in list(_MASKS)[1:]),
     ]
@@ -82,10 +82,10 @@ def masks(task: TaskMaterial) -> Table:
     return Table(f"{task.name}_masks", caption, columns, lines)
 
 
-def runs(task: TaskMaterial) -> Table:
+def runs(task: TaskResults) -> Table:
     """A row for each complete run."""
     columns = [
-        Column("pruner", number=False),
+        Column("pruner", numeric=False),
         Column("compression"),
         Column("seed"),
         Column(f"test {task.metric}"),
@@ -94,8 +94,8 @@ def runs(task: TaskMaterial) -> Table:
         Column("FLOPs remaining"),
         Column("seconds"),
         Column("attempts"),
-        Column("mask effective", number=False),
-        Column("run", number=False),
+        Column("mask effective", numeric=False),
+        Column("run", numeric=False),
     ]
     lines = [
         Line(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from rich.measure import Measurement
 from rich.table import Table
 
-from sweep.report.stats import Cells, cells, interval
+from sweep.report.stats import Cells, cells, format_interval
 from sweep.store.status import RunStatus, pruners_of
 from sweep.terminal.console import console
 
@@ -33,7 +33,7 @@ def _result_table(task: str, metric: str, found: Cells, pruners: Sequence[str]) 
         table.add_column(pruner, justify="right")
     for compression in sorted({compression for _, compression in found}):
         summaries = [found.get((pruner, compression)) for pruner in pruners]
-        shown = (interval(s, counted=s is not None and s.n != usual) for s in summaries)
+        shown = (format_interval(s, counted=s is not None and s.n != usual) for s in summaries)
         table.add_row(f"{compression:g}", f"{10**-compression:.3g}", *shown)
     return table
 

@@ -1,15 +1,15 @@
-"""What the report says of a translation task besides its metric: BLEU by other definitions, and sentences to look at."""
+"""What a report adds for translation tasks: BLEU by other definitions, and sample translations."""
 
 import textwrap
 
 from sweep.report.blocks import Cell, Column, Line, Section, Table, Text, compact, plain, word
-from sweep.report.inputs import Row, TaskMaterial
+from sweep.report.inputs import Row, TaskResults, cell_name
 from sweep.report.stats import Cells, cells
 from sweep.store.schema import DENSE
 from sweep.tasks.metrics.bleu import N_GRAM, WEIGHTINGS, weighted
 
 _SAMPLES = 3
-_LETTERS = 160
+_SAMPLE_CHARACTERS = 160
 
 _OTHERS = {
     "bleu_brevity_penalty": "brevity penalty",
@@ -18,7 +18,7 @@ _OTHERS = {
 }
 
 
-def translation_section(task: TaskMaterial) -> list[Section]:
+def translation_section(task: TaskResults) -> list[Section]:
     """BLEU by other definitions, and the first sentences; nothing for a task of another kind."""
     if not task.has("bleu_paper"):
         return []
@@ -41,13 +41,13 @@ def translation_section(task: TaskMaterial) -> list[Section]:
     return sections
 
 
-def by_weighting(task: TaskMaterial) -> dict[str, Cells]:
+def by_weighting(task: TaskResults) -> dict[str, Cells]:
     """For each of `WEIGHTINGS` the runs' BLEU, computed from the stored precisions and brevity penalty."""
     rows = [_reweighted(row) for row in task.rows]
     return {name: cells(rows, name, task.pruners) for name in WEIGHTINGS}
 
 
-def _definitions(task: TaskMaterial) -> Table:
+def _definitions(task: TaskResults) -> Table:
     columns = by_weighting(task) | {header: task.cells(column) for column, header in _OTHERS.items()}
     first = columns["BLEU-4"]
     lines = [
@@ -63,7 +63,7 @@ def _definitions(task: TaskMaterial) -> Table:
         for pruner in (task.pruners if compression else task.pruners[:1])
         if (pruner, compression) in first
     ]
-    header = [Column("compression"), Column("pruner", number=False), *(Column(name) for name in columns)]
+    header = [Column("compression"), Column("pruner", numeric=False), *(Column(name) for name in columns)]
     return Table(
         f"{task.name}_bleu_definitions", "BLEU by other definitions, mean over the runs.", header, lines
     )
@@ -79,8 +79,8 @@ def _reweighted(row: Row) -> dict[str, object]:
     return {**{key: row[key] for key in ("pruner", "compression", "seed")}, **scores}
 
 
-def _samples(task: TaskMaterial) -> list[Table]:
-    """A table for each of the first sentences: source, reference, and what each network of the first seed makes of it."""
+def _samples(task: TaskResults) -> list[Table]:
+    """A table for each of the first sentences: source, reference, and its translation by each network of the first seed."""
     rows = sorted(task.rows, key=lambda row: row["compression"])
     found = {
         (row["pruner"], row["compression"]): task.samples[row["run_id"]]
@@ -92,8 +92,8 @@ def _samples(task: TaskMaterial) -> list[Table]:
         sample = next(iter(found.values()))[index]
         lines = [Line([word(name), Cell(sample[name])]) for name in ("source", "reference")]
         for (pruner, compression), samples in found.items():
-            output = textwrap.shorten(samples[index]["output"], _LETTERS, placeholder=" …")
-            lines.append(Line([word(f"{pruner} at {compression:g}"), Cell(output)], pruner))
-        columns = [Column("from", number=False), Column("text", number=False)]
+            output = textwrap.shorten(samples[index]["output"], _SAMPLE_CHARACTERS, placeholder=" …")
+            lines.append(Line([word(cell_name(pruner, compression)), Cell(output)], pruner))
+        columns = [Column("from", numeric=False), Column("text", numeric=False)]
         tables.append(Table(f"{task.name}_sentence_{index + 1}", f"Sentence {index + 1}.", columns, lines))
     return tables

@@ -1,4 +1,4 @@
-"""Write a report, once or again and again while its sweep runs."""
+"""Write a report, once or repeatedly while its sweep runs."""
 
 import time
 from collections.abc import Callable
@@ -67,13 +67,13 @@ def _pictures(sweep: SweepPaths, content: Document) -> dict[Path, Drawing]:
 
 
 def watch(sweep: SweepPaths, say: Callable[[str], None]) -> None:
-    """Write the report anew whenever a run has ended, until none is running or waiting for one that is."""
+    """Write the report again whenever a run ends, until none is running or waiting for one that is."""
     before = None
     while True:
-        material = gather(sweep)
-        states = [(status.run_id, status.state) for status in material.statuses]
+        inputs = gather(sweep)
+        states = [(status.run_id, status.state) for status in inputs.statuses]
         if states != before:
-            _write(sweep, document(material))
+            _write(sweep, document(inputs))
             done = sum(state == "done" for _, state in states)
             say(f"{time.strftime('%H:%M:%S')}  {done} of {len(states)} runs  {sweep.report_html}")
             before = states

@@ -10,7 +10,7 @@ import torch
 import torch.utils.deterministic
 
 from sweep.core.env import gpu_share
-from sweep.core.errors import SweepError, UsageError
+from sweep.core.errors import OutOfGpuMemoryError, UsageError
 
 _NO_MEMORY = (
     "CUDA out of memory",
@@ -89,7 +89,7 @@ def gpu_columns(device: str) -> dict[str, Any]:
 
 @contextmanager
 def memory_told(batch_size: int) -> Iterator[None]:
-    """Make one line with the mend of a GPU's want of memory. `sweep.store.retries` knows how it begins."""
+    """Make one line with the mend of a GPU's want of memory: OutOfGpuMemoryError."""
     try:
         yield
     except RuntimeError as error:
@@ -97,7 +97,7 @@ def memory_told(batch_size: int) -> Iterator[None]:
             raise
         asked = re.search(r"Tried to allocate [\d.]+ \w+", str(error))
         detail = f" ({asked[0][0].lower()}{asked[0][1:]})" if asked else ""
-        raise SweepError(
+        raise OutOfGpuMemoryError(
             f"out of GPU memory{detail}: other runs may hold it; take fewer --slots or a smaller --pack, "
             f"or a smaller batch_size (now {batch_size})"
         ) from error

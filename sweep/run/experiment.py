@@ -12,7 +12,7 @@ import prune
 from sweep.config.run_spec import RunSpec
 from sweep.core import provenance
 from sweep.core.atomic_files import write_json
-from sweep.core.errors import SweepError
+from sweep.core.errors import NotFiniteError, SweepError
 from sweep.core.signals import Stop
 from sweep.run.checkpoint import Checkpoint
 from sweep.run.device import gpu_columns, use
@@ -22,7 +22,7 @@ from sweep.run.seeds import derive
 from sweep.run.train_loop import epoch_batches, train
 from sweep.store.attempts import Attempt, claims
 from sweep.store.layout import RunPaths
-from sweep.store.retries import told
+from sweep.store.retries import summarise_retries
 from sweep.store.schema import SCHEMA_VERSION, TRANSLATION
 from sweep.tasks import get_task
 from sweep.tasks.base import Task
@@ -116,12 +116,12 @@ def run_one(
             samples = task.samples(model, data.test)
         _check_finite(run, {"test": test["loss"], "training": training["loss"]})
         if not math.isfinite(test[task.metric]):  # after the losses, which say what is to be mended
-            raise SweepError(
+            raise NotFiniteError(
                 f"the test {task.metric} is {test[task.metric]} while the losses are numbers; mend evaluate() of {run.task}"
             )
         inputs, _ = data.test.batches(run.eval_batch_size)[0]
         pruning["mask_effective"] &= prune.mask_effective(model, inputs)
-        retries, ends = told([claim for claim in claims(paths) if claim.number < attempt.number])
+        retries, ends = summarise_retries([claim for claim in claims(paths) if claim.number < attempt.number])
         row = {
             **asked(run, sweep),
             **pruning,
@@ -160,7 +160,7 @@ def _check_finite(run: RunSpec, losses: Mapping[str, float]) -> None:
     """The last step may have made a network of which the loop, which sees losses before steps, saw nothing yet."""
     for split, loss in losses.items():
         if not math.isfinite(loss):
-            raise SweepError(
+            raise NotFiniteError(
                 f"the {split} loss is {loss} after epoch {run.epochs}; lower lr (now {run.lr:g})"
             )
 

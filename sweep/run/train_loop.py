@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sweep.config.run_spec import RunSpec
-from sweep.core.errors import SweepError
+from sweep.core.errors import NotFiniteError
 from sweep.core.signals import Stop
 from sweep.run.checkpoint import Checkpoint
 from sweep.run.device import random_state, set_random_state
@@ -72,7 +72,7 @@ def train(
         The final position, whose history has a row an epoch.
 
     Raises:
-        SweepError: the loss is not finite.
+        NotFiniteError: the loss is not finite.
     """
     step = Step(run, task, model)
     at = Position()
@@ -143,7 +143,7 @@ def _total(sum_so_far: float, losses: list[Tensor], run: RunSpec, at: Position) 
     values = torch.stack(losses).tolist()
     losses.clear()
     if not all(map(math.isfinite, values)):
-        raise SweepError(
+        raise NotFiniteError(
             f"the loss is not finite in epoch {at.epoch + 1} before step {at.step}; lower lr (now {run.lr:g})"
         )
     for value in values:

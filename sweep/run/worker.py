@@ -10,7 +10,7 @@ from typing import Any
 from sweep.config.plugins import load_plugins, told
 from sweep.core import streams
 from sweep.core.env import slurm_job
-from sweep.core.errors import BUSY, ExitCode, SweepError, UsageError, in_one_line, nearest
+from sweep.core.errors import BUSY, Cause, ExitCode, SweepError, UsageError, in_one_line, nearest
 from sweep.core.signals import Stop, Stopped, stop_with_parent
 from sweep.store.attempts import Attempt, Busy
 from sweep.store.layout import AttemptNumber, RunPaths, SubmissionNumber, SweepPaths
@@ -94,12 +94,12 @@ def execute(
             return ExitCode.OK
         log(f"stopped by {stopped}")
         code = ExitCode.INTERRUPTED if str(stopped) == "SIGINT" else ExitCode.INCOMPLETE
-        attempt.end("interrupted", f"stopped by {stopped}", code)
+        attempt.end("interrupted", f"stopped by {stopped}", code, Cause.of_signal(str(stopped)))
         return code
     except SweepError as error:
         stop.ignore()
         log(f"error: {error}")
-        attempt.end("failed", str(error), ExitCode.FAILED)
+        attempt.end("failed", str(error), ExitCode.FAILED, error.cause)
         return ExitCode.FAILED
     except (Exception, SystemExit) as error:
         stop.ignore()

@@ -7,6 +7,7 @@ is to create the next number, so no file is ever stolen. When an attempt ends, i
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ from typing import Any, Literal
 
 from sweep.core.atomic_files import create, remove_leftovers, write_json
 from sweep.core.env import slurm_job
-from sweep.core.errors import SweepError
+from sweep.core.errors import Cause, SweepError
 from sweep.store.layout import AttemptNumber, RunPaths
 
 HEARTBEAT_SECONDS = 2.0
@@ -36,6 +37,7 @@ _FIELDS = {
     "pid_start": int,
     "outcome": str | None,
     "error": str | None,
+    "cause": str | None,
 }
 """What is asked of every attempt; one of Slurm has more."""
 
@@ -57,6 +59,13 @@ class Claim:
     def outcome(self) -> str | None:
         """`done`, `failed`, `interrupted`, or None while it has no end."""
         return self.content.get("outcome")
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why it ended, where anything depends on that. Versions before the key `cause` said it in the error alone."""
+        if "cause" not in self.content:
+            return _cause_in_words(self.content.get("error") or "")
+        return Cause(self.content["cause"]) if self.content["cause"] in list(Cause) else None
 
 
 def latest(run: RunPaths) -> Claim | None:
@@ -158,11 +167,12 @@ class Attempt:
         outcome: Literal["done", "failed", "interrupted"],
         error: str | None = None,
         exit_status: int | None = None,
+        cause: Cause | None = None,
     ) -> None:
-        """Record how the attempt ended, and what its process will exit with, and give up the run."""
+        """Record how the attempt ended and why, and what its process will exit with, and give up the run."""
         self._stop.set()
         self._thread.join()
-        record_end(self.run, Claim(self.number, self._content), outcome, error, exit_status)
+        record_end(self.run, Claim(self.number, self._content), outcome, error, exit_status, cause)
 
     def _beat(self) -> None:
         path = self.run.heartbeat(self.number)
@@ -180,10 +190,21 @@ class Attempt:
 
 
 def record_end(
-    run: RunPaths, claim: Claim, outcome: str, error: str | None, exit_status: int | None = None
+    run: RunPaths,
+    claim: Claim,
+    outcome: str,
+    error: str | None,
+    exit_status: int | None = None,
+    cause: Cause | None = None,
 ) -> None:
-    """Write the end of an attempt: its own, or that of a child that died without a word."""
-    end = {"ended_at": _now(), "outcome": outcome, "error": error, "exit_status": exit_status}
+    """Write the end of an attempt: its own, or that of a child that was killed."""
+    end = {
+        "ended_at": _now(),
+        "outcome": outcome,
+        "error": error,
+        "cause": cause,
+        "exit_status": exit_status,
+    }
     write_json(run.attempt(claim.number), claim.content | end)
     run.heartbeat(claim.number).unlink(missing_ok=True)
 
@@ -197,6 +218,24 @@ def process_start(pid: int) -> int | None:
     # the command name, in brackets, may itself hold spaces and brackets
     fields = stat[stat.rindex(")") + 2 :].split()
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+_FIRST_WORDS = {
+    "out of memory": Cause.OUT_OF_MEMORY,
+    "out of GPU memory": Cause.OUT_OF_GPU_MEMORY,
+    "node failure": Cause.NODE_FAILURE,
+    "time-out": Cause.TIME_LIMIT,
+}
+_NOT_FINITE_WORDS = re.compile(r"the (\w+ )?loss is |the test \S+ is \S+ while the losses are numbers")
+
+
+def _cause_in_words(error: str) -> Cause | None:
+    """The cause that was meant by the error of an attempt without the key `cause`."""
+    if _NOT_FINITE_WORDS.match(error):
+        return Cause.NOT_FINITE
+    if found := re.match(r"(?:stopped|killed) by (SIG\w+)$", error):
+        return Cause.of_signal(found[1])
+    return next((cause for words, cause in _FIRST_WORDS.items() if error.startswith(words)), None)
 
 
 def _was_requeued(claim: Claim) -> bool:

@@ -3,71 +3,61 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from sweep.core.errors import Cause
 from sweep.store.attempts import Claim, claims
 from sweep.store.layout import RunPaths
 
-Cause = Literal["memory", "gpu memory", "node", "time"]
-"""Why an attempt ended that another one may survive: with more memory, on a GPU that fewer share, elsewhere, from its
-checkpoint."""
-
-_WORDS: dict[str, Cause] = {
-    "out of memory": "memory",
-    "out of GPU memory": "gpu memory",
-    "node failure": "node",
-    "time-out": "time",
-}
-"""What the error of an attempt begins with."""
-
-
-def cause_of(error: str) -> Cause | None:
-    """The cause that an attempt's error tells; None for any other, which would only come again."""
-    return next((cause for words, cause in _WORDS.items() if error.startswith(words)), None)
+RETRYABLE = {Cause.OUT_OF_MEMORY, Cause.OUT_OF_GPU_MEMORY, Cause.NODE_FAILURE, Cause.TIME_LIMIT}
+"""What another attempt may survive: with more memory, on a GPU that fewer share, on another node, from its checkpoint."""
 
 
 @dataclass(frozen=True)
-class Chances:
-    """What became of a run's attempts.
+class RetryHistory:
+    """How a run's attempts ended.
 
     Attributes:
-        ends: of every ended attempt the cause, or None, in their order.
-        nodes: that failed under it.
+        ends: of every ended attempt the cause if it is one of `RETRYABLE`, else None, in their order.
+        failed_nodes: names of the nodes that failed during an attempt.
     """
 
     ends: Sequence[Cause | None]
-    nodes: Sequence[str]
+    failed_nodes: Sequence[str]
 
     @classmethod
-    def of(cls, run: RunPaths) -> "Chances":
+    def of(cls, run: RunPaths) -> "RetryHistory":
         ended = [claim for claim in claims(run) if claim.outcome]
-        ends = [cause_of(claim.content.get("error") or "") for claim in ended]
-        nodes = [
+        ends = [_retryable(claim) for claim in ended]
+        nodes = {
             claim.content.get("slurm_node") or claim.content["host"]
-            for claim, cause in zip(ended, ends, strict=True)
-            if cause == "node"
-        ]
-        return cls(ends, sorted(set(nodes)))
+            for claim in ended
+            if claim.cause is Cause.NODE_FAILURE
+        }
+        return cls(ends, sorted(nodes))
 
-    def again(self, most: int) -> bool:
-        """Whether the last attempt's end may be tried to be mended: it has a cause that has struck no more than `most` times."""
-        return bool(self.ends) and self.ends[-1] is not None and self.ends.count(self.ends[-1]) <= most
+    def should_retry(self, retries: int) -> bool:
+        """Whether another attempt may survive what ended the last one, which has struck no more than `retries` times."""
+        return bool(self.ends) and self.ends[-1] is not None and self.ends.count(self.ends[-1]) <= retries
 
-    def wants(self, memory: int | None) -> dict[str, Any]:
+    def profile_changes(self, memory: int | None) -> dict[str, Any]:
         """What to change in a profile whose jobs get `memory` MB: twice as much for each time that it was too little."""
         changes: dict[str, Any] = {}
-        if memory and (times := self.ends.count("memory")):
+        if memory and (times := self.ends.count(Cause.OUT_OF_MEMORY)):
             changes["memory"] = memory * 2**times
-        if self.nodes:
-            changes["exclude"] = list(self.nodes)
+        if self.failed_nodes:
+            changes["exclude"] = list(self.failed_nodes)
         return changes
 
 
-def told(earlier: Sequence[Claim]) -> tuple[int, str]:
-    """For the row of a run: how many earlier attempts ended by a cause that is tried again, and the ends of all, as JSON."""
+def _retryable(claim: Claim) -> Cause | None:
+    return claim.cause if claim.cause in RETRYABLE else None
+
+
+def summarise_retries(earlier: Sequence[Claim]) -> tuple[int, str]:
+    """For the row of a run: how many of the attempts `earlier` ended by a retryable cause, and the ends of all, as JSON."""
     ends = [
         {"attempt": claim.number, "outcome": claim.outcome, "error": claim.content.get("error")}
         for claim in earlier
     ]
-    retried = sum(cause_of(claim.content.get("error") or "") is not None for claim in earlier)
-    return retried, json.dumps(ends)
+    return sum(_retryable(claim) is not None for claim in earlier), json.dumps(ends)

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 
-@dataclass(frozen=True)
+# not frozen, which would make reading 100,000 lines a third slower; nobody assigns to a record
+@dataclass(slots=True)
 class RunRecord:
     """One line of `runs.jsonl`: the id of a run, and every field of its `RunSpec` in plain JSON values.
 
@@ -43,6 +44,8 @@ class RunRecord:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """The record of a JSON object. Raises TypeError if it is not an object or lacks a field."""
+        if [*content] == _NAMES:  # what this version writes: by position, which takes half as long
+            return cls(*content.values())
         try:
             return cls(**content)
         except TypeError:
@@ -56,4 +59,4 @@ class RunRecord:
         return {name: getattr(self, name) for name in _NAMES} | dict(self.newer)
 
 
-_NAMES = tuple(spec_field.name for spec_field in fields(RunRecord) if spec_field.name != "newer")
+_NAMES = [spec_field.name for spec_field in fields(RunRecord) if spec_field.name != "newer"]

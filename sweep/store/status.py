@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sweep.core.errors import ExitCode, SweepError
+from sweep.core.errors import Cause, ExitCode, SweepError
 from sweep.store.attempts import latest, liveness, read_progress
 from sweep.store.layout import RunPaths, SweepPaths
 from sweep.store.parquet import MANY_RESULTS, read_result
@@ -27,16 +27,24 @@ STATES: dict[State, str] = {
     "unknown": "silent on another machine for too short a time to be lost; or Slurm does not answer; or a newer prunesweep's",
 }
 
+KILLED = "killed; no error was recorded"
+"""The detail of a run whose last attempt has no end in its file."""
+
 
 @dataclass(frozen=True)
 class RunStatus:
-    """The state of one run. `job` is the Slurm job that has it, waiting or running; empty if none has."""
+    """The state of one run.
+
+    `cause` says why it ended or does not start, where anything depends on that; `detail` says it in words. `job` is the Slurm job
+    that has it, waiting or running; empty if none has.
+    """
 
     run_id: str
     spec: RunRecord
     state: State
     detail: str = ""
     attempts: int = 0
+    cause: Cause | None = None
     exit_status: int | None = None
     progress: Mapping[str, Any] = field(default_factory=dict)
     job: str = ""
@@ -111,10 +119,10 @@ def examine(
         return status("pending")
     if life == "unknown":
         return status("unknown", f"no heartbeat from {claim.content.get('host')} for over a minute")
-    ended = {"exit_status": claim.content.get("exit_status")}
+    ended = {"exit_status": claim.content.get("exit_status"), "cause": claim.cause}
     if claim.outcome == "failed":
         return status("failed", claim.content.get("error") or "", **ended)
-    return status("interrupted", claim.content.get("error") or "killed without a word", **ended)
+    return status("interrupted", claim.content.get("error") or KILLED, **ended)
 
 
 def staleness(row: Mapping[str, Any], stamp: DataStamp | None) -> str:

@@ -35,7 +35,7 @@ FILES: dict[str, PublishedFile] = {
 
 @task("ag_news")
 class AGNews(TextClassification):
-    """News items by topic. Title and description make the text, `basic_english` the tokens."""
+    """News items by topic. The text is title and description; the tokenizer is `basic_english`."""
 
     summary: ClassVar[str] = (
         "AG News, topic of a news item: EmbeddingBag and one linear layer (256 prunable weights)"
@@ -76,7 +76,7 @@ def parse_rows(path: Path, content: bytes) -> list[Row]:
     """The rows of a CSV file with the columns class (1 to 4), title and description, without a header.
 
     Raises:
-        DataError: a row that is not such a row (the message has its number, from 1), or none at all.
+        DataError: a malformed row (the message has its number, from 1), or no row at all.
     """
     try:
         text = content.decode("utf-8")
@@ -102,4 +102,4 @@ def parse_rows(path: Path, content: bytes) -> list[Row]:
 
 
 def _broken(path: Path, row: int, what: str) -> DataError:
-    return DataError(f"{path}, row {row}: {what}; mend the row or replace the file")
+    return DataError(f"{path}, row {row}: {what}; fix the row or replace the file")

@@ -1,4 +1,4 @@
-"""What a task has to offer. Importing this imports no torch: commands that only list or look need none."""
+"""The interface of a task. Importing this does not import torch: commands that only list or query do not need it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 MOST = 2**31 - 1
-"""No count is higher: what is absurd is told at the launch and not by whatever overflows first in a run."""
+"""The largest count allowed: absurd values are reported at launch and not by whatever overflows first in a run."""
 
 DEFAULTS = (
     "epochs",
@@ -42,7 +42,7 @@ class Task(ABC):
         metric: key of `evaluate`'s result that the task is judged by, in percent; more is better.
         captured: whether training on a GPU repeats a step as a CUDA graph once batches of its shapes have come before: for tasks
             whose batches have few shapes, and whose loss nowhere waits for the device.
-        pipeline_version: to be raised when the same files give other token ids or batches than before; results of another
+        pipeline_version: raise it when the same files give other token ids or batches than before; results of another
             version are stale.
         defaults: the training of this task unless a grid says otherwise: at least all of `DEFAULTS` (`betas` and `eps` are
             Adam's).
@@ -56,7 +56,7 @@ class Task(ABC):
     defaults: ClassVar[Mapping[str, Any]]
 
     class Options(BaseModel, frozen=True, extra="forbid"):
-        """The task's own options, each with a default. They are part of what identifies a run."""
+        """The task's own options, each with a default. They are part of a run's identity."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -78,14 +78,14 @@ class Task(ABC):
         """Mean loss over a batch, a scalar; `output` is what the model gives for the batch's inputs."""
 
     def training_loss(self, model: nn.Module, inputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
-        """The same as `loss(model(*inputs), target)`, for training, where a task may know a cheaper way to it."""
+        """The same as `loss(model(*inputs), target)`, for training, where a task may have a cheaper way to compute it."""
         return self.loss(model(*inputs), target)
 
     def training_batches(self, split: Split, batch_size: int, order: Tensor) -> Sequence[Batch]:
         """The batches of an epoch whose random order is `order`."""
         return split.batches(batch_size, order)
 
-    def unpruned(self, model: nn.Module) -> Collection[str]:
+    def unpruned(self, model: nn.Module) -> Collection[str]:  # noqa: ARG002 - for subclasses
         """Dotted names of the linear layers of `model` that are not to be pruned."""
         return ()
 
@@ -113,25 +113,25 @@ class Task(ABC):
         return self._checked("evaluate_training", self.evaluate_training(model, split, batch_size), ("loss",))
 
     def _checked(
-        self, function: str, found: Mapping[str, float | str], numbers: Sequence[str]
+        self, function: str, found: Mapping[str, float | str], required: Sequence[str]
     ) -> dict[str, Any]:
-        for name in numbers:
+        for name in required:
             if name not in found:
                 raise UsageError(
                     f"task {self.name!r}: {function}() returned {sorted(found)} without {name!r}; add it"
                 )
         try:
             return {
-                name: value if isinstance(value, str) and name not in numbers else float(value)
+                name: value if isinstance(value, str) and name not in required else float(value)
                 for name, value in found.items()
             }
         except (TypeError, ValueError) as error:
             raise UsageError(
-                f"task {self.name!r}: {function}() returned something that is no number ({error})"
+                f"task {self.name!r}: {function}() returned something that is not a number ({error})"
             ) from error
 
-    def samples(self, model: nn.Module, split: Split) -> Sequence[Mapping[str, str]]:
-        """Some rows of `split` and what the model makes of them, to be looked at; all with the same keys."""
+    def samples(self, model: nn.Module, split: Split) -> Sequence[Mapping[str, str]]:  # noqa: ARG002 - for subclasses
+        """Some rows of `split` with the model's output, for a reader; all with the same keys."""
         return ()
 
     def score_rows(self, split: Split, samples: int, generator: Generator) -> Tensor:

@@ -19,7 +19,7 @@ class Corpus(Generic[RowT]):
     Attributes:
         data_hash: identifies the content.
         verified: whether the content is the published one.
-        rows: makes the rows of each split; called only when their token ids are not in the cache.
+        rows: returns the rows of each split; called only when their token ids are not in the cache.
     """
 
     data_hash: str
@@ -40,7 +40,7 @@ def checked(corpus: Corpus[RowT], task: str) -> Corpus[RowT]:
     """What `corpus()` of a task gave, which is None where a `return` was forgotten.
 
     Raises:
-        UsageError: it is no Corpus.
+        UsageError: it is not a Corpus.
     """
     if not isinstance(corpus, Corpus):
         raise UsageError(f"task {task!r}: corpus() returned {type(corpus).__name__}; return a Corpus")

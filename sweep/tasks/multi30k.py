@@ -1,4 +1,4 @@
-"""Multi30k: 31,014 captions of pictures, German to English (Elliott et al. 2016), or another pair from files of one's own."""
+"""Multi30k: 31,014 captions of pictures, German to English (Elliott et al. 2016), or another language pair from custom files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ LANGUAGES = ("de", "en")
 
 @task("multi30k")
 class Multi30k(Translation):
-    """Captions of pictures. spaCy's rules make the tokens."""
+    """Captions of pictures, tokenized by spaCy's rules."""
 
     summary: ClassVar[str] = (
         "Multi30k, captions from German to English: Transformer of 3 + 3 layers (11.1 million prunable weights)"
@@ -76,7 +76,7 @@ class Multi30k(Translation):
         files: Annotated[
             tuple[str, str, str] | None,
             Field(
-                description="files of one's own in the data folder: names without the language, for training, validation, test"
+                description="custom files in the data directory: names without the language, for training, validation, test"
             ),
         ] = None
 
@@ -117,26 +117,30 @@ class Multi30k(Translation):
         if self.options.files is not None:
             if source.data_dir is None:
                 raise DataError(
-                    f"{self.name}: the option `files` names files of your own; name their folder with --data-dir (SWEEP_DATA)"
+                    f"{self.name}: the option `files` names custom files; name their directory with --data-dir (SWEEP_DATA)"
                 )
             name = f"{self.options.files[SPLITS.index(split)]}.{language}"
             return read_own(
-                find_local(_folders(source.data_dir), [name, f"{name}.gz"], f"{self.name} {split} sentences")
+                find_local(
+                    _directories(source.data_dir), [name, f"{name}.gz"], f"{self.name} {split} sentences"
+                )
             )
         if language not in LANGUAGES:
             raise DataError(
-                f"{self.name}: the published files have {' and '.join(LANGUAGES)}, but not {language!r}; name files of your own "
-                "with the option `files` and their folder with --data-dir (SWEEP_DATA)"
+                f"{self.name}: the published files have {' and '.join(LANGUAGES)}, but not {language!r}; name custom files "
+                "with the option `files` and their directory with --data-dir (SWEEP_DATA)"
             )
         published = FILES[split]
         if source.data_dir is None:
             path = download(published, source.downloads / self.name, self.name)
         else:
-            path = find_local(_folders(source.data_dir), [published.name], f"{self.name} {split} sentences")
+            path = find_local(
+                _directories(source.data_dir), [published.name], f"{self.name} {split} sentences"
+            )
         return read_verified(path, published, source.allow_unverified)
 
 
-def _folders(data_dir: Path) -> list[Path]:
+def _directories(data_dir: Path) -> list[Path]:
     return [data_dir / "multi30k", data_dir]
 
 
@@ -147,14 +151,14 @@ def _pairs(
     if len(sources) != len(targets):
         raise DataError(
             f"{source.path} has {len(sources)} sentences in {source_language!r} and {target.path} {len(targets)} in "
-            f"{target_language!r}; make line n of the one the translation of line n of the other"
+            f"{target_language!r}; line n of one must translate line n of the other"
         )
     pairs = [Pair(*pair) for pair in zip(sources, targets, strict=True)]
-    for number, pair in enumerate(pairs, 1):
+    for line_number, pair in enumerate(pairs, 1):
         if bool(pair.source) != bool(pair.target):
             file, language = (target, target_language) if pair.source else (source, source_language)
             raise DataError(
-                f"{file.path}, line {number} of the {language!r} text: no translation; write one or take both lines out"
+                f"{file.path}, line {line_number} of the {language!r} text: no translation; write one or take both lines out"
             )
     # the published files end with a pair of empty lines
     return [pair for pair in pairs if pair.source]
@@ -164,7 +168,7 @@ def _lines(file: FileContent, language: str) -> list[str]:
     """The lines of a text file, plain or compressed, or of the member `*.language` of an archive; without white space around.
 
     Raises:
-        DataError: there is no such member, it cannot be unpacked, is not UTF-8, or has no line at all.
+        DataError: there is no such member, it cannot be unpacked, is not UTF-8, or is empty.
     """
     try:
         content = _unpacked(file, language)
@@ -174,10 +178,10 @@ def _lines(file: FileContent, language: str) -> list[str]:
     try:
         texts = [line.decode("utf-8").strip() for line in lines]
     except UnicodeDecodeError as error:
-        number = lines.index(error.object) + 1
+        line_number = lines.index(error.object) + 1
         raise DataError(
-            f"{file.path}, line {number} of the {language!r} text: byte 0x{error.object[error.start]:02x} is not UTF-8; "
-            "mend the line or replace the file"
+            f"{file.path}, line {line_number} of the {language!r} text: byte 0x{error.object[error.start]:02x} is not UTF-8; "
+            "fix the line or replace the file"
         ) from None
     if texts == [""]:
         raise DataError(f"{file.path} has no sentence in {language!r}; replace it")
@@ -189,7 +193,7 @@ def _unpacked(file: FileContent, language: str) -> bytes:
         with tarfile.open(fileobj=io.BytesIO(file.content)) as archive:
             for member in archive:
                 name = member.name.rpartition("/")[2]
-                # "._*" is what macOS packs beside a file
+                # "._*" is what macOS adds for a file
                 if name.endswith(f".{language}") and not name.startswith("._"):
                     extracted = archive.extractfile(member)
                     if extracted is not None:

@@ -20,10 +20,10 @@ def task(name: str) -> Callable[[_T], _T]:
     """Class decorator that registers a task under `name`.
 
     Raises:
-        UsageError: the name is no text or taken, or the class lacks what every task has.
+        UsageError: the name is not a string or taken, or the class lacks what every task has.
     """
     if not isinstance(name, str):
-        raise UsageError(f'task name {name!r} is no text; write @task("name") above the class')
+        raise UsageError(f'task name {name!r} is not a string; write @task("name") above the class')
 
     def register(kind: _T) -> _T:
         _check(name, kind)
@@ -42,7 +42,9 @@ def task(name: str) -> Callable[[_T], _T]:
 def _check(name: str, kind: Any) -> None:
     """Raise UsageError for a class that would fail at its first use, in whatever command that is."""
     if not (isinstance(kind, type) and issubclass(kind, Task)):
-        raise UsageError(f"task {name!r} is {kind!r}, which is no subclass of sweep.tasks.Task; make it one")
+        raise UsageError(
+            f"task {name!r} is {kind!r}, which is not a subclass of sweep.tasks.Task; make it one"
+        )
     for attribute, wanted, words in (
         ("summary", str, "one line of text"),
         ("defaults", Mapping, "a mapping"),
@@ -73,10 +75,10 @@ def get_task(name: str) -> type[Task]:
 
 
 def prepared(name: str, options: Mapping[str, Any], source: DataSource) -> Dataset:
-    """The data of the task `name` with `options`, where a mistake of a task of one's own must not be a traceback.
+    """The data of the task `name` with `options`, where a mistake in a custom task must not end in a traceback.
 
     Raises:
-        UsageError: there is no such task, or what it prepares is no data set.
+        UsageError: there is no such task, or it prepares something else than a data set.
         DataError: as `Task.prepare`; there are no training or no test rows; or the task raised something else, which is named
             with the line of the task's file.
     """

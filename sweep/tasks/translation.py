@@ -38,7 +38,7 @@ class Translation(Task):
     """A task whose model is `models.Seq2SeqTransformer`. A subclass says where the sentences come from.
 
     Attributes:
-        architecture: arguments of the model besides the vocabularies' sizes.
+        architecture: arguments of the model other than the sizes of the vocabularies.
         sample_rows: so many test sentences are kept with their translation.
     """
 
@@ -124,8 +124,8 @@ class Translation(Task):
         return cross_entropy(output, target)
 
     def training_loss(self, model: nn.Module, inputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
-        # chunk by chunk the loss keeps to a processor's caches and leaves padding out; on a GPU it would be more launches, and
-        # would wait to hear how much is no padding
+        # computed in chunks the loss stays in the CPU's caches and leaves padding out; on a GPU it would take more launches and a
+        # synchronisation to learn how much is not padding
         if target.is_cuda:
             return super().training_loss(model, inputs, target)
         return cast("Seq2SeqTransformer", model).loss(inputs[0], target)

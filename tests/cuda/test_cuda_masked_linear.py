@@ -1,4 +1,4 @@
-"""The ways of the masked linear layer on CUDA: each against float64, streams, graphs, determinism."""
+"""The algorithms of the masked linear layer on CUDA: each against float64, streams, graphs, determinism."""
 
 import os
 import subprocess
@@ -52,7 +52,7 @@ def products(x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor, grad: Tensor
 
 
 def check_against_float64() -> None:
-    """Run in a process for each way."""
+    """Run in a process for each algorithm."""
     for dtype in DTYPES:
         for tf32 in (False, True) if dtype == torch.float32 else (False,):
             torch.backends.cuda.matmul.allow_tf32 = tf32
@@ -83,11 +83,11 @@ def check_against_float64() -> None:
                 assert torch.equal(OPS.masked_linear_grad_weight(grad, x, mask), got[2])
 
 
-@pytest.mark.parametrize("way", ["dense", "fused", "sparse", ""])
-def test_every_way_against_float64(way: str) -> None:
+@pytest.mark.parametrize("algorithm", ["dense", "fused", "sparse", ""])
+def test_every_algorithm_against_float64(algorithm: str) -> None:
     here = str(Path(__file__).parent)
     code = f"import sys; sys.path.insert(0, {here!r}); import test_cuda_masked_linear as t; t.check_against_float64()"
-    environment = os.environ | {"PRUNE_MASKED_LINEAR": way}
+    environment = os.environ | {"PRUNE_MASKED_LINEAR": algorithm}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr[-2000:]
 
@@ -126,7 +126,7 @@ def test_a_captured_step_gives_what_an_eager_one_gives(density: float, rows: int
         assert torch.equal(got, want)
 
 
-def test_a_mask_first_seen_under_capture_takes_the_dense_way() -> None:
+def test_a_mask_first_seen_under_capture_takes_the_dense_algorithm() -> None:
     module, x = layer(), torch.randn(1024, 512, device="cuda")
     torch.nn.functional.linear(x, module.weight, module.bias)  # cuBLAS wants to be there before
     torch.cuda.synchronize()

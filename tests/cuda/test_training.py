@@ -271,7 +271,7 @@ SLOTS = """
 import sys
 from pathlib import Path
 from sweep.store.submissions import read_runs
-from sweep.executors.local.executor import LocalEngine
+from sweep.executors.local.executor import LocalExecutor
 from sweep.store.layout import SweepPaths
 
 class Silent:
@@ -279,7 +279,7 @@ class Silent:
         return lambda *arguments: None
 
 sweep = SweepPaths(Path(sys.argv[1]))
-LocalEngine(sweep, 1, {}, 3, Silent()).execute(list(read_runs(sweep).values()))
+LocalExecutor(sweep, 1, {}, 3, Silent()).execute(list(read_runs(sweep).values()))
 """
 
 

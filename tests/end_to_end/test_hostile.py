@@ -140,7 +140,7 @@ def bare(tmp_path_factory, token_cache):
 
 
 def test_an_empty_environment(bare):
-    """`test_bad_input.py` has the user who has no home folder at all."""
+    """`tests/launch/test_bad_options.py` has the user who has no home folder at all."""
     here, done = bare
     assert (done.returncode, done.stderr) == (0, "")
     assert len(complete(here / "results")) == 2
@@ -281,7 +281,7 @@ def test_a_terminal_of_forty_columns(tmp_path, environment):
 @pytest.mark.parametrize("seeds", ["0-11", pytest.param("0-49", marks=pytest.mark.long)])
 def test_many_runs_in_more_slots_than_cores(tmp_path, work, seeds):
     grid = write_grid(tmp_path, seeds=seeds, pruners=["random", "magnitude"])
-    done = work("--grid", grid, "--local", "--slots", 8, timeout=600)
+    done = work("--grid", grid, "--local", "--slots", 8)
     assert (done.returncode, done.stderr) == (0, "")
     rows = complete(work.results)
     assert len(rows) == 2 * (int(seeds.partition("-")[2]) + 1)

@@ -22,7 +22,7 @@ STEPS = 5000  # far more than the test lets happen
 
 
 def test_a_launch_ends_with_results_a_report_and_exit_code_0(work, grid):
-    done = work("--grid", grid(compressions=[0, 1], seeds="0-1"), "--local", "--slots", 2)
+    done = work.process("--grid", grid(compressions=[0, 1], seeds="0-1"), "--local", "--slots", 2)
     assert done.returncode == 0, done.stderr
     rows = sweep.load(work.results / "grid").to_pylist()
     # per seed: dense once, and each pruner at compression 1
@@ -122,7 +122,7 @@ def test_ctrl_c_again_kills_what_does_not_stop(work, grid):
         time.sleep(0.05)
     os.kill(json.loads(claims[0].read_text())["pid"], signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
-    while "stopping: 1 runs save themselves" not in process.stdout.readline():
+    while "stopping: 1 runs save their state" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
@@ -151,7 +151,7 @@ def test_a_sweep_may_grow_but_not_change_its_mind(work, grid):
     assert work("--grid", grid(seeds="0-1"), *launch).returncode == 0
     assert work("--grid", grid(), *launch).returncode == 0, "a part of it is still a part of it"
     assert len(sweep.load(work.results / "mine")) == 4
-    changed = work("--grid", grid(tasks={"toy": {"epochs": 2}}), *launch)
+    changed = work.process("--grid", grid(tasks={"toy": {"epochs": 2}}), *launch)
     assert changed.returncode == 2
     assert re.search(
         r"^error: the sweep 'mine' has toy-random-c1-s0-\w+ with epochs = 1, this launch asks for 2; .* --name$",
@@ -186,7 +186,7 @@ def test_one_run_in_the_foreground(work, grid):
     before = science(sweep.load(work.results / "grid").to_pylist())
     run_id = next(name for name in work.run_ids() if "random" in name)
     assert work.sweep("run", run_id).stdout == f"{run_id} is complete\n"
-    done = work.sweep("run", run_id[:14], "--again")
+    done = work.process("run", run_id[:14], "--again", module="sweep.cli")
     assert (done.returncode, done.stdout.splitlines()[-1][:15]) == (0, "done: accuracy "), done.stderr
     assert science(sweep.load(work.results / "grid").to_pylist()) == before
     unknown = work.sweep("run", "toy-grisp")

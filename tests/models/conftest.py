@@ -22,4 +22,4 @@ def seed() -> None:
 
 @pytest.fixture(autouse=True)
 def on_each_device(device: str) -> None:
-    """Every test of this folder is one of each device."""
+    """Every test of this directory is one of each device."""

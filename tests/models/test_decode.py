@@ -55,7 +55,7 @@ def trained() -> Seq2SeqTransformer:
 
 
 @cache
-def _trained(device: torch.device) -> Seq2SeqTransformer:
+def _trained(_device: torch.device) -> Seq2SeqTransformer:
     torch.manual_seed(0)
     model = Seq2SeqTransformer(
         30, 30, d_model=32, heads=2, encoder_layers=1, decoder_layers=1, ffn=32, dropout=0.0, max_len=24

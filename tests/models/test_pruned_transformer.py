@@ -165,11 +165,11 @@ def test_grasp_agrees_with_finite_differences(prunable: str) -> None:
     for sign in (step, -step):
         with torch.no_grad():
             for name, weight in weights.items():
-                weight += sign * direction[name]
+                weight.add_(sign * direction[name])
         ends.append(gradient())
         with torch.no_grad():
             for name, weight in weights.items():
-                weight -= sign * direction[name]
+                weight.sub_(sign * direction[name])
     for name, weight in weights.items():
         expected = weight.detach() * (ends[0][name] - ends[1][name]) / (2 * step)
         assert found[name].abs().max() > 0, name

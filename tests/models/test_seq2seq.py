@@ -57,11 +57,11 @@ def packed_gradients(model: Seq2SeqTransformer) -> dict[str, Tensor]:
     """The gradients of encoder and decoder under PyTorch's names."""
     found: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
-        name = name.replace("feed_forward.", "").replace("cross_attn", "multihead_attn")
-        for ours, theirs in ((".qkv.", ".in_proj_"), (".q.", ".in_proj_"), (".kv.", ".in_proj_")):
-            name = name.replace(ours, theirs)
+        theirs = name.replace("feed_forward.", "").replace("cross_attn", "multihead_attn")
+        for projection in (".qkv.", ".q.", ".kv."):
+            theirs = theirs.replace(projection, ".in_proj_")
         # q comes before kv in the order of the modules, as it does in the packed matrix
-        found[name] = torch.cat((found[name], parameter.grad)) if name in found else parameter.grad
+        found[theirs] = torch.cat((found[theirs], parameter.grad)) if theirs in found else parameter.grad
     return {name: grad for name, grad in found.items() if name.startswith(("encoder", "decoder"))}
 
 

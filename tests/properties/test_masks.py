@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 import prune
 from prune.masks import Score, kept_weights, schedule_counts, select, shuffled
@@ -92,6 +92,6 @@ def test_prune_model_keeps_the_count(
     options = {"iterations": iterations, "schedule": schedule, "shuffle": shuffle, "invert": invert}
     if kept_weights(total, compression) == 0:
         return
-    report = prune.prune_model(model, F.cross_entropy, batches, method, compression, **options)
+    report = prune.prune_model(model, functional.cross_entropy, batches, method, compression, **options)
     masks = [m.weight_mask for m in model if isinstance(m, prune.MaskedLinear)]
     assert sum(int(m.sum()) for m in masks) == report.kept == kept_weights(total, compression)

@@ -1,4 +1,4 @@
-"""The ways the selection can take: each instruction set, ties that fill the bracket, a sample that misleads; a soak."""
+"""The paths that the selection can take: each instruction set, ties that fill the bracket, a sample that misleads; a soak."""
 
 import os
 import subprocess
@@ -173,9 +173,9 @@ def test_every_instruction_set(instructions: str) -> None:
         if instructions != "plain" and not set(flags.split()) <= set(info.read().split()):
             pytest.skip(f"this machine has no {instructions}")
     call = "from test_global_mask_paths import random_cases; random_cases(0, 25, 60_000)"
-    folder = os.path.dirname(__file__)
+    directory = os.path.dirname(__file__)
     environment = os.environ | {"PRUNE_CPU": instructions}
-    subprocess.run([sys.executable, "-c", call], cwd=folder, env=environment, check=True)
+    subprocess.run([sys.executable, "-c", call], cwd=directory, env=environment, check=True)
 
 
 def test_random_cases(target: str) -> None:

@@ -25,8 +25,8 @@ class TwoPlaces(nn.Module):
 
 
 class OwnForward(nn.Linear):
-    def forward(self, input: Tensor) -> Tensor:
-        return input @ self.weight.t()
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight.t()
 
 
 def two_layers() -> nn.Sequential:
@@ -104,7 +104,7 @@ def test_from_linear_of_a_meta_layer_stays_there() -> None:
 
 def with_hook() -> nn.Linear:
     linear = nn.Linear(3, 4)
-    linear.register_forward_hook(lambda module, args, output: output)
+    linear.register_forward_hook(lambda _module, _inputs, output: output)
     return linear
 
 
@@ -218,7 +218,7 @@ def test_why_they_are_refused() -> None:
     layer, x = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval(), torch.randn(2, 3, 4)
     with torch.no_grad():
         before = layer(x)
-        layer.linear1.forward = lambda input: input.new_full((*input.shape[:-1], 8), torch.nan)
+        layer.linear1.forward = lambda x: x.new_full((*x.shape[:-1], 8), torch.nan)
         layer.self_attn.out_proj.forward = layer.linear1.forward
         assert torch.equal(layer(x), before)  # neither forward is called
 

@@ -285,7 +285,7 @@ def test_autocast_as_the_dense_layer(device: str, mask: Tensor, dtype: torch.dty
 
 @pytest.mark.parametrize("form", ["bfloat16 in", "float32 in", "inference"])
 def test_autocast_multiplies_few_weights_as_they_are(form: str) -> None:
-    """At 1 % of the weights float32 on the sparse way is faster than bfloat16: only the outcome is rounded."""
+    """At 1 % of the weights float32 with the sparse algorithm is faster than bfloat16: only the outcome is rounded."""
     out, n_in = 96, 128
     mask = torch.zeros(out, n_in, dtype=torch.bool)
     mask.view(-1)[::100] = True

@@ -58,7 +58,7 @@ def products(x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor, grad: Tensor
 
 
 def check_against_float64() -> None:
-    """Run in a process where the sparse way is forced."""
+    """Run in a process where the sparse algorithm is forced."""
     for shape in SHAPES:
         x, weight, mask, bias, grad = draw(*shape)
         dense = torch.where(mask, weight, 0)
@@ -135,7 +135,7 @@ def test_a_bad_environment_variable_is_named(variable: str, value: str, message:
 
 @pytest.fixture
 def layer() -> MaskedLinear:
-    """Large and sparse enough for the sparse way."""
+    """Large and sparse enough for the sparse algorithm."""
     torch.manual_seed(0)
     layer = MaskedLinear(512, 600)
     layer.weight_mask.copy_(torch.rand(600, 512) < 0.02)
@@ -274,7 +274,7 @@ def test_a_network_compiled_in_one_graph(layer: MaskedLinear) -> None:
 
 
 @pytest.mark.usefixtures("device")
-def test_second_derivatives_of_the_sparse_way(layer: MaskedLinear) -> None:
+def test_second_derivatives_of_the_sparse_algorithm(layer: MaskedLinear) -> None:
     x = torch.randn(256, 512)
 
     def squared_gradient(function: object) -> Tensor:

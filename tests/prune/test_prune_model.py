@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 import prune
 from prune.errors import PruneError
@@ -33,7 +33,7 @@ def batches() -> list[tuple[tuple[Tensor], Tensor]]:
 def pruned(method: str, compression: float, **options) -> tuple[dict[str, Tensor], prune.PruneReport]:
     model = network()
     options.setdefault("generator", torch.Generator().manual_seed(2))
-    report = prune.prune_model(model, F.cross_entropy, batches(), method, compression, **options)
+    report = prune.prune_model(model, functional.cross_entropy, batches(), method, compression, **options)
     return {n: m.weight_mask for n, m in model.named_modules() if isinstance(m, prune.MaskedLinear)}, report
 
 
@@ -42,7 +42,7 @@ def kept(masks: dict[str, Tensor]) -> dict[str, int]:
 
 
 @pytest.fixture
-def added_methods():
+def _added_methods():
     before = dict(prune.METHODS)
     yield
     prune.METHODS.clear()
@@ -60,7 +60,7 @@ def test_the_count_is_exact_for_every_method(method: str, compression: float) ->
 @pytest.mark.parametrize("method", METHODS)
 def test_one_shot_keeps_the_highest_scores(method: str) -> None:
     scores = prune.score(
-        network(), F.cross_entropy, batches(), method, generator=torch.Generator().manual_seed(2)
+        network(), functional.cross_entropy, batches(), method, generator=torch.Generator().manual_seed(2)
     )
     flat = torch.cat([s.flatten() for s in scores.values()])
     order = flat.argsort(descending=True, stable=True)
@@ -75,18 +75,18 @@ def test_one_shot_keeps_the_highest_scores(method: str) -> None:
 def test_compression_zero_needs_no_batches_and_scores_nothing() -> None:
     model = network()
 
-    def loss(output: Tensor, target: Tensor) -> Tensor:
+    def loss(_output: Tensor, _target: Tensor) -> Tensor:
         raise AssertionError("scored")
 
     report = prune.prune_model(model, loss, [], "synflow", 0)
-    assert (report.kept, report.density, report.density_asked) == (TOTAL, 1.0, 1.0)
+    assert (report.kept, report.density, report.target_density) == (TOTAL, 1.0, 1.0)
     assert (report.threshold, report.ties) == (None, 0)
     assert all(model[i].weight_mask.all() for i in (0, 2, 4))
 
 
 def test_outputs_are_those_of_the_masked_weights() -> None:
     model, plain = network(), network()
-    prune.prune_model(model, F.cross_entropy, batches(), "magnitude", 0.5)
+    prune.prune_model(model, functional.cross_entropy, batches(), "magnitude", 0.5)
     with torch.no_grad():
         for i in (0, 2, 4):
             plain[i].weight *= model[i].weight_mask
@@ -97,7 +97,8 @@ def test_outputs_are_those_of_the_masked_weights() -> None:
 @pytest.mark.parametrize("scope", ["global", "layer"])
 @pytest.mark.parametrize("schedule", ["exponential", "linear"])
 @pytest.mark.parametrize("method", ["random", "grasp", "synflow"])
-def test_iterations_never_bring_a_weight_back(method, schedule, scope, added_methods) -> None:
+@pytest.mark.usefixtures("_added_methods")
+def test_iterations_never_bring_a_weight_back(method, schedule, scope) -> None:
     seen = []
     function = prune.METHODS[method].function
 
@@ -124,7 +125,7 @@ def test_iterations_never_bring_a_weight_back(method, schedule, scope, added_met
 def test_each_iteration_scores_the_network_as_it_is_masked_then() -> None:
     model = network()
     for compression in (0.25, 0.5):
-        prune.prune_model(model, F.cross_entropy, batches(), "grasp", compression)
+        prune.prune_model(model, functional.cross_entropy, batches(), "grasp", compression)
     # half of the exponent in the first of two iterations
     masks, _ = pruned("grasp", 0.5, iterations=2)
     assert all(torch.equal(model.get_submodule(name).weight_mask, mask) for name, mask in masks.items())
@@ -139,7 +140,9 @@ def test_synflow_takes_a_hundred_iterations_and_keeps_paths_open_where_one_shot_
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(50, 50), nn.ReLU(), nn.Linear(50, 4), nn.ReLU(), nn.Linear(4, 50))
         data = [((torch.randn(2, 50),), None)]
-        report = prune.prune_model(model, F.cross_entropy, data, "synflow", 2.2, iterations=iterations)
+        report = prune.prune_model(
+            model, functional.cross_entropy, data, "synflow", 2.2, iterations=iterations
+        )
         assert report.iterations == (iterations or 100)
         assert report.kept == 18
         return sum(layer.live for layer in prune.network_stats(model, data).layers)
@@ -181,7 +184,8 @@ def test_nothing_kept_is_an_error_that_names_the_limit() -> None:
     assert report.kept == 1
 
 
-def test_ties_are_counted_and_go_to_the_lowest_index(added_methods) -> None:
+@pytest.mark.usefixtures("_added_methods")
+def test_ties_are_counted_and_go_to_the_lowest_index() -> None:
     @prune.method("constant")
     def constant(scoring: prune.Scoring) -> list[Tensor]:
         return [torch.ones_like(w) for w in scoring.weights]
@@ -220,7 +224,8 @@ def test_invert_keeps_exactly_what_the_opposite_count_drops(method: str) -> None
     assert other.threshold < report.threshold
 
 
-def test_invert_works_with_infinities_and_never_brings_back(added_methods) -> None:
+@pytest.mark.usefixtures("_added_methods")
+def test_invert_works_with_infinities_and_never_brings_back() -> None:
     @prune.method("extreme", iterations=3)
     def extreme(scoring: prune.Scoring) -> list[Tensor]:
         scores = [torch.randn(w.shape, generator=scoring.generator) for w in scoring.weights]
@@ -235,7 +240,7 @@ def test_invert_works_with_infinities_and_never_brings_back(added_methods) -> No
 
 def test_pruning_again_starts_from_what_is_left() -> None:
     model = network()
-    arguments = (model, F.cross_entropy, batches())
+    arguments = (model, functional.cross_entropy, batches())
     prune.prune_model(*arguments, "random", 0.5, generator=torch.Generator().manual_seed(3))
     first = [m.weight_mask.clone() for m in model[::2]]
     report = prune.prune_model(*arguments, "random", 1, iterations=5, shuffle=True)
@@ -248,18 +253,18 @@ def test_pruning_again_starts_from_what_is_left() -> None:
 
 def test_skipped_layers_stay_plain() -> None:
     model = network()
-    report = prune.prune_model(model, F.cross_entropy, batches(), "snip", 1, skip=["4"])
+    report = prune.prune_model(model, functional.cross_entropy, batches(), "snip", 1, skip=["4"])
     assert [layer.name for layer in report.layers] == ["0", "2"]
     assert (type(model[4]), report.total, report.kept) == (nn.Linear, 540, 54)
     with pytest.raises(ValueError, match="did you mean"):
-        prune.prune_model(model, F.cross_entropy, batches(), "snip", 1, skip=["44"])
+        prune.prune_model(model, functional.cross_entropy, batches(), "snip", 1, skip=["44"])
 
 
 def test_the_report_says_what_was_asked_and_done() -> None:
     masks, report = pruned("grasp", 1, iterations=3, schedule="linear")
     assert (report.method, report.compression, report.scope) == ("grasp", 1, "global")
     assert (report.schedule, report.iterations, report.shuffle, report.invert) == ("linear", 3, False, False)
-    assert (report.density_asked, report.density) == (0.1, 0.1)
+    assert (report.target_density, report.density) == (0.1, 0.1)
     assert {layer.name: layer.total for layer in report.layers} == SIZES
     assert {layer.name: layer.kept for layer in report.layers} == kept(masks)
     assert report.layers[0].density == report.layers[0].kept / 240
@@ -282,7 +287,8 @@ def test_unknown_names_come_with_the_nearest() -> None:
         pruned("grasp", -1)
 
 
-def test_a_method_of_ones_own(added_methods) -> None:
+@pytest.mark.usefixtures("_added_methods")
+def test_a_method_of_ones_own() -> None:
     @prune.method("first", iterations=2)
     def first(scoring: prune.Scoring) -> list[Tensor]:
         return [-torch.arange(w.numel()).float().view_as(w) for w in scoring.weights]
@@ -293,13 +299,14 @@ def test_a_method_of_ones_own(added_methods) -> None:
     with pytest.raises(PruneError, match="'first' is registered already"):
         prune.method("first")
     for name in (5, first):  # the second is @prune.method without brackets
-        with pytest.raises(PruneError, match=r'its name is no text: write @method\("name"\)$'):
+        with pytest.raises(PruneError, match=r'its name is not a string: write @method\("name"\)$'):
             prune.method(name)
     with pytest.raises(PruneError, match="'never' has iterations=0"):
         prune.method("never", iterations=0)
 
 
-def test_a_method_that_returns_nonsense_is_named(added_methods) -> None:
+@pytest.mark.usefixtures("_added_methods")
+def test_a_method_that_returns_nonsense_is_named() -> None:
     @prune.method("short")
     def short(scoring: prune.Scoring) -> list[Tensor]:
         return [scoring.weights[0]]
@@ -320,11 +327,11 @@ def test_a_method_that_returns_nonsense_is_named(added_methods) -> None:
 @pytest.mark.parametrize(
     ("returned", "found"),
     [
-        (lambda weights: None, "None"),
+        (lambda _: None, "None"),
         (lambda weights: dict(enumerate(weights)), "dict"),
         (lambda weights: (w.abs() for w in weights), "generator"),
         (lambda weights: torch.cat([w.flatten() for w in weights]), "Tensor of torch.float32"),
-        (lambda weights: 1.0, "float"),
+        (lambda _: 1.0, "float"),
         (lambda weights: [w.detach().numpy() for w in weights], "a list with ndarray"),
         (lambda weights: [w.tolist() for w in weights], "a list with list"),
         (lambda weights: [*weights[:2], weights[2].long()], "a list with Tensor of torch.int64"),
@@ -332,12 +339,13 @@ def test_a_method_that_returns_nonsense_is_named(added_methods) -> None:
         (lambda weights: Products([w.int() for w in weights], weights), "a list with Tensor of torch.int32"),
         (lambda weights: Products(weights, None), "None"),
         (lambda weights: weights[:2], r"scores of shapes \[\(20, 12\), \(15, 20\)\]"),
-        (lambda weights: [], r"scores of shapes \[\]"),
+        (lambda _: [], r"scores of shapes \[\]"),
         (lambda weights: [w.T for w in weights], r"scores of shapes \[\(12, 20\), \(20, 15\), \(15, 4\)\]"),
         (lambda weights: Products(weights, weights[:1]), r"scores of shapes \[\(20, 12\)\]"),
     ],
 )  # fmt: skip
-def test_what_is_no_scores_is_named(returned, found, added_methods) -> None:
+@pytest.mark.usefixtures("_added_methods")
+def test_what_is_no_scores_is_named(returned, found) -> None:
     prune.method("odd")(lambda scoring: returned(scoring.weights))
     wanted = (
         r"one per weight, \[\(20, 12\), \(15, 20\), \(4, 15\)\]"
@@ -365,7 +373,8 @@ def widen(weight: Tensor) -> None:
 
 
 @pytest.mark.parametrize("change", [zero, swap_two, turn_one_round, widen])
-def test_a_method_that_changes_the_models_weights_is_named(change, added_methods) -> None:
+@pytest.mark.usefixtures("_added_methods")
+def test_a_method_that_changes_the_models_weights_is_named(change) -> None:
     @prune.method("meddler")
     def meddler(scoring: prune.Scoring) -> list[Tensor]:
         change(scoring.model[2].weight)
@@ -377,12 +386,11 @@ def test_a_method_that_changes_the_models_weights_is_named(change, added_methods
     with pytest.raises(PruneError, match=message):
         pruned("meddler", 1)
     with pytest.raises(PruneError, match=message):
-        prune.score(network(), F.cross_entropy, batches(), "meddler")
+        prune.score(network(), functional.cross_entropy, batches(), "meddler")
 
 
-def test_a_method_may_change_its_own_copy_of_the_weights_which_may_hold_anything_where_pruned(
-    added_methods,
-) -> None:
+@pytest.mark.usefixtures("_added_methods")
+def test_a_method_may_change_its_own_copy_of_the_weights_which_may_hold_anything_where_pruned() -> None:
     @prune.method("probe")
     def probe(scoring: prune.Scoring) -> list[Tensor]:
         for weight in scoring.weights:
@@ -390,10 +398,10 @@ def test_a_method_may_change_its_own_copy_of_the_weights_which_may_hold_anything
         return scoring.gradient()
 
     model, plain = network(), network()
-    prune.prune_model(model, F.cross_entropy, batches(), "random", 0.5)
+    prune.prune_model(model, functional.cross_entropy, batches(), "random", 0.5)
     for layer in model[::2]:
         layer.weight.data[~layer.weight_mask] = float("nan")
-    assert prune.prune_model(model, F.cross_entropy, batches(), "probe", 1).kept == 60
+    assert prune.prune_model(model, functional.cross_entropy, batches(), "probe", 1).kept == 60
     for layer, before in zip(model[::2], plain[::2], strict=True):
         assert torch.equal(
             layer.weight.where(layer.weight_mask, 0), before.weight.where(layer.weight_mask, 0)
@@ -403,19 +411,21 @@ def test_a_method_may_change_its_own_copy_of_the_weights_which_may_hold_anything
 @pytest.mark.parametrize("method", ["snip", "grasp", "synflow"])
 def test_missing_and_malformed_batches_are_named(method: str) -> None:
     with pytest.raises(PruneError, match="give at least one"):
-        prune.prune_model(network(), F.cross_entropy, [], method, 1)
+        prune.prune_model(network(), functional.cross_entropy, [], method, 1)
     with pytest.raises(PruneError, match=r"batch 0 is not .*found Tensor: put the inputs in a tuple"):
-        prune.prune_model(network(), F.cross_entropy, [(torch.randn(2, 12), torch.zeros(2))], method, 1)
+        prune.prune_model(
+            network(), functional.cross_entropy, [(torch.randn(2, 12), torch.zeros(2))], method, 1
+        )
 
 
 def test_a_model_without_linear_layers_is_named() -> None:
     with pytest.raises(PruneError, match=r"Conv1d has no nn\.Linear left to prune"):
-        prune.prune_model(nn.Conv1d(1, 1, 1), F.cross_entropy, batches(), "random", 1)
+        prune.prune_model(nn.Conv1d(1, 1, 1), functional.cross_entropy, batches(), "random", 1)
 
 
 def test_a_loss_without_weights_in_it_is_named() -> None:
     with pytest.raises(PruneError, match="the loss of batch 0 does not depend on any prunable weight"):
-        prune.prune_model(network(), lambda out, y: out.detach().sum(), batches(), "snip", 1)
+        prune.prune_model(network(), lambda out, _: out.detach().sum(), batches(), "snip", 1)
 
 
 def test_every_error_is_one_line() -> None:

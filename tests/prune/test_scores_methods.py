@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 import prune
 from prune.errors import PruneError
@@ -123,7 +123,7 @@ def flat_loss(model: nn.Module, batches: list, temperature: float, names: list[s
         parts = flat.split([s.numel() for s in sizes])
         weights = {f"{n}.weight": p.view(s) for n, p, s in zip(names, parts, sizes, strict=True)}
         outputs = [torch.func.functional_call(model, weights, x) / temperature for x, _ in batches]
-        return sum(F.cross_entropy(o, y) for o, (_, y) in zip(outputs, batches, strict=True))
+        return sum(functional.cross_entropy(o, y) for o, (_, y) in zip(outputs, batches, strict=True))
 
     return loss, torch.cat([model.get_submodule(n).weight.detach().flatten() for n in names])
 
@@ -137,7 +137,7 @@ def test_grasp_is_the_full_hessian_times_the_gradient() -> None:
     loss, w = flat_loss(model, batches, 200, ["0", "2"])
     hessian = torch.autograd.functional.hessian(loss, w)
     gradient = torch.autograd.functional.jacobian(loss, w)
-    scores = flatten(prune.score(model, F.cross_entropy, batches, "grasp"))
+    scores = flatten(prune.score(model, functional.cross_entropy, batches, "grasp"))
     torch.testing.assert_close(scores, w * (hessian @ gradient), rtol=1e-9, atol=1e-15)
 
 
@@ -145,8 +145,8 @@ def test_snip_is_the_weight_times_the_plain_gradient() -> None:
     model, batches = mlp(4, 3, 3), some_batches(3, 4, 3)
     twin = copy.deepcopy(model)
     for x, y in batches:
-        F.cross_entropy(twin(*x), y).backward()
-    scores = prune.score(model, F.cross_entropy, batches, "snip")
+        functional.cross_entropy(twin(*x), y).backward()
+    scores = prune.score(model, functional.cross_entropy, batches, "snip")
     for name, s in scores.items():
         weight = twin.get_submodule(name).weight
         torch.testing.assert_close(s, (weight * weight.grad).abs().detach())
@@ -159,7 +159,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (f(x).unflatten(-1, (2, 4)).transpose(1, 2) for f in (self.query, self.key, self.value))
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        attended = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         return self.out(attended).mean(1)
 
 
@@ -174,7 +174,9 @@ def test_grasp_matches_finite_differences_through_attention(masked: bool) -> Non
     ]
     kept = torch.ones(256, dtype=torch.bool)
     if masked:
-        report = prune.prune_model(model, F.cross_entropy, batches, "random", 0.2, generator=generator)
+        report = prune.prune_model(
+            model, functional.cross_entropy, batches, "random", 0.2, generator=generator
+        )
         kept = torch.cat([m.weight_mask.flatten() for m in model.children()])
         assert kept.sum() == report.kept == 161
     # gradients by backward() of the dense formula on w * mask; the step moves only what is kept
@@ -188,13 +190,13 @@ def test_grasp_matches_finite_differences_through_attention(masked: bool) -> Non
         twin.load_state_dict(state)
         twin.zero_grad()
         for x, y in batches:
-            F.cross_entropy(twin(*x) / 200, y).backward()
+            functional.cross_entropy(twin(*x) / 200, y).backward()
         return flatten({n: m.weight.grad for n, m in twin.named_children()}) * kept
 
     g = gradient(w)
     step = 1e-2 / g.norm()
     product = (gradient(w + step * g) - gradient(w - step * g)) / (2 * step)
-    scores = flatten(prune.score(model, F.cross_entropy, batches, "grasp"))
+    scores = flatten(prune.score(model, functional.cross_entropy, batches, "grasp"))
     expected = w * product
     assert (scores - expected).abs().max() < 1e-4 * expected.abs().max()
     assert (scores[~kept] == 0).all()
@@ -210,7 +212,7 @@ def test_what_a_pruned_weight_holds_does_not_matter(method: str) -> None:
             layer = model.get_submodule(name)
             layer.weight_mask.copy_(mask)
             layer.weight.data[~mask] = poison
-        scores[poison] = flatten(prune.score(model, F.cross_entropy, batches, method))
+        scores[poison] = flatten(prune.score(model, functional.cross_entropy, batches, method))
     reference = scores[0.0]
     assert (reference[~torch.cat([m.flatten() for m in masks.values()])] == 0).all()
     assert all(torch.equal(s, reference) for s in scores.values())
@@ -224,7 +226,7 @@ def test_synflow_layer_sums_are_conserved(density_kept: float) -> None:
     ).double()
     for layer in prune.mask_linears(model).values():
         layer.weight_mask.copy_(torch.rand(layer.weight.shape) < density_kept)
-    scores = prune.score(model, F.cross_entropy, [((torch.randn(2, 7).double(),), None)], "synflow")
+    scores = prune.score(model, functional.cross_entropy, [((torch.randn(2, 7).double(),), None)], "synflow")
     flow = torch.ones(7).double()
     for layer in model[::2]:
         flow = (layer.weight * layer.weight_mask).detach().abs() @ flow
@@ -246,7 +248,7 @@ class Bag(nn.Module):
 def test_synflow_of_a_token_model_sees_ones_behind_the_embedding() -> None:
     model = Bag()
     tokens = (torch.randint(50, (20,)), torch.tensor([0, 7, 7]))  # the second bag is empty
-    scores = prune.score(model, F.cross_entropy, [(tokens, None)], "synflow")
+    scores = prune.score(model, functional.cross_entropy, [(tokens, None)], "synflow")
     # R = sum |W| per sample, so the score is |W|
     torch.testing.assert_close(scores["fc"], model.fc.weight.detach().abs())
     assert not model.embedding._forward_hooks
@@ -279,7 +281,7 @@ class Normalised(nn.Module):
 def test_synflow_uses_the_linear_form_that_a_module_offers() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(Normalised())
-    scores = prune.score(model, F.cross_entropy, [((torch.randn(2, 3),), None)], "synflow")
+    scores = prune.score(model, functional.cross_entropy, [((torch.randn(2, 3),), None)], "synflow")
     w1, w2 = model[0].fc.weight.detach().abs(), model[0].head.weight.detach().abs()
     torch.testing.assert_close(scores["0.fc"], w1 * w2.sum(0)[:, None])
     torch.testing.assert_close(scores["0.head"], w2 * w1.sum(1))
@@ -291,14 +293,14 @@ def test_synflow_refuses_what_is_not_homogeneous() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
     with pytest.raises(PruneError, match=r"layer '2' gets negative input in the linear form.*synflow_form"):
-        prune.score(model, F.cross_entropy, batches, "synflow")
+        prune.score(model, functional.cross_entropy, batches, "synflow")
     # the norm of a constant is zero
     model = nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 2))
     with pytest.raises(PruneError, match=r"no synaptic flow reaches the output.*synflow_form"):
-        prune.score(model, F.cross_entropy, batches, "synflow")
+        prune.score(model, functional.cross_entropy, batches, "synflow")
     model = nn.Sequential(nn.Linear(3, 2), nn.LogSoftmax(-1))
     with pytest.raises(PruneError, match="the synaptic flow is -"):
-        prune.score(model, F.cross_entropy, batches, "synflow")
+        prune.score(model, functional.cross_entropy, batches, "synflow")
     assert not any(m._forward_pre_hooks for m in model.modules())
 
 
@@ -307,7 +309,7 @@ def test_random_is_uniform_and_follows_its_generator() -> None:
 
     def draw(seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return flatten(prune.score(model, F.cross_entropy, [], "random", generator=generator))
+        return flatten(prune.score(model, functional.cross_entropy, [], "random", generator=generator))
 
     first = draw(0)
     assert torch.equal(first, draw(0))
@@ -348,27 +350,32 @@ def test_scores_have_the_dtype_of_the_weight_and_are_computed_in_float32_at_leas
     batches64 = [((x.double(),), y) for (x,), y in batches16]
     for method in ("random", "magnitude", "snip", "grasp", "synflow"):
         for twin, data, dtype in ((model, batches, torch.float64), (half, batches16, torch.bfloat16)):
-            scores = prune.score(twin, F.cross_entropy, data, method)
+            scores = prune.score(twin, functional.cross_entropy, data, method)
             assert all(s.dtype == dtype and not s.requires_grad for s in scores.values())
-    scores = flatten(prune.score(half, F.cross_entropy, batches16, "grasp")).double()
+    scores = flatten(prune.score(half, functional.cross_entropy, batches16, "grasp")).double()
     # one rounding to bfloat16 (8 bits) and no more
     torch.testing.assert_close(
-        scores, flatten(prune.score(exact, F.cross_entropy, batches64, "grasp")), rtol=2**-8, atol=1e-12
+        scores,
+        flatten(prune.score(exact, functional.cross_entropy, batches64, "grasp")),
+        rtol=2**-8,
+        atol=1e-12,
     )
 
 
 def test_autocast_around_the_call_has_no_influence() -> None:
     model, batches = mlp(4, 3, 3).float(), [((x.float(),), y) for (x,), y in some_batches(2, 4, 3)]
-    expected = flatten(prune.score(model, F.cross_entropy, batches, "grasp"))
+    expected = flatten(prune.score(model, functional.cross_entropy, batches, "grasp"))
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
-        assert torch.equal(flatten(prune.score(model, F.cross_entropy, batches, "grasp")), expected)
+        assert torch.equal(flatten(prune.score(model, functional.cross_entropy, batches, "grasp")), expected)
 
 
 def test_an_unused_layer_scores_zero() -> None:
     model = nn.Sequential(nn.Linear(3, 4))
     model.unused = nn.Linear(2, 2)
     model.forward = lambda x: model[0](x)
-    scores = prune.score(model, F.cross_entropy, [((torch.randn(2, 3),), torch.tensor([0, 3]))], "grasp")
+    scores = prune.score(
+        model, functional.cross_entropy, [((torch.randn(2, 3),), torch.tensor([0, 3]))], "grasp"
+    )
     assert (scores["0"] != 0).any()
     assert (scores["unused"] == 0).all()
 
@@ -380,14 +387,16 @@ def test_a_loss_linear_in_the_weights_has_no_curvature() -> None:
 
 def test_skipped_layers_are_not_scored_but_used() -> None:
     model, batches = mlp(4, 3, 3), some_batches(2, 4, 3)
-    full = prune.score(model, F.cross_entropy, batches, "snip")
+    full = prune.score(model, functional.cross_entropy, batches, "snip")
     assert set(full) == {"0", "2"}
-    partial = prune.score(model, F.cross_entropy, batches, "snip", skip=["0"])
+    partial = prune.score(model, functional.cross_entropy, batches, "snip", skip=["0"])
     assert set(partial) == {"2"}
     torch.testing.assert_close(partial["2"], full["2"])
 
 
 def test_a_loss_that_looks_at_the_weights_counts() -> None:
     model = two_weights(3, 5)
-    scores = prune.score(model, lambda out, _: model[0].weight.square().sum(), [batch([1], 0)], "snip")
+    scores = prune.score(
+        model, lambda _output, _target: model[0].weight.square().sum(), [batch([1], 0)], "snip"
+    )
     assert (scores["0"].item(), scores["1"].item()) == (18.0, 0.0)

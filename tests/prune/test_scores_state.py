@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 import prune
 
@@ -69,7 +69,7 @@ def batches() -> list[tuple[tuple[Tensor], Tensor]]:
 
 def drawing_loss(output: Tensor, target: Tensor) -> Tensor:
     torch.rand(3)
-    return F.cross_entropy(output, target)
+    return functional.cross_entropy(output, target)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -120,7 +120,7 @@ def test_a_model_that_raises_in_its_linear_form_is_left_as_it_was() -> None:
     model[2].forward = lambda x: x - 100
     before = snapshot(model)
     with pytest.raises(prune.PruneError, match="no synaptic flow"):
-        prune.prune_model(model, F.cross_entropy, data, "synflow", 1)
+        prune.prune_model(model, functional.cross_entropy, data, "synflow", 1)
     assert_same(before, snapshot(model))
 
 
@@ -130,21 +130,21 @@ def test_scoring_is_in_eval_mode_with_gradients_whatever_surrounds_it() -> None:
 
     def loss(output: Tensor, target: Tensor) -> Tensor:
         seen.append((any(m.training for m in model.modules()), torch.is_grad_enabled()))
-        return F.cross_entropy(output, target)
+        return functional.cross_entropy(output, target)
 
     with torch.no_grad():
         prune.score(model, loss, data, "grasp")
         assert not torch.is_grad_enabled()
     assert seen == [(False, True)] * 4
     # with dropout on, two runs would differ
-    first = prune.score(model, F.cross_entropy, data, "snip")
-    second = prune.score(model, F.cross_entropy, data, "snip")
+    first = prune.score(model, functional.cross_entropy, data, "snip")
+    second = prune.score(model, functional.cross_entropy, data, "snip")
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_statistics_change_nothing() -> None:
     model, data = network(), batches()
-    prune.prune_model(model, F.cross_entropy, data, "random", 0.5)
+    prune.prune_model(model, functional.cross_entropy, data, "random", 0.5)
     before = snapshot(model)
     prune.network_stats(model, data)
     assert_same(before, snapshot(model))
@@ -152,8 +152,8 @@ def test_statistics_change_nothing() -> None:
 
 def test_frozen_weights_are_scored_like_the_others() -> None:
     model, data = network(), batches()
-    frozen = prune.score(model, F.cross_entropy, data, "snip")
+    frozen = prune.score(model, functional.cross_entropy, data, "snip")
     model[5].weight.requires_grad_(True)
-    thawed = prune.score(model, F.cross_entropy, data, "snip")
+    thawed = prune.score(model, functional.cross_entropy, data, "snip")
     assert torch.equal(frozen["5"], thawed["5"])
     assert frozen["5"].max() > 0

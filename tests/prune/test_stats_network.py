@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 import prune
 from prune.errors import PruneError
@@ -142,7 +142,7 @@ class Bag(nn.Module):
 def test_the_flop_column_of_the_paper(compression: float, kept: int, paper: float) -> None:
     model = Bag()
     batch = [((torch.randint(1000, (30,)), torch.arange(0, 30, 3)), torch.zeros(10, dtype=torch.long))]
-    prune.prune_model(model, F.cross_entropy, batch, "random", compression)
+    prune.prune_model(model, functional.cross_entropy, batch, "random", compression)
     stats = prune.network_stats(model, batch)
     assert stats.flops_remaining_paper == (kept + 4) / 260
     assert stats.flops_remaining_paper == pytest.approx(paper, abs=0.01)
@@ -157,14 +157,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (t.unflatten(-1, (2, 4)).transpose(1, 2) for t in self.qkv(x).chunk(3, -1))
-        attended = F.scaled_dot_product_attention(q, k, v)
+        attended = functional.scaled_dot_product_attention(q, k, v)
         return self.free(self.out(attended.transpose(1, 2).flatten(2))[:, 0])
 
 
 def test_the_whole_forward_pass_counts_attention_and_layers_that_are_not_pruned() -> None:
     model = Attention()
     batch = [((torch.randn(2, 5, 8),), None)]
-    prune.prune_model(model, F.cross_entropy, batch, "random", 1, skip=["free"])
+    prune.prune_model(model, functional.cross_entropy, batch, "random", 1, skip=["free"])
     stats = prune.network_stats(model, batch)
     by_name = {layer.name: layer for layer in stats.layers}
     assert set(by_name) == {"qkv", "out"}

@@ -187,4 +187,4 @@ def test_it_prints(browser, page, tmp_path):
         text = subprocess.run(
             ["pdftotext", str(tmp_path / "report.pdf"), "-"], capture_output=True, text=True, check=True
         ).stdout
-        assert "Where the numbers come from" in text
+        assert "Provenance" in text

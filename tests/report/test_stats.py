@@ -9,8 +9,8 @@ from scipy import stats as scipy_stats
 from sweep.report.stats import (
     Summary,
     cells,
+    drop_from_dense,
     holm,
-    losses_to_dense,
     paired_differences,
     sign_flip_p,
     smallest_p,
@@ -95,14 +95,14 @@ def test_holms_correction_by_hand():
     assert holm([]) == []
 
 
-def test_losses_to_dense_are_paired_by_seed():
+def test_drops_from_dense_are_paired_by_seed():
     rows = [
         row("dense", 0.0, 0, 90.0),
         row("dense", 0.0, 1, 92.0),
         row("grasp", 1.0, 1, 91.0),
         row("grasp", 1.0, 2, 9.0),
     ]
-    assert losses_to_dense(rows, "test_metric", "grasp")[1.0].values == (-1.0,)
+    assert drop_from_dense(rows, "test_metric", "grasp")[1.0].values == (-1.0,)
 
 
 def test_an_interval_contains_or_does_not_or_is_none():

@@ -19,7 +19,7 @@ from sweep.report.blocks import Figure, Notice, Points, Table
 from sweep.report.document import document
 from sweep.report.file_list import instead_of_the_last
 from sweep.report.inputs import gather
-from sweep.report.paper_comparison import beside_the_paper
+from sweep.report.paper_comparison import compare_with_paper
 from sweep.report.render_html import rich
 from sweep.report.render_latex import escape
 from sweep.report.render_markdown import to_markdown
@@ -93,7 +93,7 @@ def test_one_seed_has_no_interval_and_no_comparison(tmp_path):
     text = sweep.report_markdown.read_text()
     assert "(n=1)" in text
     assert "±" not in "".join(line for line in text.splitlines() if "(n=1)" in line)
-    assert "One seed a cell: no comparison with random has an interval" in text
+    assert "One seed per cell: no comparison with random has an interval" in text
     (line,) = (line for line in records(sweep, "toy_accuracy") if line["compression"] == "1.0")
     assert (line["grasp low"], line["grasp high"]) == ("", "")
 
@@ -120,11 +120,11 @@ def test_missing_cells_are_missing_and_pairings_say_so(tmp_path):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"mask_effective": False}, "1 run in which pruned weights still act on the output"),
-        ({"kept": 50}, "1 run kept another number of weights than asked for"),
+        ({"mask_effective": False}, "1 run in which pruned weights still affect the output"),
+        ({"kept": 50}, "1 run kept a number of weights other than requested"),
         ({"layer_collapse": True}, "1 run in which a layer is empty while others are not"),
         ({"data_verified": False}, "not the published data"),
-        ({"test_metric": float("nan")}, "1 run never learnt"),
+        ({"test_metric": float("nan")}, "1 run did not learn"),
     ],
 )
 def test_what_a_conclusion_must_not_rest_on_is_a_warning_on_top(tmp_path, values, said):
@@ -144,7 +144,7 @@ def test_what_a_conclusion_must_not_rest_on_is_a_warning_on_top(tmp_path, values
     [
         ({"ties": 3}, "with several scores equal to the threshold"),
         ({"dead_units": 12}, "with dead units (without a live input or output), up to 12"),
-        ({"effective_density": 0.01}, "some kept weights lie on no path"),
+        ({"effective_density": 0.01}, "some kept weights are on no path"),
         ({"git_sha": "other"}, "2 versions of the code"),
     ],
 )
@@ -159,7 +159,7 @@ def test_retries_are_told(tmp_path):
     assert "retries" not in to_markdown(document(gather(sweep)))
     change(sweep, "toy-grasp-c1-s1", retries=2, retry_history='["memory", "node"]')
     text = to_markdown(document(gather(sweep)))
-    assert "2 retries, for want of memory" in text
+    assert "2 retries after out-of-memory, node failure or time-out" in text
     assert '- `toy-grasp-c1-s1`: ["memory", "node"]' in text
 
 
@@ -303,19 +303,20 @@ def test_a_damaged_list_of_files_deletes_nothing(listed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "folder", sorted(path.parent for path in REFERENCE.glob("*/grid.yaml")), ids=lambda path: path.name
+    "directory", sorted(path.parent for path in REFERENCE.glob("*/grid.yaml")), ids=lambda path: path.name
 )
-def test_the_committed_reports_are_of_the_committed_rows(folder, tmp_path):
-    shutil.copytree(folder, tmp_path / folder.name, ignore=shutil.ignore_patterns("report"))
-    app(["report", folder.name, "--results", str(tmp_path)], standalone_mode=False)
-    assert (folder / "report/report.html").stat().st_size < 1_000_000
-    committed = {path.relative_to(folder) for path in (folder / "report").rglob("*.*")}
-    assert committed == {
-        path.relative_to(tmp_path / folder.name) for path in (tmp_path / folder.name / "report").rglob("*.*")
-    }
+def test_the_committed_reports_are_of_the_committed_rows(directory, tmp_path):
+    shutil.copytree(directory, tmp_path / directory.name, ignore=shutil.ignore_patterns("report"))
+    app(["report", directory.name, "--results", str(tmp_path)], standalone_mode=False)
+    written = tmp_path / directory.name / "report"
+    assert (written / "report.html").stat().st_size < 1_000_000
+    # report.md and what it links to are committed, the rest is written again
+    committed = {path.relative_to(directory / "report") for path in (directory / "report").rglob("*.*")}
+    links = re.findall(r"\]\(((?:plots|tables)/[^)]+)\)", (written / "report.md").read_text())
+    assert committed == {Path("report.md"), *map(Path, links)}
     for name in committed:
         if name.suffix in (".md", ".csv", ".tex", ".json"):
-            assert (folder / name).read_text() == (tmp_path / folder.name / name).read_text(), name
+            assert (directory / "report" / name).read_text() == (written / name).read_text(), name
 
 
 def test_the_committed_findings_are_of_the_committed_rows(tmp_path):
@@ -352,7 +353,7 @@ def test_findings_of_translations(tmp_path, monkeypatch):
     text = said["GraSP is only marginally better than random on translation"]
     assert "grasp − random in BLEU at c = 2: −1.00 (n=1)." in text
     assert "not answered" in text
-    assert "One seed a cell" in said["Translation barely changes with compression, and sometimes improves"]
+    assert "One seed per cell" in said["Translation barely changes with compression, and sometimes improves"]
     # (80 * 40 * 20 * 10) ** (1/4), and 80 alone
     weights = said["A BLEU near 25 may come from the uniform n-gram weights"]
     assert "dense at c = 0: BLEU-4 28.28" in weights
@@ -381,11 +382,11 @@ def test_watching_writes_again_when_a_run_has_ended(tmp_path, monkeypatch):
     real = writer.gather
 
     def gather_running(paths):
-        material = real(paths)
+        inputs = real(paths)
         states = [
-            dataclasses.replace(s, state="running") if s.state == "pending" else s for s in material.statuses
+            dataclasses.replace(s, state="running") if s.state == "pending" else s for s in inputs.statuses
         ]
-        return dataclasses.replace(material, statuses=states)
+        return dataclasses.replace(inputs, statuses=states)
 
     monkeypatch.setattr(writer, "gather", gather_running)
     monkeypatch.setattr(writer.time, "sleep", lambda _: result.write_bytes(kept))
@@ -406,7 +407,7 @@ def test_every_figure_has_its_data(written):
 def test_what_is_reproduced_is_counted_among_what_was_run():
     """Two pruners at c = 2 and the dense network were run, one seed each, of the paper's nine cells."""
     (task,) = gather(SweepPaths(REFERENCE / "multi30k_cpu")).tasks
-    (section,) = beside_the_paper(task)
+    (section,) = compare_with_paper(task)
     assert isinstance(section.blocks[0], Points)
     assert section.blocks[0].items == [
         "Table 4 against our test BLEU: one seed, no interval: 3; not run: 6.",
@@ -419,7 +420,7 @@ def test_what_is_reproduced_is_counted_among_what_was_run():
 def test_a_single_run_of_the_paper_is_held_against_single_runs_of_ours():
     """62.28 ± 7.03 of ten runs is ± 23.3 of one more: the paper's 48.17 is no mean of ours, but may be a run."""
     (task,) = gather(SweepPaths(REFERENCE / "ag_news")).tasks
-    table = next(block for block in beside_the_paper(task)[0].blocks if isinstance(block, Table))
+    table = next(block for block in compare_with_paper(task)[0].blocks if isinstance(block, Table))
     answers = {
         (line.cells[1].text, line.cells[0].text): [c.text for c in line.cells[-2:]] for line in table.lines
     }

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from sweep.core.errors import Cause
 from sweep.store import attempts
 from sweep.store.attempts import (
     Attempt,
@@ -158,7 +159,8 @@ def test_a_damaged_claim_neither_hides_the_one_before_nor_blocks_the_next(run, c
 
 
 @pytest.mark.parametrize(
-    "field", [{"pid": "1"}, {"pid_start": None}, {"host": 5}, {"outcome": []}, {"error": {"a": 1}}]
+    "field",
+    [{"pid": "1"}, {"pid_start": None}, {"host": 5}, {"outcome": []}, {"error": {"a": 1}}, {"cause": 5}],
 )
 def test_a_claim_with_a_field_of_another_kind_is_damaged(run, field):
     Attempt.claim(run).end("failed", "no luck")
@@ -170,6 +172,46 @@ def test_a_damaged_heartbeat_is_no_progress(run, content):
     Attempt.claim(run).end("done")
     run.heartbeat(1).write_bytes(content)
     assert read_progress(run, latest(run)) == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        ("out of memory; raise memory in the profile (job 7_1)", Cause.OUT_OF_MEMORY),
+        ("out of memory: the system killed it at its memory limit; give it more", Cause.OUT_OF_MEMORY),
+        ("out of GPU memory (tried to allocate 2.50 GiB): other runs may hold it", Cause.OUT_OF_GPU_MEMORY),
+        ("node failure: it did not boot (job 7_1)", Cause.NODE_FAILURE),
+        ("time-out: its job reached the time limit (job 7_1)", Cause.TIME_LIMIT),
+        ("stopped by SIGUSR2", Cause.STOP_SIGNAL),
+        ("killed by SIGTERM", Cause.STOP_SIGNAL),
+        ("the loss is not finite in epoch 1 before step 50; lower lr (now 1)", Cause.NOT_FINITE),
+        ("the test loss is nan after epoch 1; lower lr (now 1)", Cause.NOT_FINITE),
+        (
+            "the test BLEU is nan while the losses are numbers; mend evaluate() of multi30k",
+            Cause.NOT_FINITE,
+        ),
+        ("stopped by SIGINT", None),
+        ("killed by SIGKILL (out of memory?)", None),
+        ("cancelled (job 7_1)", None),
+        ("ValueError: no scores today", None),
+        (None, None),
+    ],
+)
+def test_an_attempt_of_an_older_version_has_the_cause_that_its_error_meant(run, error, cause):
+    Attempt.claim(run).end("failed", error)
+    claim = latest(run)
+    content = {key: value for key, value in claim.content.items() if key != "cause"}
+    run.attempt(1).write_text(json.dumps(content))
+    assert latest(run).cause is cause
+
+
+def test_the_cause_is_in_the_file_and_the_error_is_not_read(run):
+    Attempt.claim(run).end("failed", "anything", cause=Cause.NOT_FINITE)
+    assert json.loads(run.attempt(1).read_text())["cause"] == "not_finite"
+    assert latest(run).cause is Cause.NOT_FINITE
+    Attempt.claim(run).end("failed", "out of memory; says a plug-in")
+    assert latest(run).cause is None
+    assert rewrite(run, cause="of a later version").cause is None
 
 
 def test_only_numbers_are_claims(run):

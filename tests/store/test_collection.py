@@ -13,7 +13,7 @@ from support.rows import change, row_of, write_sweep
 
 import sweep
 from sweep.cli.app import app
-from sweep.executors.status import look
+from sweep.executors.status import current_status
 from sweep.report.inputs import gather
 from sweep.store.collection import collect, read_rows
 from sweep.store.layout import SweepPaths
@@ -59,11 +59,11 @@ def test_only_what_changed_is_read_again(toy):
 
 
 def test_status_takes_results_from_the_collection_and_sees_what_came_since(toy):
-    before = {status.run_id: status for status in look(toy)[0]}
+    before = {status.run_id: status for status in current_status(toy)[0]}
     collect(toy)
     change(toy, "toy-grasp-c1-s1", test_metric=12.0)
     toy.run("toy-grasp-c1-s2").result.unlink()
-    after = {status.run_id: status for status in look(toy)[0]}
+    after = {status.run_id: status for status in current_status(toy)[0]}
     assert after["toy-grasp-c1-s0"] == before["toy-grasp-c1-s0"]
     assert after["toy-grasp-c1-s1"].row["test_metric"] == 12.0
     assert after["toy-grasp-c1-s2"].state == "pending", "a collected row is no result without its file"

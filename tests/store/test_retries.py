@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from sweep.config.run_spec import RunSpec
-from sweep.core.errors import SweepError
+from sweep.core.errors import Cause, SweepError
 from sweep.executors.slurm.commands import Limits
-from sweep.executors.slurm.executor import SlurmEngine
+from sweep.executors.slurm.executor import JobPlan, SlurmExecutor
 from sweep.executors.slurm.profile import Profile
 from sweep.executors.slurm.selection import choose
 from sweep.run.device import memory_told
 from sweep.store.attempts import claims
 from sweep.store.layout import SweepPaths
-from sweep.store.retries import Chances, cause_of, told
+from sweep.store.retries import RetryHistory, summarise_retries
 from sweep.store.status import RunStatus, examine
 
 MEMORY = "out of memory; raise memory in the profile (job 7_1)"
@@ -53,13 +53,7 @@ def ended(sweep, run_id, *errors, node="n1"):
         run.attempt(number).write_text(json.dumps(content))
 
 
-def test_the_cause_is_in_the_first_words():
-    assert [cause_of(text) for text in (MEMORY, NODE, TIME, ERROR, "stopped by SIGUSR2", "")] == [
-        "memory", "node", "time", None, None, None,
-    ]  # fmt: skip
-
-
-def test_want_of_gpu_memory_is_a_cause_of_its_own(sweep):
+def test_out_of_gpu_memory_is_a_cause_of_its_own():
     with pytest.raises(SweepError) as caught, memory_told(batch_size=64):
         raise torch.OutOfMemoryError(
             "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of"
@@ -68,7 +62,7 @@ def test_want_of_gpu_memory_is_a_cause_of_its_own(sweep):
         "out of GPU memory (tried to allocate 2.50 GiB): other runs may hold it; "
         "take fewer --slots or a smaller --pack, or a smaller batch_size (now 64)"
     )
-    assert cause_of(str(caught.value)) == "gpu memory"
+    assert caught.value.cause is Cause.OUT_OF_GPU_MEMORY
     with pytest.raises(RuntimeError, match="shapes"), memory_told(batch_size=64):
         raise RuntimeError("shapes do not fit")
 
@@ -76,22 +70,22 @@ def test_want_of_gpu_memory_is_a_cause_of_its_own(sweep):
 def test_three_retries_of_one_cause_and_then_no_more(sweep):
     for number, errors in enumerate([[TIME], [TIME] * 3, [TIME] * 4, [TIME] * 3 + [NODE], [TIME, ERROR], []]):
         ended(sweep, f"run{number}", *errors)
-    chances = [Chances.of(sweep.run(f"run{number}")) for number in range(6)]
-    assert [each.again(3) for each in chances] == [True, True, False, True, False, False]
-    assert not chances[0].again(0)
+    histories = [RetryHistory.of(sweep.run(f"run{number}")) for number in range(6)]
+    assert [each.should_retry(3) for each in histories] == [True, True, False, True, False, False]
+    assert not histories[0].should_retry(0)
 
 
 def test_memory_doubles_each_time_and_failed_nodes_are_left_out(sweep):
     ended(sweep, "a", MEMORY, NODE, MEMORY, node="n2")
-    assert Chances.of(sweep.run("a")).wants(1000) == {"memory": 4000, "exclude": ["n2"]}
-    assert Chances.of(sweep.run("a")).wants(None) == {"exclude": ["n2"]}
+    assert RetryHistory.of(sweep.run("a")).profile_changes(1000) == {"memory": 4000, "exclude": ["n2"]}
+    assert RetryHistory.of(sweep.run("a")).profile_changes(None) == {"exclude": ["n2"]}
     ended(sweep, "b", TIME)
-    assert Chances.of(sweep.run("b")).wants(1000) == {}
+    assert RetryHistory.of(sweep.run("b")).profile_changes(1000) == {}
 
 
 def test_what_is_told_in_the_row(sweep):
     ended(sweep, "a", MEMORY, "stopped by SIGTERM", NODE)
-    retries, history = told(claims(sweep.run("a")))
+    retries, history = summarise_retries(claims(sweep.run("a")))
     assert retries == 2
     assert json.loads(history) == [
         {"attempt": 1, "outcome": "failed", "error": MEMORY},
@@ -121,7 +115,7 @@ def test_the_choice(sweep, errors, retried, memory, chosen, given_up):
     one = spec()
     ended(sweep, one.id, *errors)
     status = examine(sweep.run(one.id), one, None)
-    choice = choose(sweep, [status], retried, 3, lambda task: memory)
+    choice = choose(sweep, [status], retried, 3, lambda _: memory)
     assert [each.run_id for each in choice.todo] == [one.id] * chosen
     assert [each.run_id for each in choice.given_up] == [one.id] * given_up
 
@@ -131,10 +125,10 @@ def test_an_end_that_only_slurm_knows_is_written_down(sweep):
     ended(sweep, one.id, None)
     # in the far past: silent for longer than any attempt that lives
     os.utime(sweep.run(one.id).attempt(1), (0, 0))
-    status = RunStatus(one.id, one, "interrupted", NODE, attempts=1)
-    choice = choose(sweep, [status], {"interrupted"}, 3, lambda task: None)
+    status = RunStatus(one.id, one, "interrupted", NODE, attempts=1, cause=Cause.NODE_FAILURE)
+    choice = choose(sweep, [status], {"interrupted"}, 3, lambda _: None)
     (claim,) = claims(sweep.run(one.id))
-    assert (claim.outcome, claim.content["error"]) == ("interrupted", NODE)
+    assert (claim.outcome, claim.content["error"], claim.cause) == ("interrupted", NODE, Cause.NODE_FAILURE)
     assert choice.changes == {one.id: {"exclude": ["n1"]}}
 
 
@@ -144,8 +138,8 @@ def test_jobs_of_equal_needs_share_an_array(sweep):
         specs[1].id: {"memory": 2000, "exclude": ["n2"]},
         specs[3].id: {"memory": 2000, "exclude": ["n2"]},
     }
-    engine = SlurmEngine(sweep, 1, Profile(memory=1000, exclude=["n1"]), {}, sweep.code / "x", by_run=needs)
-    plain, more = engine.scripts(specs, Limits())
+    jobs = JobPlan(Profile(memory=1000, exclude=["n1"]), {}, needs)
+    plain, more = SlurmExecutor(sweep, 1, jobs, sweep.code / "x").scripts(specs, Limits())
     assert "#SBATCH --mem=1000MB" in plain
     assert "#SBATCH --exclude=n1\n" in plain
     assert "#SBATCH --mem=2000MB" in more

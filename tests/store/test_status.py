@@ -16,7 +16,7 @@ import yaml
 from support.workplace import Workplace
 
 import sweep
-from sweep.executors.local.executor import LocalEngine
+from sweep.executors.local.executor import LocalExecutor
 from sweep.store.attempts import latest, process_start
 from sweep.store.status import survey
 from sweep.store.submissions import current_data, read_runs
@@ -145,9 +145,11 @@ def test_every_state_as_json(motley):
         ("random", "c1"): f"data {before[:12]}, now {now[:12]}",
         ("broken", "c1"): WHY,
         ("magnitude", "c1"): "stopped by SIGTERM",
-        ("snip", "c1"): "killed without a word",
+        ("snip", "c1"): "killed; no error was recorded",
         ("synflow", "c1"): "no heartbeat from elsewhere for over a minute",
     }
+    causes = {key: line["cause"] for key, line in found.items() if line["cause"]}
+    assert causes == {("magnitude", "c1"): "stop_signal"}
     progress = found["grasp", "c1"]["progress"]
     assert (progress["phase"], progress["epochs"]) == ("train", LONG["epochs"])
     assert progress["epoch"] >= 1
@@ -178,7 +180,7 @@ def test_every_state_as_a_table(motley):
     assert explained["failed"][1:] == [f"  {ids['broken', 'c1']}  {WHY}"]
     assert explained["interrupted"][1:] == [
         f"  {ids['magnitude', 'c1']}  stopped by SIGTERM",
-        f"  {ids['snip', 'c1']}  killed without a word",
+        f"  {ids['snip', 'c1']}  killed; no error was recorded",
     ]
     assert explained["stale"][1:] == [f"  {ids['random', 'c1']}  data {before[:12]}, now {now[:12]}"]
     assert explained["unknown"][1:] == [
@@ -285,9 +287,9 @@ def test_a_launcher_that_breaks_leaves_no_run_behind(deaths, monkeypatch):
     work, _, _ = deaths
     run_id = work.run_ids()[0]
     monkeypatch.setenv("SWEEP_CACHE", work.environment["SWEEP_CACHE"])
-    engine = LocalEngine(work.paths(), 1, current_data(work.paths()), 1, BrokenDisplay(1))
+    executor = LocalExecutor(work.paths(), 1, current_data(work.paths()), 1, BrokenDisplay(1))
     with pytest.raises(RuntimeError, match="the launcher broke"):
-        engine.execute([read_runs(work.paths())[run_id]])
+        executor.execute([read_runs(work.paths())[run_id]])
     attempt = latest(work.paths().run(run_id))
     assert (attempt.number, attempt.outcome, attempt.content["error"]) == (
         2,

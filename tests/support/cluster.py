@@ -1,4 +1,4 @@
-"""A Slurm cluster of the tests' own, on this machine."""
+"""A Slurm cluster for the tests, on this machine."""
 
 import os
 import shutil
@@ -16,10 +16,10 @@ DEADLINE = 180.0
 
 
 def wait_for(what: str, condition: Callable[[], object], seconds: float = DEADLINE):
-    """Poll until `condition` gives something true, which is returned."""
+    """Poll until `condition` returns something true, which is returned."""
     end = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < end, f"{what} has not come about in {seconds:.0f} s"
+        assert time.monotonic() < end, f"no sign of {what} after {seconds:.0f} s"
         time.sleep(0.2)
     return found
 
@@ -58,7 +58,7 @@ class Cluster:
         os.kill(int((self.folder / "run/slurmctld.pid").read_text()), signal_number)
 
     def jobs(self, token: str = "", states: str = "PD,R,CF,CG,S") -> list[tuple[str, str]]:
-        """(job id, state) of every task that there is, of one array or of all."""
+        """(job id, state) of every existing task, of one array or of all."""
         only = ["-n", token] if token else []
         lines = self.ask("squeue", "-h", "-r", "-t", states, *only, "-o", "%i %T").splitlines()
         return [tuple(line.split()) for line in lines]
@@ -70,7 +70,7 @@ def install(*commands_and_packages: tuple[str, str]) -> None:
     missing = [package for command, package in commands_and_packages if not shutil.which(command, path=path)]
     if not missing:
         return
-    policy = Path("/usr/sbin/policy-rc.d")  # keeps packages from starting services of their own
+    policy = Path("/usr/sbin/policy-rc.d")  # keeps packages from starting services
     ours = not policy.exists()
     if ours:
         policy.write_text("#!/bin/sh\nexit 101\n")

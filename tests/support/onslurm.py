@@ -1,46 +1,23 @@
-"""Commands on a cluster, in a results folder of the test's own."""
+"""Commands on a cluster, in a results directory of the test."""
 
-import io
 import json
-import os
 import signal
 import subprocess
-import sys
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import yaml
 from support.cluster import Cluster, wait_for
 from support.workplace import Workplace, science
 
 import sweep
-from prune import METHODS
-from sweep.cli.app import app
-from sweep.core.errors import SweepError
 from sweep.executors.slurm.manifest import arrays
 from sweep.store.attempts import latest
-from sweep.tasks import TASKS
 
 SLOW = {"tasks": {"slow_toy": {"epochs": 8}}, "pruners": ["grasp"], "compressions": [1], "seeds": [0]}
-"""One run that is there to be struck in the middle; it hardly gets on until `OnSlurm.go`."""
+"""One run to be stopped in the middle; it makes hardly any progress until `OnSlurm.go`."""
 SLOW_TOY = ("--plugin", Path(__file__).with_name("slow_toy.py"))
-
-
-@contextmanager
-def _plugins_forgotten():
-    """Afterwards no plug-in is known that was not before: a command of another test may have one of the same name."""
-    registries = [(registry, dict(registry)) for registry in (METHODS, TASKS)]
-    modules = set(sys.modules)
-    try:
-        yield
-    finally:
-        for registry, before in registries:
-            registry.clear()
-            registry.update(before)
-        for name in [name for name in sys.modules if name.startswith("plugin_") and name not in modules]:
-            del sys.modules[name]
 
 
 @dataclass
@@ -53,7 +30,7 @@ class OnSlurm:
 
     def __post_init__(self):
         self.results.mkdir(parents=True, exist_ok=True)
-        # commands in processes of their own, where a test needs one to kill
+        # commands in separate processes, where a test needs one to kill
         self.work = Workplace(
             self.results,
             {
@@ -66,20 +43,9 @@ class OnSlurm:
         )
 
     def command(self, *arguments):
-        """A `sweep` command in this process, which has torch loaded already; its exit code and what it printed."""
-        printed = io.StringIO()
-        with (
-            mock.patch.dict(os.environ, self.work.environment),
-            redirect_stdout(printed),
-            redirect_stderr(printed),
-            _plugins_forgotten(),
-        ):
-            try:
-                code = app([str(argument) for argument in arguments], standalone_mode=False) or 0
-            except SweepError as error:
-                print(f"error: {error}")
-                code = error.exit_code
-        return int(code), printed.getvalue()
+        """A `sweep` command in this process; its exit code and what it printed."""
+        done = self.work.sweep(*arguments)
+        return done.returncode, done.stdout + done.stderr
 
     def file(self, name, content):
         path = self.results / name
@@ -118,7 +84,7 @@ class OnSlurm:
         return [manifest.token for _, manifest in arrays(self.work.paths(name).arrays)]
 
     def follow_ups(self, name):
-        """The names of the folders of the sweep's follow-up jobs."""
+        """The names of the directories of the sweep's follow-up jobs."""
         return sorted(path.name for path in self.work.paths(name).follows.glob("*"))
 
     def active(self, name):
@@ -127,8 +93,8 @@ class OnSlurm:
         return self.cluster.jobs(",".join(tokens)) if tokens else []
 
     @contextmanager
-    def held_back(self):
-        """What is launched inside begins afterwards, all at once."""
+    def partitions_down(self):
+        """What is launched inside starts afterwards, all at once."""
         self._partitions("DOWN")
         try:
             yield
@@ -154,12 +120,14 @@ class OnSlurm:
     def wait_until_gone(self, name):
         wait_for(f"the end of the jobs of {name}", lambda: not self.active(name), 900)
 
-    def kill_run(self, name, number=signal.SIGKILL):
+    def kill_run(self, name, signal_number=signal.SIGKILL):
         """Send a signal to the process that executes the sweep's only run."""
-        subprocess.run(["kill", f"-{int(number)}", str(latest(self.run(name)).content["pid"])], check=True)
+        subprocess.run(
+            ["kill", f"-{int(signal_number)}", str(latest(self.run(name)).content["pid"])], check=True
+        )
 
     def kill_task(self, name, with_run=False):
-        """SIGKILL the process in the job that has started the sweep's only run; `with_run`: and the run before it hears of it."""
+        """SIGKILL the process in the job that has started the sweep's only run; `with_run`: and the run before it notices."""
         pid = str(latest(self.run(name)).content["pid"])
         status = Path(f"/proc/{pid}/status").read_text()
         (parent,) = [line.split()[1] for line in status.splitlines() if line.startswith("PPid:")]
@@ -172,5 +140,5 @@ class OnSlurm:
         return science(self.rows(name))
 
     def log(self, name):
-        """What the jobs of a sweep have printed, besides their runs."""
+        """What the jobs of a sweep have printed, without the output of their runs."""
         return "".join(path.read_text() for path in sorted(self.work.paths(name).arrays.glob("*/*_log.out")))

@@ -1,4 +1,4 @@
-"""A plug-in: the toy task, a step every half a second until the file that SWEEP_TEST_GO names is there. Same numbers."""
+"""A plug-in: the toy task, a step every half a second until the file that SWEEP_TEST_GO names exists. Same numbers."""
 
 import os
 import time

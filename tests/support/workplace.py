@@ -7,10 +7,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.command import ENTRIES, ROOT, plugins_forgotten, run_here
+
 from sweep.store.layout import SweepPaths
 from sweep.store.submissions import read_runs
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # Columns that may differ between two executions of one specification: time, place, and how often it was begun.
 CIRCUMSTANCES = {
@@ -22,24 +22,34 @@ CIRCUMSTANCES = {
 
 @dataclass
 class Workplace:
-    """A results folder and an environment; calls commands in subprocesses."""
+    """A results folder and an environment; calls commands in this process or in one of their own."""
 
     results: Path
     environment: dict[str, str] = field(default_factory=dict)
 
+    def __call__(self, *arguments, module="sweep.launch"):
+        """`python -m MODULE ARGUMENTS`, in this process; its runs are processes all the same."""
+        with plugins_forgotten():
+            return run_here(ENTRIES[module], *arguments, environment=self._all(), folder=ROOT)
+
+    def sweep(self, *arguments):
+        """`sweep ARGUMENTS`, in this process."""
+        return self(*arguments, module="sweep.cli")
+
     def start(self, *arguments, module="sweep.launch", **options):
-        environment = os.environ | {"SWEEP_RESULTS": str(self.results)} | self.environment
+        """Start `python -m MODULE ARGUMENTS` as a process."""
         command = [sys.executable, "-m", module, *map(str, arguments)]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, text=True, env=environment, cwd=ROOT, **(streams | options))
+        return subprocess.Popen(command, text=True, env=self._all(), cwd=ROOT, **(streams | options))
 
-    def __call__(self, *arguments, module="sweep.launch", timeout=120, **options):
+    def process(self, *arguments, module="sweep.launch", timeout=120, **options):
+        """`python -m MODULE ARGUMENTS` as a process, until its end."""
         process = self.start(*arguments, module=module, **options)
         out, err = process.communicate(timeout=timeout)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
-    def sweep(self, *arguments, **options):
-        return self(*arguments, module="sweep.cli", **options)
+    def _all(self):
+        return os.environ | {"SWEEP_RESULTS": str(self.results)} | self.environment
 
     def paths(self, name="grid"):
         return SweepPaths(self.results / name)

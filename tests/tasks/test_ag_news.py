@@ -125,7 +125,7 @@ class TestPrepare:
         assert (cut.train_rows, cut.data_verified) == (2, False)
         assert cut.data_hash != whole.data_hash
 
-    def test_the_data_sets_own_folder_is_looked_into(self, task: Task, tmp_path: Path) -> None:
+    def test_the_data_sets_own_directory_is_searched(self, task: Task, tmp_path: Path) -> None:
         (tmp_path / "data").rename(tmp_path / "ag_news_csv")
         (tmp_path / "data").mkdir()
         (tmp_path / "ag_news_csv").rename(tmp_path / "data" / "ag_news_csv")

@@ -27,9 +27,9 @@ def write_archive(path, name, sides):
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w:gz") as archive:
         for language, lines in zip(("de", "en"), sides, strict=True):
-            folder, _, stem = name.rpartition("/")
+            directory, _, stem = name.rpartition("/")
             for member, content in (
-                (f"{folder + '/' if folder else ''}._{stem}.{language}", b"Mac OS X"),
+                (f"{directory + '/' if directory else ''}._{stem}.{language}", b"Mac OS X"),
                 (f"{name}.{language}", "".join(f"{line}\n" for line in lines).encode()),
             ):
                 info = tarfile.TarInfo(member)
@@ -39,14 +39,14 @@ def write_archive(path, name, sides):
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """Small tarballs pass for the published ones; their folder."""
-    folder = tmp_path / "data" / "multi30k"
+    """Small tarballs pass for the published ones; their directory."""
+    directory = tmp_path / "data" / "multi30k"
     for split, file in multi30k.FILES.items():
-        path = folder / file.name
+        path = directory / file.name
         write_archive(path, MEMBERS[split], SENTENCES[split])
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         monkeypatch.setitem(multi30k.FILES, split, PublishedFile(path.as_uri(), digest, "sha256"))
-    return folder
+    return directory
 
 
 def prepare(tmp_path, allow_unverified=False, data_dir="data", **options):
@@ -71,7 +71,8 @@ def test_addresses_and_hashes_are_torchtexts():
     }
 
 
-def test_sentences_become_token_ids(published, tmp_path):
+@pytest.mark.usefixtures("published")
+def test_sentences_become_token_ids(tmp_path):
     data = prepare(tmp_path)
     # the specials, and: Ein Hund läuft . Zwei Männer , die laufen; A dog runs . Two men who run
     assert data.info == {"src_vocab": 4 + 9, "tgt_vocab": 4 + 8}
@@ -89,7 +90,8 @@ def test_sentences_become_token_ids(published, tmp_path):
     assert target[0].tolist()[-2:] == [EOS, PAD]
 
 
-def test_the_other_direction(published, tmp_path):
+@pytest.mark.usefixtures("published")
+def test_the_other_direction(tmp_path):
     there, back = prepare(tmp_path), prepare(tmp_path, source="en", target="de")
     assert back.test.texts("source") == there.test.texts("target")
     assert words(back.validation) == [["<bos>", "Ein", "<unk>", ".", "<eos>"]]
@@ -106,13 +108,15 @@ def test_another_content_than_the_published_one_is_refused(published, tmp_path):
     assert not prepare(tmp_path, allow_unverified=True).data_verified
 
 
-def write_own(folder: Path, languages=("fr", "cs"), **lines):
-    folder.mkdir(parents=True, exist_ok=True)
+def write_own(directory: Path, languages=("fr", "cs"), **lines):
+    directory.mkdir(parents=True, exist_ok=True)
     for name in ("mine", "held_out", "last"):
         for language in languages:
-            (folder / f"{name}.{language}").write_text(f"{name} {language} .\nl'homme .\n", encoding="utf-8")
+            (directory / f"{name}.{language}").write_text(
+                f"{name} {language} .\nl'homme .\n", encoding="utf-8"
+            )
     for name, text in lines.items():
-        (folder / name.replace("__", ".")).write_bytes(text)
+        (directory / name.replace("__", ".")).write_bytes(text)
 
 
 OWN = {"source": "fr", "target": "cs", "files": ["mine", "held_out", "last"]}
@@ -143,7 +147,7 @@ def test_files_of_ones_own(tmp_path):
             {"mine__fr": b"a\n\n"},
             r"mine\.fr, line 2 of the 'fr' text: no translation; write one or take both",
         ),
-        ({"mine__cs": b"a\nb\xff\n"}, r"mine\.cs, line 2 of the 'cs' text: byte 0xff is not UTF-8; mend"),
+        ({"mine__cs": b"a\nb\xff\n"}, r"mine\.cs, line 2 of the 'cs' text: byte 0xff is not UTF-8; fix"),
         ({"last__fr": b""}, r"last\.fr has no sentence in 'fr'; replace it"),
     ],
 )
@@ -160,9 +164,9 @@ def test_broken_files_are_named_with_their_line(tmp_path, lines, message):
         (
             {"source": "fr"},
             "data",
-            r"the published files have de and en, but not 'fr'; name files of your own",
+            r"the published files have de and en, but not 'fr'; name custom files",
         ),
-        (OWN, None, r"`files` names files of your own; name their folder with --data-dir"),
+        (OWN, None, r"`files` names custom files; name their directory with --data-dir"),
         (OWN, "data", r"no mine\.fr or mine\.fr\.gz in \S+multi30k or \S+data; put the file there"),
         ({"source": "de"}, "elsewhere", r"no training\.tar\.gz in"),
     ],
@@ -185,7 +189,7 @@ def test_a_broken_archive(published, tmp_path, content):
         prepare(tmp_path, allow_unverified=True)
 
 
-@pytest.mark.skipif("SWEEP_DATA" not in os.environ, reason="SWEEP_DATA names no folder with the real data")
+@pytest.mark.skipif("SWEEP_DATA" not in os.environ, reason="SWEEP_DATA names no directory with the real data")
 def test_the_real_data(tmp_path):
     """The vocabularies of the published model: Embedding(19214, 512), Embedding(10837, 512), Linear(512, 10837)."""
     data = prepare(tmp_path, data_dir=os.environ["SWEEP_DATA"])
@@ -196,7 +200,7 @@ def test_the_real_data(tmp_path):
     assert data.train.vocabulary[data.train.target.lists()[0][1]] == "Two"
 
 
-@pytest.mark.skipif("SWEEP_DATA" not in os.environ, reason="SWEEP_DATA names no folder with the real data")
+@pytest.mark.skipif("SWEEP_DATA" not in os.environ, reason="SWEEP_DATA names no directory with the real data")
 def test_references_come_back_from_their_tokens(tmp_path):
     from sweep.tasks.metrics.bleu import sacrebleu
     from sweep.tasks.metrics.detokenize import detokenize

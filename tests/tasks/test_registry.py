@@ -21,7 +21,7 @@ from sweep.tasks.toy_classification import Toy
 
 
 @pytest.fixture
-def _own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_registry() -> Iterator[None]:
     before = dict(TASKS)
     yield
     TASKS.clear()
@@ -33,7 +33,7 @@ class Colours(TextClassification):
     num_classes: ClassVar[int] = 2
     defaults: ClassVar[Mapping[str, Any]] = Toy.defaults
 
-    def corpus(self, source: DataSource) -> Corpus:
+    def corpus(self, source: DataSource) -> Corpus:  # noqa: ARG002 - the corpus is at hand
         train = [Row(0, "Red rose, red"), Row(1, "Blue sky")]
         return Corpus("some hash", True, lambda: {"train": train, "test": [Row(1, "blue rose?"), Row(0, "")]})
 
@@ -52,7 +52,7 @@ class TestRegistry:
     @pytest.mark.parametrize("name", [5, None, Colours])
     def test_a_name_that_is_no_text(self, name: Any) -> None:
         with pytest.raises(
-            UsageError, match=r'^task name .* is no text; write @task\("name"\) above the class$'
+            UsageError, match=r'^task name .* is not a string; write @task\("name"\) above the class$'
         ):
             task(name)
 
@@ -226,7 +226,7 @@ class TestEvaluate:
             self.frozen = nn.Dropout(0.9).eval()
             self.live = nn.Dropout(0.9)
 
-        def forward(self, tokens: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        def forward(self, tokens: torch.Tensor, _offsets: torch.Tensor) -> torch.Tensor:
             assert not torch.is_grad_enabled()
             return self.live(self.frozen(self.logits[tokens]))
 

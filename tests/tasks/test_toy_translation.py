@@ -107,10 +107,10 @@ GRID = {
 def finished(tmp_path_factory, token_cache):
     from support.workplace import Workplace
 
-    folder = tmp_path_factory.mktemp("translation")
-    (folder / "grid.yaml").write_text(json.dumps({"seeds": [0], **GRID}))
-    work = Workplace(folder / "results", {"SWEEP_CACHE": str(token_cache)})
-    done = work("--grid", folder / "grid.yaml", "--local")
+    directory = tmp_path_factory.mktemp("translation")
+    (directory / "grid.yaml").write_text(json.dumps({"seeds": [0], **GRID}))
+    work = Workplace(directory / "results", {"SWEEP_CACHE": str(token_cache)})
+    done = work("--grid", directory / "grid.yaml", "--local")
     assert (done.returncode, done.stderr) == (0, "")
     return work, done
 
@@ -166,7 +166,7 @@ def test_the_report_shows_bleu_by_other_definitions_and_sentences(finished):
     assert "| reference | " in report
 
 
-def test_the_stored_score_is_that_of_the_stored_network(finished, data):
+def test_the_stored_score_is_that_of_the_stored_network(finished):
     """Weights are not kept, but ten translations are: they are what the same specification gives again."""
     work, _ = finished
     again = work(

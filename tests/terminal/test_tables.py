@@ -2,6 +2,7 @@
 
 import io
 import re
+from contextlib import redirect_stdout
 from importlib import metadata
 
 import pytest
@@ -30,10 +31,10 @@ def printed(monkeypatch):
 
     def printed(width, *things):
         monkeypatch.setattr(console, "width", width)
-        monkeypatch.setattr(console, "file", io.StringIO())
-        for thing in things:
-            console.print(thing() if callable(thing) else thing)
-        return console.file.getvalue().splitlines()
+        with redirect_stdout(io.StringIO()) as shown:
+            for thing in things:
+                console.print(thing() if callable(thing) else thing)
+        return shown.getvalue().splitlines()
 
     return printed
 

@@ -1,4 +1,4 @@
-"""Slots on this machine: so many runs at once, each a process of its own."""
+"""Slots on this machine: a number of runs at a time, each in a separate process."""
 
 import signal
 import time
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.core.atomic_files import cannot_write
-from sweep.core.errors import BUSY, ExitCode, StorageError
+from sweep.core.errors import BUSY, Cause, ExitCode, StorageError
 from sweep.core.signals import BetweenSteps
-from sweep.executors.local.forkserver import Nursery, RunProcess
-from sweep.executors.local.oom import OutOfMemory
+from sweep.executors.base import Executor
+from sweep.executors.local.forkserver import ChildProcess, ForkServer
+from sweep.executors.local.oom import OomKillCounter
 from sweep.store.attempts import latest, record_end
 from sweep.store.layout import SubmissionNumber, SweepPaths
 from sweep.store.run_record import RunRecord
@@ -26,20 +27,20 @@ _FATAL_FAULTS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, s
 
 @dataclass
 class _Slot:
-    process: RunProcess
+    process: ChildProcess
     run_id: str
 
 
-class LocalEngine:
+class LocalExecutor(Executor):
     """Executes runs in `slots` processes at a time until none is left to do.
 
     Args:
         sweep: where the runs are.
-        submission: number of the submission that says where the data is.
-        data: per task the current data, to tell complete results from stale ones.
+        submission: number of the submission that records where the data is.
+        data: per task the current data, to distinguish complete results from stale ones.
         slots: processes at a time.
-        display: told what happens.
-        again: ids of runs to make anew, also complete ones.
+        display: shows what happens.
+        again: ids of runs to execute even if they are complete.
         patient: wait for runs that another launch holds; otherwise they are left to it.
     """
 
@@ -53,31 +54,25 @@ class LocalEngine:
         again: Collection[str] = (),
         patient: bool = True,
     ) -> None:
-        self.sweep, self.submission, self.data, self.slots, self.display = (
-            sweep,
-            submission,
-            data,
-            slots,
-            display,
-        )
-        self.again, self.patient = again, patient
-        self._memory = OutOfMemory()
+        self.sweep, self.submission, self.data = sweep, submission, data
+        self.slots, self.display, self.again, self.patient = slots, display, again, patient
+        self._oom_kills = OomKillCounter()
         self._running: list[_Slot] = []
-        self._nurseries: dict[int, Nursery] = {}
+        self._fork_servers: dict[int, ForkServer] = {}
 
     def execute(self, specs: Sequence[RunRecord]) -> None:
         """Execute the runs with these specifications.
 
-        A run that another launch holds is waited for, and begun if that one lets it fall. On KeyboardInterrupt, or an error of
-        the launcher's own, the running ones get SIGTERM, save themselves and are waited for; then it goes on to the caller. A
-        KeyboardInterrupt meanwhile kills them.
+        A run that another launch holds is waited for, and executed if that one ends without finishing it. On KeyboardInterrupt,
+        or an error of the launcher itself, the running ones get SIGTERM, save their state and are waited for; then it is raised
+        again. A KeyboardInterrupt meanwhile kills them.
         """
         self._specs = {spec.id: spec for spec in specs}
         waiting = deque(self._specs)
         elsewhere: list[str] = []
-        next_look = 0.0
+        next_check = 0.0
         try:
-            # a signal between a run's start and its being known here would leave it behind
+            # a signal between the start of a run and its being registered here would leave it behind
             with BetweenSteps() as signals:
                 while waiting or self._running or elsewhere:
                     signals.heed()
@@ -85,9 +80,9 @@ class LocalEngine:
                     if waiting and len(self._running) < self.slots:
                         self._start(waiting.popleft())
                         continue
-                    if elsewhere and time.monotonic() >= next_look:
-                        elsewhere = self._look_elsewhere(elsewhere, waiting)
-                        next_look = time.monotonic() + _ELSEWHERE_SECONDS
+                    if elsewhere and time.monotonic() >= next_check:
+                        elsewhere = self._check_elsewhere(elsewhere, waiting)
+                        next_check = time.monotonic() + _ELSEWHERE_SECONDS
                     held = [*(slot.run_id for slot in self._running), *elsewhere]
                     self.display.tick([self._examine(run_id) for run_id in held], len(waiting))
                     time.sleep(_POLL_SECONDS)
@@ -95,19 +90,19 @@ class LocalEngine:
             self._stop()
             raise
         finally:
-            for nursery in self._nurseries.values():
-                nursery.close()
+            for server in self._fork_servers.values():
+                server.close()
 
-    def _nursery(self, threads: int) -> Nursery:
-        if threads not in self._nurseries:
-            self._nurseries[threads] = Nursery(threads)
-        return self._nurseries[threads]
+    def _fork_server(self, threads: int) -> ForkServer:
+        if threads not in self._fork_servers:
+            self._fork_servers[threads] = ForkServer(threads)
+        return self._fork_servers[threads]
 
     def _start(self, run_id: str) -> None:
         run = self.sweep.run(run_id)
         arguments = [run_id, "--sweep", str(self.sweep.folder), "--submission", str(self.submission)]
         _require_writable(run.log)
-        process = self._nursery(self._specs[run_id].threads).start(
+        process = self._fork_server(self._specs[run_id].threads).start(
             [*arguments, *(["--again"] if run_id in self.again else [])],
             run.log,
             {"SWEEP_GPU_SHARE": str(1 / min(self.slots, len(self._specs)))},
@@ -116,6 +111,7 @@ class LocalEngine:
         self.display.started(self._examine(run_id))
 
     def _reap(self, elsewhere: list[str]) -> None:
+        """Take note of the processes that have ended; runs that another attempt holds are added to `elsewhere`."""
         for slot in list(self._running):
             status = slot.process.poll()
             if status is None:
@@ -131,43 +127,46 @@ class LocalEngine:
             self.display.ended(self._examine(slot.run_id))
 
     def _record_silent_death(self, slot: _Slot, status: int, impatient: bool = False) -> None:
-        """Write the end of an attempt whose process could not: only its parent knows how it died, also where it killed it."""
+        """Write the end of an attempt whose process could not: only its parent knows how it died."""
         run = self.sweep.run(slot.run_id)
         claim = latest(run)
         if claim and claim.content["pid"] == slot.process.pid:
             if claim.outcome:
                 return
             try:
-                manner = self._manner_of_death(status, run.log)
+                outcome, error, cause = self._manner_of_death(status, run.log)
                 if impatient and status == -signal.SIGKILL:
-                    manner = ("interrupted", "killed by a second Ctrl-C")
-                record_end(run, claim, *manner, status)
-            except StorageError as error:
-                self.display.note(f"{slot.run_id}: {error}")
+                    outcome, error, cause = "interrupted", "killed by a second Ctrl-C", None
+                record_end(run, claim, outcome, error, status, cause)
+            except StorageError as storage_error:
+                self.display.note(f"{slot.run_id}: {storage_error}")
         elif status != ExitCode.OK:
-            self.display.note(f"{slot.run_id}: could not begin (exit status {status}), see {run.log}")
+            self.display.note(f"{slot.run_id}: could not start (exit status {status}), see {run.log}")
 
-    def _manner_of_death(self, status: int, log: Path) -> tuple[str, str]:
-        """Outcome and error of an attempt whose process ended with `status` and did not say why."""
+    def _manner_of_death(self, status: int, log: Path) -> tuple[str, str, Cause | None]:
+        """Outcome, error and cause of an attempt whose process ended with `status` and recorded no error."""
         if status >= 0:
-            return "failed", f"exit status {status}, see {log}"
+            return "failed", f"exit status {status}, see {log}", None
         name = signal.Signals(-status).name if -status in list(signal.Signals) else f"signal {-status}"
-        if name == "SIGKILL" and self._memory.struck():
-            return "failed", "out of memory: the system killed it at its memory limit; give it more"
+        if name == "SIGKILL" and self._oom_kills.take():
+            error = "out of memory: the system killed it at its memory limit; give it more"
+            return "failed", error, Cause.OUT_OF_MEMORY
         hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return "failed" if -status in _FATAL_FAULTS else "interrupted", f"killed by {name}{hint}"
+        outcome = "failed" if -status in _FATAL_FAULTS else "interrupted"
+        return outcome, f"killed by {name}{hint}", Cause.of_signal(name)
 
-    def _look_elsewhere(self, elsewhere: list[str], waiting: deque[str]) -> list[str]:
-        still = []
+    def _check_elsewhere(self, elsewhere: list[str], waiting: deque[str]) -> list[str]:
+        """Of the runs that other attempts held, those that are still running; unfinished ones are added to `waiting`."""
+        still_running = []
         for run_id in elsewhere:
             status = self._examine(run_id)
             if status.state == "running":
-                still.append(run_id)
+                still_running.append(run_id)
             elif status.state in ("interrupted", "pending", "stale"):
                 waiting.append(run_id)
             else:
                 self.display.ended(status)
-        return still
+        return still_running
 
     def _examine(self, run_id: str) -> RunStatus:
         spec = self._specs[run_id]
@@ -177,7 +176,7 @@ class LocalEngine:
         impatient = False
         try:
             self.display.note(
-                f"stopping: {len(self._running)} runs save themselves (Ctrl-C again kills them)"
+                f"stopping: {len(self._running)} runs save their state (Ctrl-C again kills them)"
             )
             for slot in self._running:
                 slot.process.terminate()

@@ -1,4 +1,4 @@
-"""Processes of runs, forked from one that has the imports behind it (`sweep.executors.local.forkserver_main`)."""
+"""Processes of runs, forked from one that has done the imports (`sweep.executors.local.forkserver_main`)."""
 
 import ctypes
 import json
@@ -18,7 +18,7 @@ _SOURCE = source_root()
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
-class RunProcess:
+class ChildProcess:
     """The process of a run: a child of this one, as if it had been started by `subprocess`."""
 
     def __init__(self, pid: int) -> None:
@@ -26,7 +26,7 @@ class RunProcess:
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        """Exit status, or minus the number of the signal that killed it; None while it lives."""
+        """Exit status, or minus the number of the signal that killed it; None while it runs."""
         return self._reap(os.WNOHANG)
 
     def wait(self) -> int:
@@ -35,10 +35,10 @@ class RunProcess:
         assert status is not None
         return status
 
-    def send_signal(self, number: int) -> None:
+    def send_signal(self, signal_number: int) -> None:
         """Send a signal, unless the process is known to have ended."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            os.kill(self.pid, signal_number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
@@ -54,52 +54,53 @@ class RunProcess:
         return self.returncode
 
 
-class Nursery:
-    """Starts runs with so many threads each. The process that they are forked from begins with the first and ends with `close`.
+class ForkServer:
+    """Starts runs with `threads` threads each. The server process starts with the first run and ends with `close`.
 
-    This process becomes the reaper of its orphans (Linux), so that the runs are its own children and outlive the one between.
+    The calling process becomes the reaper of its orphans (Linux), so that the runs are its own children and outlive the server
+    process.
     """
 
     def __init__(self, threads: int) -> None:
         self._environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        self._warm: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
 
     def start(
         self, arguments: Sequence[str], log: Path, extra: Mapping[str, str] | None = None
-    ) -> RunProcess:
+    ) -> ChildProcess:
         """Start `python -m sweep.run ARGUMENTS` with its output appended to `log`.
 
         Args:
             arguments: of `sweep.run`.
-            log: a file in an existing folder.
+            log: a file in an existing directory.
             extra: added to the environment.
 
         Raises:
             SweepError: no process can be started.
         """
         environment = {**os.environ, **self._environment, **(extra or {})}
-        order = {"arguments": list(arguments), "environment": environment, "log": str(log)}
-        answer = self._ask(order) if self._channel else None
-        if answer is None:  # the first order, or somebody killed the process
+        request = {"arguments": list(arguments), "environment": environment, "log": str(log)}
+        reply = self._send(request) if self._channel else None
+        if reply is None:  # the first request, or somebody has killed the server process
             self.close()
-            self._begin()
-            answer = self._ask(order)
-        if answer is None:
+            self._start_server()
+            reply = self._send(request)
+        if reply is None:
             raise SweepError("the process that runs are forked from was killed; launch again")
-        if not answer.isdigit():
-            raise SweepError(f"cannot start a process: {answer}")
-        return RunProcess(int(answer))
+        if not reply.isdigit():
+            raise SweepError(f"cannot start a process: {reply}")
+        return ChildProcess(int(reply))
 
     def close(self) -> None:
-        """End the process that runs are forked from; the runs go on."""
+        """End the server process; the runs continue."""
         if self._channel:
             self._channel.close()
-        if self._warm:
-            self._warm.wait()
-        self._channel = self._warm = None
+        if self._process:
+            self._process.wait()
+        self._channel = self._process = None
 
-    def _begin(self) -> None:
+    def _start_server(self) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
             raise SweepError(f"cannot become the parent of runs: {os.strerror(ctypes.get_errno())}")
@@ -110,47 +111,49 @@ class Nursery:
             "OPENBLAS_NUM_THREADS": "1",
             # whoever asks torch for a GPU while it is imported must not initialise the driver, which does not survive a fork
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-            # the same code as this process's, whatever folder it was started from
+            # the same code as this process's, whatever directory it was started from
             "PYTHONPATH": os.pathsep.join(filter(None, [str(_SOURCE), os.environ.get("PYTHONPATH")])),
         }
         self._channel, theirs = socket.socketpair()
-        with theirs, tempfile.TemporaryFile() as complaint:
-            # -P: a folder named `models` or `prune` where the user happens to be must not shadow the project's.
-            # A session of its own: Ctrl-C is for the launcher, which passes it on in order.
-            self._warm = subprocess.Popen(
+        with theirs, tempfile.TemporaryFile() as errors:
+            # -P: a directory `models` or `prune` in the user's current one must not shadow the project's.
+            # A new session: Ctrl-C is for the launcher, which stops the runs in order.
+            self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "sweep.executors.local.forkserver_main", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=complaint,
+                stderr=errors,
                 env=environment,
                 start_new_session=True,
                 pass_fds=[theirs.fileno()],
             )
             theirs.close()
-            if self._hear() is None:
-                self._warm.wait()
-                complaint.seek(0)
-                last = (complaint.read().decode(errors="replace").strip().splitlines() or ["no word"])[-1]
-                raise SweepError(f"the processes of runs cannot begin: {last}")
+            if self._receive() is None:
+                self._process.wait()
+                errors.seek(0)
+                lines = errors.read().decode(errors="replace").strip().splitlines()
+                raise SweepError(
+                    f"the processes of runs cannot start: {lines[-1] if lines else 'no error message'}"
+                )
 
-    def _ask(self, order: Mapping[str, object]) -> str | None:
-        """The answer to an order, or None if there is nobody to answer."""
+    def _send(self, request: Mapping[str, object]) -> str | None:
+        """The reply to a request; None if the server process is gone."""
         assert self._channel
         try:
-            self._channel.sendall(json.dumps(order).encode() + b"\n")
+            self._channel.sendall(json.dumps(request).encode() + b"\n")
         except BrokenPipeError:
             return None
-        return self._hear()
+        return self._receive()
 
-    def _hear(self) -> str | None:
+    def _receive(self) -> str | None:
         assert self._channel
-        heard = b""
-        while not heard.endswith(b"\n"):
+        received = b""
+        while not received.endswith(b"\n"):
             try:
                 part = self._channel.recv(4096)
             except ConnectionResetError:
                 return None
             if not part:
                 return None
-            heard += part
-        return heard.decode().strip()
+            received += part
+        return received.decode().strip()

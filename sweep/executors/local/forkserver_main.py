@@ -1,8 +1,8 @@
 """The process that runs are forked from: it has imported what they need and has executed nothing.
 
-To import torch, and what its optimisers pull in, takes two seconds of a core, which is more than all else around a short run. A
-forked copy has that behind it and is in every other respect a process of its own: environment, session, log, signals, exit
-status. Nothing may be computed here: a pool of threads (OpenMP, autograd) does not survive a fork, and neither does CUDA.
+Importing torch, and what its optimisers need, takes two seconds of a core, more than everything else around a short run. A forked
+copy has done so already and is otherwise a separate process: environment, session, log, signals, exit status. Nothing may be
+computed here: a pool of threads (OpenMP, autograd) does not survive a fork, and neither does CUDA.
 """
 
 import gc
@@ -27,28 +27,28 @@ from sweep.tasks.metrics import bleu, classification, translation  # noqa: F401
 
 
 def serve(channel: socket.socket) -> None:
-    """Answer each order, a line of JSON, with the process id of the run that it started, until the other end closes.
+    """Reply to each request, a line of JSON, with the process id of the run that it started, until the other end closes.
 
-    An order has `arguments` (of `sweep.run`), `environment` and `log`, the file that takes both output streams.
+    A request has `arguments` (of `sweep.run`), `environment` and `log`, the file that takes both output streams.
     """
     pyarrow.array([])  # imports pandas where that is installed, which takes a second
     gc.collect()
     gc.freeze()  # what is shared stays shared: no collection in a copy writes to these pages
     channel.sendall(b"ready\n")
-    with channel.makefile("r", encoding="utf-8") as orders:
-        for line in orders:
+    with channel.makefile("r", encoding="utf-8") as requests:
+        for line in requests:
             try:
-                answer = str(_start(json.loads(line), channel))
+                reply = str(_start(json.loads(line), channel))
             except OSError as error:
-                answer = f"{error.strerror}"
-            channel.sendall(f"{answer}\n".encode())
+                reply = f"{error.strerror}"
+            channel.sendall(f"{reply}\n".encode())
 
 
-def _start(order: dict[str, Any], channel: socket.socket) -> int:
-    """Fork twice: the process between ends at once, so that the run becomes a child of the one that ordered it."""
+def _start(request: dict[str, Any], channel: socket.socket) -> int:
+    """Fork twice: the intermediate process ends at once, so that the run becomes a child of the process that requested it."""
     reader, writer = os.pipe()
-    between = os.fork()
-    if not between:
+    intermediate = os.fork()
+    if not intermediate:
         me = os.getpid()
         try:
             child = os.fork()
@@ -58,32 +58,32 @@ def _start(order: dict[str, Any], channel: socket.socket) -> int:
         if child:
             os._exit(0)
         os.setsid()
-        while os.getppid() == me:  # whoever asks to be told of its parent's death means the new one's
+        while os.getppid() == me:  # a run that asks for a signal at its parent's death means the new parent
             time.sleep(0.001)
         os.write(writer, str(os.getpid()).encode())
         os.close(reader)
         os.close(writer)
         channel.close()
-        _execute(order)
+        _execute(request)
     os.close(writer)
-    os.waitpid(between, 0)
+    os.waitpid(intermediate, 0)
     with os.fdopen(reader) as pipe:
-        said = pipe.read()
-    if not said.isdigit():
-        raise OSError(0, said)
-    return int(said)
+        reply = pipe.read()
+    if not reply.isdigit():
+        raise OSError(0, reply)
+    return int(reply)
 
 
-def _execute(order: dict[str, Any]) -> NoReturn:
+def _execute(request: dict[str, Any]) -> NoReturn:
     code: int = ExitCode.FAILED
     try:
-        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         for stream in (1, 2):
             os.dup2(log, stream)
         os.close(log)
         os.environ.clear()
-        os.environ.update(order["environment"])
-        sys.argv = ["sweep.run", *order["arguments"]]
+        os.environ.update(request["environment"])
+        sys.argv = ["sweep.run", *request["arguments"]]
         code = worker.main()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else ExitCode.FAILED

@@ -1,24 +1,24 @@
-"""Whether the system has killed for want of memory: the control group that this process is in counts it."""
+"""Whether the kernel has killed a process for lack of memory: the cgroup that this process is in counts such kills."""
 
 from pathlib import Path
 
 
-class OutOfMemory:
-    """Counts from its creation on."""
+class OomKillCounter:
+    """Counts the kills in this process's cgroup from its creation on."""
 
     def __init__(self) -> None:
-        self._seen = _kills()
+        self._seen = _oom_kills()
 
-    def struck(self) -> bool:
-        """Whether a process of the control group was killed that has not been told yet. False also where nothing can be known."""
-        if _kills() <= self._seen:
+    def take(self) -> bool:
+        """Whether there was a kill that no earlier call has returned True for. False also where there is no such count."""
+        if _oom_kills() <= self._seen:
             return False
-        self._seen += 1  # each death has its own
+        self._seen += 1
         return True
 
 
-def _kills() -> int:
-    for file in _files():
+def _oom_kills() -> int:
+    for file in _counter_files():
         try:
             lines = file.read_text().splitlines()
         except OSError:
@@ -29,8 +29,8 @@ def _kills() -> int:
     return 0
 
 
-def _files() -> list[Path]:
-    """Where versions 1 and 2 of control groups keep the count, if they do."""
+def _counter_files() -> list[Path]:
+    """Where cgroups of version 1 and 2 keep the count, if they do."""
     found = []
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()

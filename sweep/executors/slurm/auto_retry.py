@@ -1,13 +1,13 @@
-"""The small job that comes after the jobs of a launch and submits again what another job may finish (`--auto-retry`)."""
+"""The small job that follows the jobs of a launch and submits again what another job may finish (`--auto-retry`)."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from sweep.executors.slurm.commands import ask
-from sweep.executors.slurm.manifest import Manifest, arrays, new_token, read_answer
+from sweep.executors.slurm.manifest import JobKind, Manifest, arrays, new_token, read_answer
 from sweep.executors.slurm.profile import Profile
 from sweep.executors.slurm.sbatch import parameters
-from sweep.executors.slurm.submission import Refused, submit
+from sweep.executors.slurm.submission import SubmissionRejected, submit
 from sweep.store.layout import SubmissionNumber, SweepPaths
 
 _MINUTES = 15
@@ -22,12 +22,12 @@ def submit_follow_up(
     run_ids: Collection[str],
     say: Callable[[str], None],
 ) -> None:
-    """Submit a job that starts when all arrays of a submission have ended, however they did, and then sees to `run_ids`.
+    """Submit a job that starts when all arrays of a submission have ended, however they did, and then retries `run_ids`.
 
-    Where the submission has no array there is none, and one that Slurm refuses is told of: the next launch does the same.
+    A submission without arrays gets none. If Slurm rejects the job, a message says so: the next launch does the same.
 
     Raises:
-        NoAnswer: it is not known whether Slurm has it.
+        SlurmUnavailable: it is not known whether Slurm has it.
     """
     jobs = [
         answer["job_id"]
@@ -41,7 +41,7 @@ def submit_follow_up(
         submission=submission,
         tasks=[[*run_ids]],
         code=str(code),
-        follow=True,
+        kind=JobKind.FOLLOW_UP,
     )
     small = {
         "time": _MINUTES,
@@ -53,13 +53,15 @@ def submit_follow_up(
     settings = parameters(profile, manifest.token, 1, code, dependency=f"afterany:{':'.join(jobs)}")
     try:
         job_id = submit(sweep.follow(submission), manifest, profile, settings)
-    except Refused as refused:
-        say(f"Slurm refuses the follow-up job ({refused}); a launch later tries again what it would have")
+    except SubmissionRejected as rejected:
+        say(
+            f"Slurm rejects the follow-up job ({rejected}); the next launch retries what it would have retried"
+        )
     else:
-        say(f"job {job_id}: tries again what another job may finish, when these have ended")
+        say(f"job {job_id}: retries what another job may finish, when these have ended")
 
 
 def cancel_follow_ups(sweep: SweepPaths) -> None:
-    """Take back those that wait. Raises NoAnswer."""
+    """Cancel those that wait. Raises SlurmUnavailable."""
     for _, manifest in arrays(sweep.follows):
         ask("scancel", "--state=PENDING", f"--name={manifest.token}")

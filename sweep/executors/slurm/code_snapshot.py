@@ -20,14 +20,14 @@ _PACKAGES = ("sweep", "prune", "models")
 def take(sweep: SweepPaths, plugins: Iterable[Path]) -> tuple[Path, list[Path]]:
     """Copy the packages, the compiled extension and the plug-ins, once per content.
 
-    Untracked files of the packages count; of a plug-in's folder all `.py` files, since it may import what lies beside it.
+    Untracked files of the packages count; of a plug-in's directory all `.py` files, since it may import its neighbours.
 
     Args:
-        sweep: whose `code` folder takes the copy.
+        sweep: whose `code` directory gets the copy.
         plugins: plug-in files.
 
     Returns:
-        The folder to put on Python's path, and the copies of `plugins`.
+        The directory to put on Python's path, and the copies of `plugins`.
 
     Raises:
         UsageError: the extension is not built.
@@ -39,11 +39,11 @@ def take(sweep: SweepPaths, plugins: Iterable[Path]) -> tuple[Path, list[Path]]:
             f"the compiled extension is not in {_SOURCE / 'prune'}; build it with `make sweep` before launching on Slurm"
         )
     copies = []
-    for number, plugin in enumerate(plugins):
-        folder = Path("plugins", str(number))
-        files |= {folder / path.name: path for path in sorted(plugin.parent.glob("*.py"))}
-        copies.append(folder / plugin.name)
-    # written along, since a copy has no repository to ask
+    for index, plugin in enumerate(plugins):
+        directory = Path("plugins", str(index))
+        files |= {directory / path.name: path for path in sorted(plugin.parent.glob("*.py"))}
+        copies.append(directory / plugin.name)
+    # saved with it, since a copy has no repository to ask
     origin = json.dumps(provenance.code())
     digest = hashlib.sha256(origin.encode())
     for relative, path in sorted(files.items()):
@@ -56,13 +56,13 @@ def take(sweep: SweepPaths, plugins: Iterable[Path]) -> tuple[Path, list[Path]]:
 
 
 def _files(package: Path) -> Iterator[Path]:
-    for folder, names, files in os.walk(package):
-        names[:] = [name for name in names if name != "__pycache__"]
-        yield from (Path(folder, name) for name in files if not name.endswith((".pyc", ".swp", "~")))
+    for directory, subdirectories, files in os.walk(package):
+        subdirectories[:] = [name for name in subdirectories if name != "__pycache__"]
+        yield from (Path(directory, name) for name in files if not name.endswith((".pyc", ".swp", "~")))
 
 
 def _copy(files: dict[Path, Path], origin: str, target: Path) -> None:
-    """Fill a folder beside `target`, then give it its name: a snapshot is whole or not there."""
+    """Fill a directory next to `target`, then rename it: a snapshot is complete or does not exist."""
     partial = target.with_name(f".{target.name}-{os.getpid()}")
     try:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Asking Slurm."""
+"""Slurm's commands: running one, and the limits of the cluster."""
 
 import os
 import re
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 from sweep.core.errors import ExitCode, SweepError
 
-# Slurm's own patience is MessageTimeout (10 s, or what the site has set) a try
+# Slurm itself waits for MessageTimeout (10 s, or what the site has set) per try
 _SECONDS = 60
 
 
-class NoAnswer(SweepError):
+class SlurmUnavailable(SweepError):
     """Slurm did not answer, or not what was asked. Says nothing about any job."""
 
     exit_code = ExitCode.INCOMPLETE
 
 
 def ask(*command: str) -> str:
-    """Standard output of a Slurm command. Raises NoAnswer, in one line, if it fails or takes longer than a minute."""
+    """Standard output of a Slurm command. Raises SlurmUnavailable, in one line, if it fails or takes longer than a minute."""
     try:
         done = subprocess.run(
             command,
@@ -32,25 +32,25 @@ def ask(*command: str) -> str:
             env=plain_environment(),
         )
     except FileNotFoundError:
-        raise NoAnswer(
+        raise SlurmUnavailable(
             f"{command[0]}: no such command here; use a machine of the cluster, or --local"
         ) from None
     except subprocess.TimeoutExpired:
-        raise NoAnswer(f"{command[0]} gave no answer within {_SECONDS} s; try again later") from None
+        raise SlurmUnavailable(f"{command[0]} did not answer within {_SECONDS} s; try again later") from None
     if done.returncode:
         lines = done.stderr.split("\n") if done.stderr.strip() else [f"exit status {done.returncode}"]
-        raise NoAnswer(f"{command[0]}: {' '.join(filter(None, map(str.strip, lines)))[:300]}")
+        raise SlurmUnavailable(f"{command[0]}: {' '.join(filter(None, map(str.strip, lines)))[:300]}")
     return done.stdout
 
 
 def plain_environment() -> dict[str, str]:
-    """The environment without what would bend commands: a user's output formats, and the job that this may be inside of.
+    """The environment without what would change the commands: a user's output formats, and the job that this may run in.
 
     `SLURM_CONF` stays, without which a cluster may not be found.
     """
-    bent = ("SQUEUE_", "SACCT_", "SBATCH_", "SLURM_", "SRUN_")
+    removed = ("SQUEUE_", "SACCT_", "SBATCH_", "SLURM_", "SRUN_")
     kept = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
-    return {name: value for name, value in os.environ.items() if name in kept or not name.startswith(bent)}
+    return {name: value for name, value in os.environ.items() if name in kept or not name.startswith(removed)}
 
 
 @contextmanager
@@ -75,18 +75,18 @@ class Limits:
 
     @classmethod
     def ask(cls) -> "Limits":
-        """What `scontrol show config` says. Raises NoAnswer."""
-        told = ask("scontrol", "show", "config")
-        return cls(_number(told, "MaxArraySize") - 1, _number(told, "MaxJobCount"))
+        """What `scontrol show config` says. Raises SlurmUnavailable."""
+        config = ask("scontrol", "show", "config")
+        return cls(_integer(config, "MaxArraySize") - 1, _integer(config, "MaxJobCount"))
 
     def room(self, count: int) -> int:
-        """How many of `count` tasks fit beside the jobs that there are; beyond, `sbatch` would hang for minutes and fail."""
+        """How many of `count` tasks fit next to the existing jobs; beyond, `sbatch` would hang for minutes and fail."""
         used = ask("squeue", "-h", "-r", "-a", "-t", "all", "-o", "%i").count("\n")
         return min(count, max(0, self.jobs - 1 - used))  # the last place stays empty
 
 
-def _number(told: str, name: str) -> int:
-    found = re.search(rf"^{name}\s*=\s*(\d+)", told, re.MULTILINE)
+def _integer(config: str, name: str) -> int:
+    found = re.search(rf"^{name}\s*=\s*(\d+)", config, re.MULTILINE)
     if found is None:
-        raise NoAnswer(f"scontrol show config says nothing of {name}")
+        raise SlurmUnavailable(f"scontrol show config does not give {name}")
     return int(found[1])

@@ -1,24 +1,25 @@
-"""Handing runs over to Slurm."""
+"""Submitting runs to Slurm as job arrays."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sweep.core.errors import ExitCode, SweepError
+from sweep.executors.base import Executor
 from sweep.executors.slurm.commands import Limits
 from sweep.executors.slurm.manifest import Manifest, new_token
 from sweep.executors.slurm.profile import Profile
 from sweep.executors.slurm.sbatch import check_folder, parameters, text
 from sweep.executors.slurm.smoke_jobs import SmokeJob, SmokeTests, tasks_of
-from sweep.executors.slurm.submission import Refused, submit
+from sweep.executors.slurm.submission import SubmissionRejected, submit
 from sweep.run.smoke import representatives
 from sweep.store.layout import SubmissionNumber, SweepPaths
 from sweep.store.run_record import RunRecord
 
 
-class Partly(SweepError):
+class PartialSubmission(SweepError):
     """Slurm takes no more for now; what it took is on record, and the same command submits the rest, the runs `left`."""
 
     exit_code = ExitCode.INCOMPLETE
@@ -32,7 +33,7 @@ class Partly(SweepError):
         )
 
 
-class Unacceptable(SweepError):
+class InvalidJob(SweepError):
     """Slurm does not take such jobs at all."""
 
     exit_code = ExitCode.USAGE
@@ -40,86 +41,125 @@ class Unacceptable(SweepError):
 
 @dataclass(frozen=True)
 class Group:
-    """Tasks of equal resources. Each task is a list of runs of so many threads each, which are executed at once.
+    """Tasks of equal resources. Each task is a list of runs of `threads` threads each, which are executed at the same time.
 
-    A smoke test takes the runs `tried`, of all groups that have the profile.
+    `concurrent` is how many of the tasks may run at a time; None: as many as Slurm starts. A smoke test takes the runs `tried`,
+    of all groups that have the profile.
     """
 
     profile: Profile
     threads: int
     tasks: list[list[str]]
     tried: Sequence[RunRecord]
+    concurrent: int | None
 
     @property
     def cpus(self) -> int:
-        """Processors that a task's runs use."""
+        """Cores that a task's runs use."""
         return self.threads * max(map(len, self.tasks))
 
 
-class SlurmEngine:
+@dataclass(frozen=True)
+class JobPlan:
+    """How runs are divided into jobs, and what each job asks for.
+
+    Attributes:
+        profile: what jobs ask for.
+        by_task: per task what replaces the profile's keys.
+        by_run: per run id what replaces them, for runs that lacked something before.
+        pack: runs that share a job.
+        concurrent: jobs at a time, shared by the groups; None: as many as Slurm starts.
+    """
+
+    profile: Profile
+    by_task: Mapping[str, Mapping[str, Any]]
+    by_run: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    pack: int = 1
+    concurrent: int | None = None
+
+    def of_task(self, task: str) -> Profile:
+        """The profile of a task's jobs."""
+        return self.profile.overridden(self.by_task.get(task, {}), f"the grid's slurm.{task}")
+
+    def groups(self, specs: Sequence[RunRecord]) -> list[Group]:
+        """The runs by equal resources, in the order of the first run of each group."""
+        profiles = {task: self.of_task(task) for task in {spec.task for spec in specs}}
+        members: dict[tuple[str, int], tuple[Profile, list[str]]] = {}
+        by_profile: dict[str, list[RunRecord]] = {}
+        for spec in specs:
+            profile, changes = profiles[spec.task], dict(self.by_run.get(spec.id, {}))
+            if "exclude" in changes:
+                changes["exclude"] = [*profile.exclude, *changes["exclude"]]
+            profile = profile.model_copy(update=changes)
+            key = profile.model_dump_json()
+            members.setdefault((key, spec.threads), (profile, []))[1].append(spec.id)
+            by_profile.setdefault(key, []).append(spec)
+        tried = {key: representatives(alike) for key, alike in by_profile.items()}
+        packed = {key: _packs(ids, self.pack) for key, (_, ids) in members.items()}
+        total = sum(map(len, packed.values()))
+        return [
+            Group(profile, key[1], packed[key], tried[key[0]], self._share(len(packed[key]), total))
+            for key, (profile, _) in members.items()
+        ]
+
+    def _share(self, tasks: int, total: int) -> int | None:
+        """The part of the jobs at a time that a group of so many tasks gets, at least one."""
+        return None if self.concurrent is None else max(1, self.concurrent * tasks // total)
+
+
+class SlurmExecutor(Executor):
     """Submits runs as job arrays, one or more for each group of equal resources.
 
     Args:
         sweep: where the runs are.
-        submission: number of the submission that says where the data is.
-        profile: what jobs ask for.
-        by_task: per task what replaces the profile's.
+        submission: number of the submission that records where the data is.
+        jobs: how runs are divided into jobs, and what each asks for.
         code: the snapshot that jobs import.
-        again: ids of runs to make anew, also complete ones.
-        concurrent: jobs at a time, shared by the arrays of this launch; None: as many as Slurm starts.
-        pack: runs that share a job.
-        by_run: per run id what replaces the profile's, for runs that lacked something before.
-        smoke: the smoke tests that the arrays wait for; None: for none.
-        say: told what happens, a line at a time.
+        again: ids of runs to execute even if they are complete.
+        smoke: the smoke tests that the arrays wait for; None: they wait for none.
+        say: reports what happens, a line at a time.
     """
 
     def __init__(
         self,
         sweep: SweepPaths,
         submission: SubmissionNumber,
-        profile: Profile,
-        by_task: Mapping[str, Mapping[str, Any]],
+        jobs: JobPlan,
         code: Path,
         again: Collection[str] = (),
-        concurrent: int | None = None,
-        pack: int = 1,
-        by_run: Mapping[str, Mapping[str, Any]] | None = None,
         smoke: SmokeTests | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         check_folder(sweep.folder)
-        self.sweep, self.submission, self.profile, self.by_task = sweep, submission, profile, by_task
-        self.code, self.again, self.concurrent = code, again, concurrent
-        self.pack, self.by_run, self.smoke, self.say = pack, by_run or {}, smoke, say
+        self.sweep, self.submission, self.jobs, self.code = sweep, submission, jobs, code
+        self.again, self.smoke, self.say = again, smoke, say
 
     def execute(self, specs: Sequence[RunRecord]) -> None:
         """Submit the runs with these specifications.
 
         Raises:
-            Partly: a limit keeps the rest from being submitted.
-            Unacceptable: Slurm refuses such jobs.
-            NoAnswer: Slurm does not answer.
+            PartialSubmission: a limit keeps the rest from being submitted.
+            InvalidJob: Slurm does not take such jobs.
+            SlurmUnavailable: Slurm does not answer.
         """
         limits = Limits.ask()
-        number = 0
+        array_number = 0
         taken: set[str] = set()
-        for group, concurrent in self._shared(self._groups(specs)):
+        for group in self.jobs.groups(specs):
             waiting, most = list(group.tasks), limits.array_size
-            after = self._tried_by(group, limits, specs, taken)
+            after = self._smoke_job(group, limits, specs, taken)
             while waiting:
                 size = limits.room(min(len(waiting), most))
                 if size == 0:
                     raise _full(specs, taken, limits)
-                number += 1
+                array_number += 1
                 try:
-                    self._submit(number, group, waiting[:size], concurrent, after)
-                except Refused as refused:
-                    if not is_limit(str(refused)):
-                        raise Unacceptable(
-                            f"Slurm refuses the jobs: {refused}; mend the profile"
-                        ) from refused
+                    self._submit(array_number, group, waiting[:size], after)
+                except SubmissionRejected as rejected:
+                    if not is_limit(str(rejected)):
+                        raise InvalidJob(f"Slurm rejects the jobs: {rejected}; fix the profile") from rejected
                     if size == 1:
-                        raise Partly(specs, taken, str(refused)) from refused
+                        raise PartialSubmission(specs, taken, str(rejected)) from rejected
                     most = size // 2  # an array is taken as a whole or not at all
                     continue
                 taken |= {run_id for task in waiting[:size] for run_id in task}
@@ -127,19 +167,17 @@ class SlurmEngine:
 
     def scripts(self, specs: Sequence[RunRecord], limits: Limits) -> Iterator[str]:
         """The sbatch scripts that `execute` would submit, if nothing limits it."""
-        number = 0
-        for group, concurrent in self._shared(self._groups(specs)):
+        array_number = 0
+        for group in self.jobs.groups(specs):
             for begin in range(0, len(group.tasks), limits.array_size):
-                number += 1
-                array = self.sweep.array(self.submission, number)
-                settings = parameters(
-                    group.profile, new_token(self.sweep.name), group.cpus, self.code, concurrent
-                )
-                yield text(
-                    group.profile, array, len(group.tasks[begin : begin + limits.array_size]), settings
-                )
+                array_number += 1
+                array = self.sweep.array(self.submission, array_number)
+                token = new_token(self.sweep.name)
+                settings = parameters(group.profile, token, group.cpus, self.code, group.concurrent)
+                count = len(group.tasks[begin : begin + limits.array_size])
+                yield text(group.profile, array, count, settings)
 
-    def _tried_by(
+    def _smoke_job(
         self, group: Group, limits: Limits, wanted: Sequence[RunRecord], taken: Collection[str]
     ) -> SmokeJob | None:
         """The job that the arrays of `group` wait for, submitted right before the first of them. Raises as `execute`.
@@ -152,23 +190,18 @@ class SlurmEngine:
             raise _full(wanted, taken, limits)
         try:
             return self.smoke.job(group.profile, group.tried)
-        except Refused as refused:
-            if is_limit(str(refused)):
-                raise Partly(wanted, taken, str(refused)) from refused
-            raise Unacceptable(
-                f"Slurm refuses the smoke test of {tasks_of(group.tried)}: {refused}; "
-                "mend the profile, or what the grid's slurm says of them"
-            ) from refused
+        except SubmissionRejected as rejected:
+            if is_limit(str(rejected)):
+                raise PartialSubmission(wanted, taken, str(rejected)) from rejected
+            raise InvalidJob(
+                f"Slurm rejects the smoke test of {tasks_of(group.tried)}: {rejected}; "
+                "fix the profile, or what the grid's slurm says of them"
+            ) from rejected
 
     def _submit(
-        self,
-        number: int,
-        group: Group,
-        tasks: list[list[str]],
-        concurrent: int | None,
-        after: SmokeJob | None,
+        self, array_number: int, group: Group, tasks: list[list[str]], after: SmokeJob | None
     ) -> None:
-        array = self.sweep.array(self.submission, number)
+        array = self.sweep.array(self.submission, array_number)
         ids = {run_id for task in tasks for run_id in task}
         manifest = Manifest(
             token=new_token(self.sweep.name),
@@ -179,51 +212,25 @@ class SlurmEngine:
             after=str(after.log.relative_to(self.sweep.folder)) if after else "",
         )
         dependency = f"afterok:{after.job_id}" if after else ""
-        settings = parameters(group.profile, manifest.token, group.cpus, self.code, concurrent, dependency)
+        settings = parameters(
+            group.profile, manifest.token, group.cpus, self.code, group.concurrent, dependency
+        )
         job_id = submit(array, manifest, group.profile, settings)
         self.say(f"job {job_id}: {len(ids)} runs  ({manifest.token})")
 
-    def _groups(self, specs: Sequence[RunRecord]) -> list[Group]:
-        profiles = {
-            task: self.profile.overridden(self.by_task.get(task, {}), f"the grid's slurm.{task}")
-            for task in {spec.task for spec in specs}
-        }
-        members: dict[tuple[str, int], tuple[Profile, list[str]]] = {}
-        alike: dict[str, list[RunRecord]] = {}
-        for spec in specs:
-            profile, changes = profiles[spec.task], dict(self.by_run.get(spec.id, {}))
-            if "exclude" in changes:
-                changes["exclude"] = [*profile.exclude, *changes["exclude"]]
-            profile = profile.model_copy(update=changes)
-            key = profile.model_dump_json()
-            members.setdefault((key, spec.threads), (profile, []))[1].append(spec.id)
-            alike.setdefault(key, []).append(spec)
-        tried = {key: representatives(of_profile) for key, of_profile in alike.items()}
-        return [
-            Group(profile, threads, _packs(ids, self.pack), tried[key])
-            for (key, threads), (profile, ids) in members.items()
-        ]
 
-    def _shared(self, groups: Sequence[Group]) -> list[tuple[Group, int | None]]:
-        """Each group with its part of the jobs at a time, by size, and one at least."""
-        if self.concurrent is None:
-            return [(group, None) for group in groups]
-        total = sum(len(group.tasks) for group in groups)
-        return [(group, max(1, self.concurrent * len(group.tasks) // total)) for group in groups]
-
-
-def _full(wanted: Sequence[RunRecord], taken: Collection[str], limits: Limits) -> Partly:
-    return Partly(wanted, taken, f"the cluster holds MaxJobCount = {limits.jobs} jobs")
+def _full(wanted: Sequence[RunRecord], taken: Collection[str], limits: Limits) -> PartialSubmission:
+    return PartialSubmission(wanted, taken, f"the cluster holds MaxJobCount = {limits.jobs} jobs")
 
 
 def _packs(ids: Sequence[str], size: int) -> list[list[str]]:
     return [list(ids[begin : begin + size]) for begin in range(0, len(ids), size)]
 
 
-def is_limit(said: str) -> bool:
-    """Whether it is a number of jobs that Slurm objects to, of which fewer may do."""
-    if "array specification" in said or "temporarily unable" in said or "MaxJobCount" in said:
+def is_limit(message: str) -> bool:
+    """Whether what Slurm objects to is the count of jobs, so that fewer may do."""
+    if any(words in message for words in ("array specification", "temporarily unable", "MaxJobCount")):
         return True
-    # newer Slurms name the limit; the sentence that follows is the same for all of them
-    named = re.search(r"\b(?:QOS|Assoc)\w+", said)
-    return "Submit" in named[0] if named else "job submit limit" in said
+    # newer versions of Slurm name the limit; the sentence that follows is the same for all of them
+    named = re.search(r"\b(?:QOS|Assoc)\w+", message)
+    return "Submit" in named[0] if named else "job submit limit" in message

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sweep.core.errors import Cause
 from sweep.executors.slurm.commands import ask
 from sweep.executors.slurm.manifest import Manifest, arrays, read_answer
-from sweep.executors.slurm.queue import Job, Queue, look
+from sweep.executors.slurm.queue import Job, Queue, query
 from sweep.store.attempts import Claim, latest
 from sweep.store.layout import ArrayPaths, RunPaths, SweepPaths
 from sweep.store.status import RunStatus, State
@@ -19,22 +20,31 @@ _NEVER = {
     "AccountNotAllowed", "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS", "PartitionConfig",
     "PartitionNodeLimit", "PartitionTimeLimit", "QOSNotAllowed",
 }  # fmt: skip
-"""Reasons that waiting does not mend. So are those that end in `PerJob` and `PerJobLimit`."""
+"""Reasons for which a job never starts. So are those that end in `PerJob` and `PerJobLimit`."""
 _HELD = {"JobHeldAdmin", "JobHeldUser"}
-FAILED_START = "held by Slurm, which could not start it"
-"""How the detail of a run begins whose job nobody holds but Slurm, after a node that took it and did not start it."""
 
-_CAUSES: dict[str, tuple[State, str]] = {
-    "BOOT_FAIL": ("interrupted", "node failure: it did not boot"),
-    "CANCELLED": ("interrupted", "cancelled"),
-    "COMPLETED": ("interrupted", "lost: its job ended without a result"),
-    "DEADLINE": ("interrupted", "time-out: the deadline of its job has passed"),
-    "FAILED": ("interrupted", "lost: its job failed"),
-    "NODE_FAIL": ("interrupted", "node failure"),
-    "OUT_OF_MEMORY": ("failed", "out of memory; raise memory in the profile"),
-    "PREEMPTED": ("interrupted", "preempted"),
-    "TIMEOUT": ("interrupted", "time-out: its job reached the time limit"),
+
+@dataclass(frozen=True)
+class _End:
+    """How a run ended whose job is over and that did not say how it ended itself."""
+
+    detail: str
+    cause: Cause | None = None
+    state: State = "interrupted"
+
+
+_ENDS = {
+    "BOOT_FAIL": _End("node failure: it did not boot", Cause.NODE_FAILURE),
+    "CANCELLED": _End("cancelled"),
+    "COMPLETED": _End("lost: its job ended without a result"),
+    "DEADLINE": _End("time-out: the deadline of its job has passed", Cause.TIME_LIMIT),
+    "FAILED": _End("lost: its job failed"),
+    "NODE_FAIL": _End("node failure", Cause.NODE_FAILURE),
+    "OUT_OF_MEMORY": _End("out of memory; raise memory in the profile", Cause.OUT_OF_MEMORY, "failed"),
+    "PREEMPTED": _End("preempted"),
+    "TIMEOUT": _End("time-out: its job reached the time limit", Cause.TIME_LIMIT),
 }
+"""By the state of the job."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,8 @@ class Place:
     answer: Mapping[str, Any] | None
 
     @property
-    def refused(self) -> bool:
-        """Slurm has not taken the array, and never will."""
+    def rejected(self) -> bool:
+        """Slurm does not have the array, and never will."""
         return self.answer is not None and self.answer["job_id"] is None
 
     @property
@@ -71,29 +81,31 @@ def places(sweep: SweepPaths) -> dict[str, Place]:
 
 
 def with_slurm(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> tuple[list[RunStatus], str]:
-    """Refine `statuses`, which are by the files alone; also what keeps Slurm from answering, or an empty text."""
-    at = places(sweep)
-    # a live local attempt of a run that was once in an array is no business of Slurm's, but one question answers for all
+    """Refine `statuses`, which are by the files alone. Also returns why Slurm does not answer; empty if it does."""
+    placed = places(sweep)
+    # also runs that were submitted once and now have a live local attempt: one query answers for all
     open_ones = [
         status
         for status in statuses
-        if (place := at.get(status.run_id)) and not _is_complete(status, sweep, place) and not place.refused
+        if (place := placed.get(status.run_id))
+        and not _is_complete(status, sweep, place)
+        and not place.rejected
     ]
     wanted: dict[str, set[int]] = {}
     for status in open_ones:
-        place = at[status.run_id]
+        place = placed[status.run_id]
         wanted.setdefault(place.manifest.token, set()).add(place.index)
-    since = min((at[status.run_id].manifest.created_at for status in open_ones), default="")
-    queue = look(wanted, since)
+    since = min((placed[status.run_id].manifest.created_at for status in open_ones), default="")
+    queue = query(wanted, since)
     refined = {
-        status.run_id: refine(status, sweep.run(status.run_id), at[status.run_id], queue)
+        status.run_id: refine(status, sweep.run(status.run_id), placed[status.run_id], queue)
         for status in open_ones
     }
     return [refined.get(status.run_id, status) for status in statuses], queue.problem
 
 
 def _is_complete(status: RunStatus, sweep: SweepPaths, place: Place) -> bool:
-    """Whether a run is done, and not about to be made anew by a job that has not begun it yet."""
+    """Whether a run is done, and not about to be executed again by a job that has not started it yet."""
     if status.state != "done" or not place.manifest.again:
         return status.state == "done"
     claim = latest(sweep.run(status.run_id))
@@ -101,39 +113,46 @@ def _is_complete(status: RunStatus, sweep: SweepPaths, place: Place) -> bool:
 
 
 def refine(status: RunStatus, run: RunPaths, place: Place, queue: Queue) -> RunStatus:
-    """The state of a run that is not complete by its files, or is to be made anew, by its latest attempt and Slurm's answer."""
+    """The state, by its latest attempt and Slurm's answer, of a run that is incomplete by its files or to be executed again."""
     if queue.problem:
         sure = status.state in ("running", "failed", "done")
-        return status if sure else replace(status, state="unknown", detail="Slurm does not answer")
+        return (
+            status if sure else replace(status, state="unknown", detail="Slurm does not answer", cause=None)
+        )
     claim = latest(run) if status.attempts else None
     job = queue.job(place.manifest.token, place.index)
     mine = claim is not None and _is_of(claim, place, job)
     if job and not job.ended:
         if job.waiting:
-            return replace(status, state="pending", detail=reason(job), job=job.job_id, progress={})
-        if status.state == "failed" and mine:  # its neighbours of the same job go on
+            detail, cause = reason(job)
+            return replace(status, state="pending", detail=detail, cause=cause, job=job.job_id, progress={})
+        if status.state == "failed" and mine:  # other runs of the same job continue
             return status
         phase = status.progress or {"phase": "starting"}
-        return replace(status, state="running", detail=f"job {job.job_id}", job=job.job_id, progress=phase)
+        detail = f"job {job.job_id}"
+        return replace(status, state="running", detail=detail, cause=None, job=job.job_id, progress=phase)
     if status.state == "done" or (
         claim is not None and not mine
     ):  # executed elsewhere since, on this machine for instance
         return status
     if claim is None or (claim.outcome is None and status.state != "running"):
-        state, detail = _cause(status, place, job)
-        return replace(status, state=state, detail=detail)
+        end = _end(status, place, job)
+        return replace(status, state=end.state, detail=end.detail, cause=end.cause)
     return status
 
 
-def reason(job: Job) -> str:
-    """Why a job waits, and whether it can ever start."""
+def reason(job: Job) -> tuple[str, Cause | None]:
+    """Why a job waits, and whether it can ever start; `FAILED_START` where it is held by nobody but Slurm."""
+    words = job.reason or job.state
     if job.reason in _NEVER or job.reason.endswith(("PerJob", "PerJobLimit")):
-        return f"can never start: {job.reason} (job {job.job_id}); `sweep cancel` and launch with another profile"
+        fix = "`sweep cancel` and launch with another profile"
+        return f"can never start: {words} (job {job.job_id}); {fix}", None
     if job.reason.replace("_", " ").startswith("launch failed"):
-        return f"{FAILED_START} (job {job.job_id}); the next launch releases it"
+        detail = f"held by Slurm, which could not start it (job {job.job_id}); the next launch releases it"
+        return detail, Cause.FAILED_START
     if job.reason in _HELD or job.state in ("REQUEUE_HOLD", "SPECIAL_EXIT"):
-        return f"held: {job.reason or job.state} (job {job.job_id}); `scontrol release {job.job_id}`"
-    return f"waits in Slurm's queue: {job.reason or job.state}"
+        return f"held: {words} (job {job.job_id}); `scontrol release {job.job_id}`", None
+    return f"waits in Slurm's queue: {words}", None
 
 
 def _is_of(claim: Claim, place: Place, job: Job | None) -> bool:
@@ -143,37 +162,34 @@ def _is_of(claim: Claim, place: Place, job: Job | None) -> bool:
     return bool(place.job_id) and claim.content.get("slurm_job") == place.job_id
 
 
-def _cause(status: RunStatus, place: Place, job: Job | None) -> tuple[State, str]:
-    """State and detail of a run whose job is over and that did not say how it ended itself."""
+def _end(status: RunStatus, place: Place, job: Job | None) -> _End:
     job_id = job.job_id if job else place.job_id
-    if status.attempts == 0 and (said := _smoke_failure(place)):
-        return "interrupted", f"not begun, the smoke test failed: {said}"
-    words = log_end(place.array.log(job_id)) if job_id else []
-    if any("oom-kill" in line or "oom_kill" in line for line in words):
+    if status.attempts == 0 and (error := _smoke_failure(place)):
+        return _End(f"not started, the smoke test failed: {error}")
+    lines = log_end(place.array.log(job_id)) if job_id else []
+    if any("oom-kill" in line or "oom_kill" in line for line in lines):
         job = Job(job_id, "OUT_OF_MEMORY")
+    if status.attempts == 0 and (job is None or job.state == "FAILED") and lines:
+        # a setup line, a container or an import, which would fail again
+        return _End(f"job {job_id} failed before the run started: {lines[-1]}", state="failed")
     if job is None:
-        state: State = "interrupted"
-        detail = f"lost: Slurm no longer knows its job {job_id}".rstrip()
-    else:
-        state, detail = _CAUSES.get(job.state, ("interrupted", f"lost: {job.state}"))
-    if status.attempts == 0 and (job is None or job.state == "FAILED") and words:
-        # it did not even begin: a setup line, a container or an import that would fail again
-        return "failed", f"its job {job_id} failed before the run began: {words[-1]}"
-    return state, f"{detail} (job {job_id})" if job else detail
+        return _End(f"lost: Slurm no longer knows its job {job_id}".rstrip())
+    end = _ENDS.get(job.state, _End(f"lost: {job.state}"))
+    return replace(end, detail=f"{end.detail} (job {job_id})")
 
 
 def _smoke_failure(place: Place) -> str:
-    """Why the smoke test that the array waited for has failed, in its own words; empty if it has not."""
+    """The error of the smoke test that the array waited for; empty if it has not failed."""
     if not place.manifest.after:
         return ""
     sweep = SweepPaths(place.array.folder.parent.parent)
-    words = log_end(sweep.folder / place.manifest.after, lines=1000)
-    errors = [line for line in words if line.startswith("error: ")]
+    lines = log_end(sweep.folder / place.manifest.after, lines=1000)
+    errors = [line for line in lines if line.startswith("error: ")]
     return errors[-1].removeprefix("error: ") if errors else ""
 
 
 def log_end(log: Path, lines: int = 20) -> list[str]:
-    """The last lines of a job's own log that are not blank; none if it has not been written."""
+    """The last lines of a job's log that are not blank; none if there is no log."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 16_384))
@@ -191,13 +207,11 @@ def job_log(sweep: SweepPaths, run_id: str) -> Path | None:
 
 
 def release_failed_starts(statuses: Iterable[RunStatus], say: Callable[[str], None]) -> None:
-    """Let jobs wait in the queue again that Slurm holds since it could not start them, as on a node that went down just then.
+    """Release jobs that Slurm holds since it could not start them, as on a node that went down at that moment.
 
-    What a person has put on hold is left. Raises NoAnswer.
+    What a person has put on hold is left. Raises SlurmUnavailable.
     """
-    jobs = sorted(
-        {status.job for status in statuses if status.job and status.detail.startswith(FAILED_START)}
-    )
+    jobs = sorted({status.job for status in statuses if status.cause is Cause.FAILED_START})
     if jobs:
         ask("scontrol", "release", ",".join(jobs))
         say(f"{len(jobs)} jobs released that Slurm held since it could not start them")

@@ -17,7 +17,7 @@ _MEGABYTES = {"K": 1 / 1024, "": 1, "M": 1, "G": 1024, "T": 1024**2}
 
 
 class Profile(BaseModel):
-    """How jobs are to be submitted on one cluster. Nothing here changes a run's numbers."""
+    """How jobs are submitted on one cluster. Nothing here changes a run's numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,22 +26,22 @@ class Profile(BaseModel):
     qos: Annotated[str | None, Field(description="quality of service")] = None
     constraint: Annotated[str | None, Field(description="features that a node must have")] = None
     exclude: Annotated[list[str], Field(description="nodes not to use")] = []
-    gpus: Annotated[int, Field(ge=0, description="GPUs a job")] = 0
-    cpus: Annotated[int | None, Field(ge=1, description="processors a job; by default its threads")] = None
+    gpus: Annotated[int, Field(ge=0, description="GPUs per job")] = 0
+    cpus: Annotated[int | None, Field(ge=1, description="cores per job; by default its threads")] = None
     memory: Annotated[
-        int | None, Field(ge=1, description="memory a job, `4GB` or in MB; by default the cluster's")
+        int | None, Field(ge=1, description="memory per job, `4GB` or in MB; by default the cluster's")
     ] = None
     time: Annotated[int, Field(ge=1, description="time limit, in minutes or as H:MM:SS or D-HH:MM:SS")] = 60
-    requeue: Annotated[bool, Field(description="let Slurm put a job back after preemption or node loss")] = (
-        True
-    )
+    requeue: Annotated[
+        bool, Field(description="let Slurm requeue a job after preemption or node failure")
+    ] = True
     modules: Annotated[list[str], Field(description="environment modules to load")] = []
     setup: Annotated[
         list[str], Field(description="shell lines before anything else, under set -euo pipefail")
     ] = []
     env: Annotated[dict[str, str], Field(description="environment variables of the job")] = {}
     container: Annotated[
-        str | None, Field(description="command that Python is put behind, e.g. `apptainer exec image.sif`")
+        str | None, Field(description="command to run Python with, e.g. `apptainer exec image.sif`")
     ] = None
     python: Annotated[str | None, Field(description="Python on the nodes; by default this one")] = None
 
@@ -77,7 +77,7 @@ class Profile(BaseModel):
         """Read a profile from YAML.
 
         Raises:
-            UsageError: no such file, not YAML, an unknown key (with the nearest), a value of the wrong kind.
+            UsageError: no such file, not YAML, an unknown key (with the nearest), a value of the wrong type.
         """
         try:
             # everything as text: YAML 1.1 makes 36000 of a time 10:00:00, and False of an account "no"
@@ -85,7 +85,7 @@ class Profile(BaseModel):
         except FileNotFoundError:
             raise UsageError(f"--profile {path}: no such file; the shipped ones are in slurm/") from None
         except UnicodeDecodeError as error:
-            raise UsageError(f"profile {path} is no text in UTF-8 ({error}); save it as such") from None
+            raise UsageError(f"profile {path} is not UTF-8 text ({error}); save it as such") from None
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark else ""

@@ -1,15 +1,15 @@
-"""What Slurm knows of the sweep's jobs: one question to the queue and at most one to the accounting."""
+"""What Slurm knows of the sweep's jobs: one query of the queue and at most one of the accounting."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sweep.executors.slurm.commands import NoAnswer, ask
+from sweep.executors.slurm.commands import SlurmUnavailable, ask
 
 ENDED = {
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT",
 }  # fmt: skip
-"""States that a job does not leave unless it is requeued. Every other one, known or not, is of a job that still is."""
+"""States that a job does not leave unless it is requeued. Every other one, known or not, is of a job that still exists."""
 
 WAITING = {
     "PENDING",
@@ -20,7 +20,7 @@ WAITING = {
     "RESV_DEL_HOLD",
     "SPECIAL_EXIT",
 }
-"""States of a job that is, but has not started, or not again."""
+"""States of a job that exists, but has not started, or not again."""
 
 
 @dataclass(frozen=True)
@@ -58,38 +58,38 @@ class Queue:
     problem: str = ""
 
     def job(self, token: str, index: int) -> Job | None:
-        """The task; None with an answer means that it no longer is, or never was."""
+        """The task; None with an answer means that it does not exist any more, or never did."""
         return self.jobs.get((token, index))
 
 
-def look(wanted: Mapping[str, Collection[int]], since: str) -> Queue:
-    """Ask for tasks of arrays.
+def query(wanted: Mapping[str, Collection[int]], since: str) -> Queue:
+    """Ask Slurm for tasks of arrays.
 
     Args:
         wanted: by token the indices that matter: the accounting is asked only if the queue lacks one of them.
-        since: submission of the oldest, as in a manifest.
+        since: `created_at` of the oldest manifest.
     """
     if not wanted:
         return Queue()
     names = ",".join(wanted)
     try:
         answer = ask("squeue", "-h", "-r", "-t", "all", "-n", names, "-o", "%i|%j|%T|%r")
-    except NoAnswer as error:
+    except SlurmUnavailable as error:
         return Queue(problem=str(error))
     jobs = parse_squeue(answer)
     unknown = any((token, index) not in jobs for token, indices in wanted.items() for index in indices)
-    # an out-of-memory death is told by the step alone
-    puzzling = any(
+    # that a job ran out of memory only its step says
+    unexplained = any(
         job.state == "FAILED" and job.index in wanted.get(token, ()) for (token, _), job in jobs.items()
     )
-    if unknown or puzzling:
+    if unknown or unexplained:
         try:
             early = (datetime.fromisoformat(since) - timedelta(days=1)).isoformat(timespec="seconds")
             columns = "JobID,JobName,State"
-            told = parse_sacct(ask("sacct", "-n", "-P", "--name", names, "-S", early, "-o", columns))
-        except NoAnswer:  # a cluster without accounting
-            told = {}
-        for key, job in told.items():
+            accounted = parse_sacct(ask("sacct", "-n", "-P", "--name", names, "-S", early, "-o", columns))
+        except SlurmUnavailable:  # a cluster without accounting
+            accounted = {}
+        for key, job in accounted.items():
             if key not in jobs or (jobs[key].state == "FAILED" and job.state == "OUT_OF_MEMORY"):
                 jobs[key] = job
     return Queue(jobs)
@@ -109,20 +109,20 @@ def parse_squeue(text: str) -> dict[tuple[str, int], Job]:
 def parse_sacct(text: str) -> dict[tuple[str, int], Job]:
     """By token and index, from lines `123_4|name|FAILED`; a step `123_4.0` that ran out of memory says so for its job."""
     jobs: dict[str, tuple[str, str]] = {}
-    memory = set()
+    out_of_memory = set()
     for line in filter(None, text.splitlines()):
         job_id, token, state = line.rsplit("|", 2) if line.count("|") == 2 else line.split("|", 2)
         state = state.split()[0] if state.strip() else ""  # `CANCELLED by 0`
         owner, dot, _ = job_id.partition(".")
         if dot:
-            memory |= {owner} if state == "OUT_OF_MEMORY" else set()
+            out_of_memory |= {owner} if state == "OUT_OF_MEMORY" else set()
         elif owner.partition("_")[2].isdigit() or "_" not in owner:
             jobs[owner] = (token, state)
     found = {}
     for job_id, (token, state) in jobs.items():
-        # accounting that lags behind must not bring to life what the queue has forgotten
-        told = "OUT_OF_MEMORY" if job_id in memory else state if state in ENDED else ""
-        if told:
-            job = Job(job_id, told)
+        # accounting that lags behind must not revive what the queue has forgotten
+        end = "OUT_OF_MEMORY" if job_id in out_of_memory else state if state in ENDED else ""
+        if end:
+            job = Job(job_id, end)
             found[token, job.index] = job
     return found

@@ -1,11 +1,11 @@
-"""The short jobs that try a launch out before its arrays may start."""
+"""The short jobs that test a launch before its arrays may start."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.executors.slurm.commands import ask
-from sweep.executors.slurm.manifest import Manifest, arrays, new_token
+from sweep.executors.slurm.manifest import JobKind, Manifest, arrays, new_token
 from sweep.executors.slurm.profile import Profile
 from sweep.executors.slurm.sbatch import parameters
 from sweep.executors.slurm.submission import submit
@@ -24,16 +24,16 @@ class SmokeJob:
 
 
 class SmokeTests:
-    """The smoke jobs of a launch, one for each profile that its arrays have: a task is tried with what its own jobs get.
+    """The smoke jobs of a launch, one for each profile of its arrays: a task is tried with the resources of its own jobs.
 
-    Arrays wait for the smoke job of their own profile only: a GPU or a setup line that fails there says nothing of the tasks that
-    do without it.
+    Arrays wait for the smoke job of their own profile only: a GPU or a setup line that fails there does not concern tasks that
+    need neither.
 
     Args:
         sweep: where the runs are.
         submission: number of the launch.
         code: the snapshot that the jobs import.
-        say: told of each job.
+        say: reports each job.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SmokeTests:
         self._jobs: dict[str, SmokeJob] = {}
 
     def job(self, profile: Profile, specs: Sequence[RunRecord]) -> SmokeJob:
-        """The job that tries `specs` out, one after the other, with `profile`; submitted the first time that it is asked for.
+        """The job that tries `specs` out, one after the other, with `profile`; submitted on the first call.
 
         Raises as `sweep.executors.slurm.submission.submit`.
         """
@@ -59,7 +59,7 @@ class SmokeTests:
             submission=self._submission,
             tasks=[[spec.id for spec in specs]],
             code=str(self._code),
-            smoke=True,
+            kind=JobKind.SMOKE_TEST,
         )
         short = profile.model_copy(update={"time": min(profile.time, _MINUTES)})
         threads = max(spec.threads for spec in specs)
@@ -69,7 +69,7 @@ class SmokeTests:
 
 
 def cancel_smoke_tests(sweep: SweepPaths) -> None:
-    """Take back those that wait or run, for which no array waits any more. Raises NoAnswer."""
+    """Cancel those that wait or run, for which no array waits any more. Raises SlurmUnavailable."""
     for _, manifest in arrays(sweep.smokes):
         ask("scancel", f"--name={manifest.token}")
 

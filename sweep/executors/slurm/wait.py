@@ -1,10 +1,10 @@
-"""Watching a sweep's jobs until none is left."""
+"""Waiting until none of a sweep's jobs is left."""
 
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 
-from sweep.executors.slurm.commands import NoAnswer
+from sweep.executors.slurm.commands import SlurmUnavailable
 from sweep.executors.slurm.job_status import release_failed_starts, with_slurm
 from sweep.store.layout import SweepPaths
 from sweep.store.status import RunStatus, survey
@@ -17,17 +17,17 @@ _SECONDS = 3.0
 def wait(
     sweep: SweepPaths, run_ids: Collection[str], data: Mapping[str, DataStamp], display: Display
 ) -> None:
-    """Return when no run of `run_ids` is running or in Slurm's hands. A silent Slurm is waited for."""
+    """Return when no run of `run_ids` is running or in Slurm's queue. While Slurm does not answer, this waits."""
     active: dict[str, RunStatus] = {}
-    told_problem = ""
+    last_problem = ""
     quiet = 0
-    while quiet < 2:  # a job that is being requeued may be between two states at one look
+    while quiet < 2:  # a job that is being requeued may be between two states at one check
         statuses, problem = with_slurm(sweep, survey(sweep, data))
-        if problem != told_problem:
+        if problem != last_problem:
             display.note(problem or "Slurm answers again")
-            told_problem = problem
+            last_problem = problem
         mine = {status.run_id: status for status in statuses if status.run_id in run_ids}
-        with suppress(NoAnswer):  # at the next look, then
+        with suppress(SlurmUnavailable):  # at the next check, then
             release_failed_starts(mine.values(), display.note)
         for run_id, status in mine.items():
             before = active.get(run_id)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where a task may take its data from. Environment, not science: it never changes a run's numbers.
+    """Where a task may take its data from. Not part of a run's identity: it never changes a run's numbers.
 
     Attributes:
-        data_dir: folder with local copies; None: download.
+        data_dir: directory with local copies; None: download.
         allow_unverified: take local files whose hash is not the published one.
-        cache: folder for downloads and token ids.
+        cache: directory for downloads and token ids.
     """
 
     data_dir: Path | None
@@ -38,10 +38,10 @@ class DataSource:
         allow_unverified: bool = False,
         cache: Path | str | None = None,
     ) -> DataSource:
-        """Fill in what is not given: `SWEEP_DATA`, `SWEEP_CACHE`, else the user's cache folder.
+        """Fill in what is not given: `SWEEP_DATA`, `SWEEP_CACHE`, else the user's cache directory.
 
         Raises:
-            UsageError: no cache folder is named and there is no home folder.
+            UsageError: no cache directory is named and there is no home directory.
         """
         local = data_dir or os.environ.get("SWEEP_DATA") or None
         return cls(
@@ -68,7 +68,7 @@ def _user_cache() -> Path:
         return Path(pooch.os_cache("prunesweep")).expanduser()
     except RuntimeError as error:
         raise UsageError(
-            "no home folder to keep downloads and token ids in; set SWEEP_CACHE to a folder"
+            "no home directory to keep downloads and token ids in; set SWEEP_CACHE to a directory"
         ) from error
 
 
@@ -80,7 +80,7 @@ class Split(Protocol):
         ...
 
     def batches(self, batch_size: int, order: Tensor | None = None) -> Sequence[Batch]:
-        """The rows as batches, put together when they are asked for.
+        """The rows as batches, each built when it is indexed.
 
         Args:
             batch_size: rows in a batch; the last one may have fewer.
@@ -89,7 +89,7 @@ class Split(Protocol):
         ...
 
     def to(self, device: device) -> Self:
-        """The same rows, whose batches are made on `device`. Asked for on a GPU only."""
+        """The same rows, whose batches are created on `device`. Called on a GPU only."""
         ...
 
 
@@ -135,7 +135,7 @@ class Dataset:
 
 
 def _moved(split: Split, device: device) -> Split:
-    if not hasattr(split, "to"):  # a task of one's own may never have needed it
+    if not hasattr(split, "to"):  # a custom task may never have needed it
         raise UsageError(
             f"rows that are a {type(split).__name__} cannot be on a GPU: give it a method to(device), or set device to cpu"
         )

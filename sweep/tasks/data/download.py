@@ -31,38 +31,40 @@ class FileContent:
     verified: bool
 
 
-def find_local(folders: Sequence[Path], names: Sequence[str], what: str) -> Path:
-    """The first file called one of `names` in the first of `folders` that has any.
+def find_local(directories: Sequence[Path], names: Sequence[str], what: str) -> Path:
+    """The first file called one of `names` in the first of `directories` that has any.
 
     Raises:
         DataError: there is none; `what` says of which data.
     """
-    for folder in folders:
+    for directory in directories:
         for name in names:
-            if (folder / name).is_file():
-                return folder / name
-    places = " or ".join(str(folder) for folder in folders)
+            if (directory / name).is_file():
+                return directory / name
+    places = " or ".join(str(directory) for directory in directories)
     raise DataError(
-        f"{what}: no {' or '.join(names)} in {places}; put the file there, name another folder with --data-dir "
+        f"{what}: no {' or '.join(names)} in {places}; put the file there, name another directory with --data-dir "
         "(SWEEP_DATA), or leave both out to download it"
     )
 
 
-def download(file: PublishedFile, folder: Path, task: str) -> Path:
-    """Download `file` into `folder` unless it lies there already with the right hash; return its path.
+def download(file: PublishedFile, directory: Path, task: str) -> Path:
+    """Download `file` into `directory` unless it is there already with the right hash; return its path.
 
     Raises:
-        DataError: no connection, another content than the published one, or a folder that cannot be written.
+        DataError: no connection, another content than the published one, or a directory that cannot be written.
     """
     import pooch
 
     try:
-        return Path(pooch.retrieve(file.url, f"{file.algorithm}:{file.digest}", fname=file.name, path=folder))
+        return Path(
+            pooch.retrieve(file.url, f"{file.algorithm}:{file.digest}", fname=file.name, path=directory)
+        )
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
-            f"{task}: cannot download {file.url} to {folder}: {reason}; run `sweep prepare --task {task}` where there is "
-            "internet, with the same SWEEP_CACHE, or name a folder that has a copy with --data-dir (SWEEP_DATA)"
+            f"{task}: cannot download {file.url} to {directory}: {reason}; run `sweep prepare --task {task}` where there is "
+            "internet, with the same SWEEP_CACHE, or name a directory that has a copy with --data-dir (SWEEP_DATA)"
         ) from error
 
 
@@ -84,7 +86,7 @@ def read_verified(path: Path, published: PublishedFile, allow_unverified: bool) 
 
 
 def read_own(path: Path) -> FileContent:
-    """Read a file of the user's own, of which nothing is published. Raises DataError if it cannot be read."""
+    """Read a custom file, which has no published hash. Raises DataError if it cannot be read."""
     content = _read(path)
     return FileContent(path, content, hashlib.sha256(content).hexdigest(), verified=False)
 
@@ -94,7 +96,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(
-            f"cannot read {path}: {error.strerror}; mend it or name another folder with --data-dir"
+            f"cannot read {path}: {error.strerror}; fix it or name another directory with --data-dir"
         ) from error
 
 

@@ -101,8 +101,8 @@ class PairSplit:
     def bucketed(self, tokens: int, order: Tensor) -> PairBatches:
         """The rows `order` in batches of pairs of like length, as many as fit into `tokens` padded tokens, source plus target.
 
-        A pair that is longer alone makes a batch. Pairs of equal length and the batches themselves come in the order in
-        which `order` has them (a batch where its first pair is), so a random order gives random batches.
+        A longer pair is a batch by itself. Pairs of equal length and the batches themselves come in the order in which `order`
+        has them (a batch where its first pair is), so a random order gives random batches.
         """
         source, target = self.source.lengths[order], self.target.lengths[order]
         # by the longer side, then the other: both sides of a batch are padded
@@ -124,7 +124,7 @@ class PairSplit:
 
 @dataclass(frozen=True)
 class PairBatches(Sequence["Batch"]):
-    """Batches of `split`, made one by one as they are asked for. A slice is again such a sequence.
+    """Batches of `split`, each built when it is indexed. A slice is a sequence of the same kind.
 
     Attributes:
         rows: of each batch, int64, on the CPU.

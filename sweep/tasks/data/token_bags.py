@@ -75,19 +75,23 @@ class BagSplit:
 
 @dataclass(frozen=True)
 class BagBatches(Sequence["Batch"]):
-    """Batches of `split`, made one by one as they are asked for. A slice is again such a sequence.
+    """Batches of `split`, each built when it is indexed. A slice is a sequence of the same kind.
 
-    On a GPU all rows are put into their order at the first batch, and batches are cut from that: where one ends is then known
-    here, and a batch takes one kernel instead of a dozen, and no word from the device.
+    On a GPU all rows are put in order at the first batch, and batches are slices of that: their bounds are then known on the
+    host, and a batch takes one kernel instead of a dozen, and no synchronisation.
+
+    Attributes:
+        order: row indices, int64 `[n]`.
+        indices: which of the batches of `order` these are.
     """
 
     split: BagSplit
     batch_size: int
     order: Tensor
-    numbers: range
+    indices: range
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.indices)
 
     @overload
     def __getitem__(self, index: int) -> Batch: ...
@@ -95,26 +99,26 @@ class BagBatches(Sequence["Batch"]):
     def __getitem__(self, index: slice) -> BagBatches: ...
     def __getitem__(self, index: int | slice) -> Batch | BagBatches:
         if isinstance(index, slice):
-            return BagBatches(self.split, self.batch_size, self.order, self.numbers[index])
-        number = self.numbers[index]
-        return self.cut(number) if self.split.ids.is_cuda else self.gathered(number)
+            return BagBatches(self.split, self.batch_size, self.order, self.indices[index])
+        batch_index = self.indices[index]
+        return self.cut(batch_index) if self.split.ids.is_cuda else self.gathered(batch_index)
 
-    def gathered(self, number: int) -> Batch:
-        """Batch `number`, of its rows alone."""
-        start = number * self.batch_size
+    def gathered(self, batch_index: int) -> Batch:
+        """The batch gathered from its rows alone."""
+        start = batch_index * self.batch_size
         rows = self.split.rows(self.order[start : start + self.batch_size])
         return (rows.ids.long(), rows.offsets[:-1]), rows.labels
 
-    def cut(self, number: int) -> Batch:
-        """Batch `number`, from all rows in their order: the same as `gathered`."""
+    def cut(self, batch_index: int) -> Batch:
+        """The batch cut out of all rows in their order: equal to `gathered`."""
         whole, bounds = self._whole
-        first, last = bounds[number : number + 2]
-        rows = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        first, last = bounds[batch_index : batch_index + 2]
+        rows = slice(batch_index * self.batch_size, (batch_index + 1) * self.batch_size)
         return (whole.ids[first:last], whole.offsets[:-1][rows] - first), whole.labels[rows]
 
     @cached_property
     def _whole(self) -> tuple[BagSplit, list[int]]:
-        """All rows in their order, and where each batch begins among their tokens."""
+        """All rows in their order, and where the tokens of each batch start."""
         rows = self.split.rows(self.order)
         whole = replace(rows, ids=rows.ids.long())
         return whole, [*whole.offsets[:: self.batch_size].tolist(), len(whole.ids)]

@@ -1,7 +1,7 @@
 """Tables that are built once, kept as Arrow files and mapped into memory.
 
-A cache is a folder `<name>-<digest of its key>` with one Arrow IPC file a table and a manifest of their checksums. It is built in
-a temporary folder and renamed, so it is there whole or not at all, and any number of processes may build it at once.
+A cache is a directory `<name>-<digest of its key>` with one Arrow IPC file per table and a manifest of their checksums. It is
+built in a temporary directory and renamed, so it is there whole or not at all, and any number of processes may build it at once.
 """
 
 import hashlib
@@ -35,40 +35,40 @@ def load_or_build(root: Path, name: str, key: Key, build: Callable[[], Tables]) 
     """The tables kept for `key`, mapped; built first if they are not there or are damaged.
 
     Args:
-        root: folder of caches.
+        root: directory of caches.
         name: what the tables are of.
         key: everything that the tables depend on.
-        build: makes them.
+        build: creates them.
 
     Raises:
         DataError: they cannot be written or read back.
     """
-    folder = root / f"{name}-{_digest(key)}"
+    directory = root / f"{name}-{_digest(key)}"
     try:
-        return _open(folder, key)
+        return _open(directory, key)
     except (OSError, ValueError, LookupError) as error:  # pyarrow's errors are ValueErrors too
-        damage = error if folder.exists() else None
+        damage = error if directory.exists() else None
     if damage:
-        logger.warning("token cache %s is damaged (%s): building it anew", folder, _one_line(damage))
+        logger.warning("token cache %s is damaged (%s): rebuilding it", directory, _one_line(damage))
     else:
-        logger.info("building token cache %s", folder)
+        logger.info("building token cache %s", directory)
     tables = build()
     try:
         if damage:
-            _remove(folder)
-        _publish(folder, key, tables)
-        return _open(folder, key)
+            _remove(directory)
+        _publish(directory, key, tables)
+        return _open(directory, key)
     except (OSError, ValueError, LookupError) as error:
         raise DataError(
-            f"cannot keep token ids in {folder}: {_one_line(error)}; make room there or set SWEEP_CACHE to another folder"
+            f"cannot keep token ids in {directory}: {_one_line(error)}; make room there or set SWEEP_CACHE to another directory"
         ) from error
 
 
-def _open(folder: Path, key: Key) -> Tables:
-    manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+def _open(directory: Path, key: Key) -> Tables:
+    manifest = json.loads((directory / _MANIFEST).read_text(encoding="utf-8"))
     if manifest["key"] != key:
         raise ValueError(f"made for {manifest['key']}")
-    return {name: _map(folder / f"{name}.arrow", checksum) for name, checksum in manifest["crc32"].items()}
+    return {name: _map(directory / f"{name}.arrow", checksum) for name, checksum in manifest["crc32"].items()}
 
 
 def _map(path: Path, checksum: int) -> pa.RecordBatch:
@@ -80,13 +80,13 @@ def _map(path: Path, checksum: int) -> pa.RecordBatch:
     return pa.ipc.open_file(pa.py_buffer(mapped)).get_batch(0)
 
 
-def _publish(folder: Path, key: Key, tables: Tables) -> None:
-    for leftover in folder.parent.glob(f"{_PREFIX}*"):
+def _publish(directory: Path, key: Key, tables: Tables) -> None:
+    for leftover in directory.parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             # what a killed builder left; a younger one may be at work
             if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
                 shutil.rmtree(leftover)
-    temporary = _temporary(folder)
+    temporary = _temporary(directory)
     temporary.mkdir(parents=True)
     try:
         checksums = {}
@@ -98,24 +98,24 @@ def _publish(folder: Path, key: Key, tables: Tables) -> None:
         manifest = json.dumps({"key": dict(key), "crc32": checksums}, indent=1)
         (temporary / _MANIFEST).write_text(manifest, encoding="utf-8")
         try:
-            os.rename(temporary, folder)
+            os.rename(temporary, directory)
         except OSError:
-            if not folder.exists():
+            if not directory.exists():
                 raise
-            logger.info("another process has built %s meanwhile", folder)
+            logger.info("another process has built %s meanwhile", directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _remove(folder: Path) -> None:
-    """Remove a folder such that nobody ever sees half of it."""
-    aside = _temporary(folder)
-    os.rename(folder, aside)
+def _remove(directory: Path) -> None:
+    """Remove a directory so that no process ever sees half of it."""
+    aside = _temporary(directory)
+    os.rename(directory, aside)
     shutil.rmtree(aside)
 
 
-def _temporary(folder: Path) -> Path:
-    return folder.with_name(f"{_PREFIX}{secrets.token_hex(8)}")
+def _temporary(directory: Path) -> Path:
+    return directory.with_name(f"{_PREFIX}{secrets.token_hex(8)}")
 
 
 def _digest(key: Key) -> str:

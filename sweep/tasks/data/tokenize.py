@@ -49,7 +49,7 @@ def tokenize(texts: Iterable[str], tokenizer: Tokenizer) -> list[list[str]]:
 def build_vocabulary(texts: Iterable[Sequence[str]], specials: Sequence[str] = (UNKNOWN,)) -> Any:
     """The `torchtext.vocab.Vocab` of tokenized texts: `specials` first, then by falling frequency; unknown tokens map to `<unk>`.
 
-    Tokens of equal frequency stand in lexical order.
+    Tokens of equal frequency are in lexical order.
     """
     import_torchtext()
     from torchtext.vocab import build_vocab_from_iterator

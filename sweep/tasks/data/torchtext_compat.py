@@ -29,7 +29,7 @@ def import_torchtext() -> ModuleType:
 
 
 def _supply_compiled_half() -> None:
-    """Put modules with the names of the compiled half where the import system looks first."""
+    """Put modules with the names of the compiled half where the import system searches first."""
     from prune._C import Vocab
 
     extension, compiled = (ModuleType(name, doc=__doc__) for name in _COMPILED)

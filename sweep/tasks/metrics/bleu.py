@@ -23,7 +23,7 @@ WEIGHTINGS: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class Bleu:
-    """Corpus BLEU with uniform weights, and what it is made of.
+    """Corpus BLEU with uniform weights, and its components.
 
     score: percent.
     precisions: modified precisions of n-grams, n = 1 to 4, percent.

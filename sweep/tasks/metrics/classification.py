@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from prune.eval_mode import eval_mode
 
 if TYPE_CHECKING:
     from sweep.tasks.data.dataset import Split
@@ -28,19 +29,7 @@ def evaluate(
     right = 0
     with eval_mode(model), torch.no_grad():
         for inputs, target in split.batches(batch_size):
-            logits, target = model(*(tensor.to(device) for tensor in inputs)), target.to(device)
-            right += int((logits.argmax(dim=1) == target).sum())
-            total_loss += loss(logits, target).item() * len(target)
+            logits, labels = model(*(tensor.to(device) for tensor in inputs)), target.to(device)
+            right += int((logits.argmax(dim=1) == labels).sum())
+            total_loss += loss(logits, labels).item() * len(labels)
     return {"accuracy": 100 * right / len(split), "loss": total_loss / len(split)}
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside, every module's own mode afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

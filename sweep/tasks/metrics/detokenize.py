@@ -1,4 +1,4 @@
-"""From tokens back to the text that they were cut from, as metrics on plain text want it."""
+"""From tokens back to the text that they were cut from, as metrics on plain text need it."""
 
 import re
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ _RULES = [
         (r" ([.,!?:;%)\]}]|'s|'S|n't|'re|'ve|'ll|'d|'m|')(?= |$)", r"\1"),
         # what belongs to the word after
         (r"([(\[{$#]) ", r"\1"),
-        # what stands between two words
+        # what joins two words
         (r"(?<=\w) ([-–/]) (?=\w)", r"\1"),
-        # what stands around several
+        # what encloses several
         (r'" ([^"]*) "', r'"\1"'),
     )
 ]

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from models import Seq2SeqTransformer
 from models.decoding.translate import translate
+from prune.eval_mode import eval_mode
 from sweep.tasks.data.sentence_pairs import PAD, PairSplit
 from sweep.tasks.metrics.bleu import corpus_bleu, sacrebleu
-from sweep.tasks.metrics.classification import eval_mode
 from sweep.tasks.metrics.detokenize import detokenize
 
 _TOKENS = 32
@@ -19,7 +19,7 @@ _TOKENS = 32
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross entropy in nats, mean over the tokens of a batch that are no padding.
+    """Cross entropy in nats, mean over the tokens of a batch that are not padding.
 
     Args:
         logits: `[B, T - 1, V]`, for the token after each position but the last.

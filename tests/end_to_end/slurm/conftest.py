@@ -24,9 +24,7 @@ from sweep.store.submissions import Submission, register_runs
 
 def _started(*options: str) -> Cluster:
     if os.environ.get("SWEEP_TEST_SLURM") != "1":
-        pytest.skip(
-            "needs a Slurm of its own; SWEEP_TEST_SLURM=1 (make test-slurm) starts one on this machine"
-        )
+        pytest.skip("needs a Slurm cluster; SWEEP_TEST_SLURM=1 (make test-slurm) starts one on this machine")
     other = os.environ.get("SLURM_CONF") or next(
         (path for path in ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf") if Path(path).exists()),
         None,
@@ -34,7 +32,7 @@ def _started(*options: str) -> Cluster:
     if other:
         pytest.fail(f"refuses to start a Slurm where another cluster is configured ({other})")
     if os.geteuid():
-        pytest.fail("a Slurm of the tests' own needs root")
+        pytest.fail("starting a Slurm for the tests needs root")
     needed = [
         ("munged", "munge"),
         ("slurmctld", "slurmctld"),
@@ -44,7 +42,7 @@ def _started(*options: str) -> Cluster:
     if "--accounting" in options:
         needed += [("slurmdbd", "slurmdbd"), ("mariadbd", "mariadb-server")]
     install(*needed)
-    # mysql's user has to get in, which pytest's own folders do not allow; sockets want short paths
+    # mysql's user needs access, which pytest's own directories do not give; sockets need short paths
     folder = Path(tempfile.mkdtemp(prefix="sweep-slurm-", dir="/tmp"))
     folder.chmod(0o755)
     cluster = Cluster(folder, free_ports())
@@ -71,7 +69,7 @@ def cluster():
 
 @pytest.fixture
 def own_cluster():
-    """Start a cluster with options of the test's own."""
+    """Start a cluster with custom options."""
     started = []
 
     def start(*options: str) -> Cluster:
@@ -90,7 +88,7 @@ def slurm_cache(tmp_path_factory):
 
 @pytest.fixture
 def sweeps(cluster, tmp_path, slurm_cache):
-    """Sweeps on the cluster, in a folder of the test's own whose name is not an easy one."""
+    """Sweeps on the cluster, in a directory of the test with a difficult name."""
     return OnSlurm(cluster, tmp_path / "it's a folder", slurm_cache)
 
 
@@ -101,7 +99,7 @@ def sweeps_on(tmp_path, slurm_cache):
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory, slurm_cache):
-    """The rows of a grid's runs, executed in this process without a disturbance."""
+    """The rows of a grid's runs, executed in this process undisturbed."""
     known = {}
 
     def rows(grid):
@@ -121,13 +119,13 @@ def _executed(grid, folder, cache):
     load_plugins([plugin])
     specs = {run.id: run.to_record() for run in expand(grid)}
     register_runs(sweep, grid.dump(), specs.values())
-    handlers = {number: signal.getsignal(number) for number in Stop.SIGNALS}
+    handlers = {signal_number: signal.getsignal(signal_number) for signal_number in Stop.SIGNALS}
     try:
         with mock.patch.dict(os.environ, {"SWEEP_CACHE": str(cache)}):
             for run_id in specs:
                 plugins = [str(plugin)] if "slow_toy" in run_id else []
                 assert execute(sweep, run_id, Submission([*specs], {}, plugins=plugins)) == 0
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for signal_number, handler in handlers.items():
+            signal.signal(signal_number, handler)
     return science(load(sweep.folder).to_pylist())

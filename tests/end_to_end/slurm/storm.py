@@ -1,8 +1,8 @@
-"""A sweep on a real Slurm while faults strike it, and what is left of it afterwards.
+"""A sweep on a real Slurm under fault injection, and whether its results are complete and correct afterwards.
 
     PYTHONPATH=tests python tests/end_to_end/slurm/storm.py [--seed 1] [--runs 300] [--faults 60] [--each 5] [--log FILE]
 
-Needs root and Debian's Slurm, and starts a cluster of its own. The faults are chosen by the seed, those that have been rare
+Needs root and Debian's Slurm, and starts a cluster. The faults are chosen by the seed, those that have been rare
 so far before the others; a launch is repeated all the while, as a user would. In the end every run has to be complete exactly
 once, with the numbers of a sweep on this machine that nothing disturbed. Exit code 0 if so.
 """
@@ -30,7 +30,7 @@ PACK = 5
 
 
 class Storm:
-    """The sweep, its cluster, and all that can go wrong with them. A fault returns what it did, or None if it could not."""
+    """The sweep, its cluster, and the faults. A fault returns what it did, or None if it was not possible."""
 
     def __init__(self, folder: Path, seed: int, runs: int) -> None:
         self.chance = random.Random(seed)
@@ -72,7 +72,7 @@ class Storm:
         subprocess.run(["umount", "-l", self.disk], check=False)
 
     def launch(self) -> None:
-        """Repeat the launch command, unless the last one is still at it."""
+        """Repeat the launch command, unless the last one is still running."""
         if self.launcher is None or self.launcher.poll() is not None:
             path = self.sweeps.file(f"{NAME}.yaml", self.grid)
             command = ["--grid", path, "--name", NAME, "--pack", PACK, "--no-smoke", "--retry", "failed"]
@@ -151,10 +151,10 @@ class Storm:
         self.cluster.ask_quietly("scontrol", "update", f"nodename={node}", "state=resume")
         return node
 
-    def mend_nodes(self) -> None:
-        """What an operator does after a storm: nodes that Slurm has drained, or forgot to resume, are put to work again."""
-        for number in (1, 2, 3):
-            self.cluster.ask_quietly("scontrol", "update", f"nodename=node{number}", "state=resume")
+    def resume_nodes(self) -> None:
+        """What an operator does after a storm: resume nodes that Slurm has drained, or has not resumed."""
+        for node in ("node1", "node2", "node3"):
+            self.cluster.ask_quietly("scontrol", "update", f"nodename={node}", "state=resume")
 
     def stop_slurmctld(self) -> str:
         self.cluster.controller(signal.SIGSTOP)
@@ -237,7 +237,7 @@ def main() -> int:
 
 
 def rage(storm: Storm, arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """The faults, the end of the sweep in calm, and the comparison."""
+    """The faults, the rest of the sweep without faults, and the comparison."""
     say(f"seed {arguments.seed}: {arguments.runs} runs, {PACK} to a job")
     struck: Counter[str] = Counter()
     storm.launch()
@@ -247,10 +247,10 @@ def rage(storm: Storm, arguments: argparse.Namespace, say: Callable[[str], None]
     ):
         fewest = min(struck[kind] for kind in storm.faults)
         kind = storm.chance.choice([kind for kind in storm.faults if struck[kind] <= fewest + 1])
-        told = storm.faults[kind]()
-        if told is not None:
+        outcome = storm.faults[kind]()
+        if outcome is not None:
             struck[kind] += 1
-            say(f"{kind}: {told}")
+            say(f"{kind}: {outcome}")
         storm.launch()
         time.sleep(storm.chance.uniform(0.5, 3))
     say(
@@ -258,7 +258,7 @@ def rage(storm: Storm, arguments: argparse.Namespace, say: Callable[[str], None]
         + ", ".join(f"{kind} {n}" for kind, n in sorted(struck.items()))
     )
     while storm.sweeps.states(NAME) != ["done"] * arguments.runs:
-        storm.mend_nodes()
+        storm.resume_nodes()
         storm.launch()
         assert storm.launcher
         storm.launcher.wait()

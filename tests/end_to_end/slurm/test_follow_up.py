@@ -1,4 +1,4 @@
-"""What a launch leaves behind to try runs again without anybody there, on a real Slurm."""
+"""The job of a launch that retries runs unattended, on a real Slurm."""
 
 import json
 import subprocess
@@ -28,14 +28,14 @@ def hungry(scoring):
 
 
 def test_a_follow_up_job_tries_again_what_may_succeed(sweeps):
-    """One run ends for want of GPU memory and is done by the job that comes after; one ends by an exception and is not."""
+    """One run ends by running out of GPU memory and is done by the job that follows; one ends by an exception and is not."""
     plugin = sweeps.file("hungry.py", HUNGRY)
     bug = sweeps.file(
         "bug.py", "import prune\n\n\n@prune.method('bug')\ndef bug(scoring):\n    raise ValueError('no')\n"
     )
     grid = {"tasks": {"toy": {"epochs": 0}}, "pruners": ["hungry", "bug"], "compressions": [1], "seeds": [0]}
     said = sweeps.launch("unattended", grid, "--auto-retry", "--plugin", plugin, "--plugin", bug)
-    assert "tries again what another job may finish" in said
+    assert "retries what another job may finish" in said
     states = {"done", "failed"}
     wait_for("the retry", lambda: set(sweeps.states("unattended")) == states, 300)
     (row,) = sweeps.rows("unattended")
@@ -58,14 +58,14 @@ def test_what_is_cancelled_is_not_followed_up(sweeps):
 
 
 @pytest.mark.long
-def test_a_lost_node_is_made_good_without_a_launch(own_cluster, sweeps_on, undisturbed):
+def test_runs_of_a_failed_node_are_retried_without_a_launch(own_cluster, sweeps_on, undisturbed):
     """Its job may not be requeued: the follow-up job submits the run again, elsewhere."""
     cluster = own_cluster()
     on = sweeps_on(cluster)
     on.launch("alone", SLOW, *SLOW_TOY, "--auto-retry", profile={"requeue": "false"})
     on.wait_for_checkpoint("alone")
     node, job = cluster.ask("squeue", "-h", "-n", on.tokens("alone")[0], "-o", "%N %A").split()
-    # a lost node takes along what runs on it, before that can tell Slurm
+    # what runs on a failing node ends before it can report to Slurm
     cluster.script("node-kill", node)
     subprocess.run(["pkill", "-KILL", "-f", rf"slurmstepd: \[{job}\."], check=True)
     on.kill_task("alone", with_run=True)

@@ -1,4 +1,4 @@
-"""Whatever stops a job in the middle, its run goes on from the checkpoint and ends as if nothing had happened."""
+"""Whatever stops a job in the middle, its run resumes from the checkpoint and ends as if nothing had happened."""
 
 import pytest
 from support.cluster import wait_for
@@ -11,19 +11,19 @@ def test_requeued_warned_killed_orphaned_cancelled_preempted(sweeps, undisturbed
     """Six sweeps at a time, each disturbed in its own way as soon as it has a checkpoint."""
     ask = sweeps.cluster.ask
 
-    def preempt(job):  # a job in a higher partition that wants all of the node
+    def preempt(_):  # a job in a higher partition that wants all of the node
         where = ["-p", "high", "-w", "node3", "-N", "1", "-n", "8", "-t", "1", "-o", "/dev/null"]
         ask("sbatch", *where, "--wrap", "sleep 1")
 
     strikes = {
         "requeued": lambda job: ask("scontrol", "requeue", job),
         "warned": lambda job: ask("scancel", "--signal=USR2", job),  # as Slurm does before a time limit
-        "killed": lambda job: sweeps.kill_run("killed"),
-        "orphaned": lambda job: sweeps.kill_task("orphaned"),
+        "killed": lambda _: sweeps.kill_run("killed"),
+        "orphaned": lambda _: sweeps.kill_task("orphaned"),
         "cancelled": lambda job: ask("scancel", job),
         "preempted": preempt,
     }
-    with sweeps.held_back():  # so that all begin at the same time
+    with sweeps.partitions_down():  # so that all start at the same time
         for name in strikes:
             sweeps.launch(
                 name, SLOW, *SLOW_TOY, profile={"partition": "low"} if name == "preempted" else None
@@ -37,7 +37,7 @@ def test_requeued_warned_killed_orphaned_cancelled_preempted(sweeps, undisturbed
         for name in ready:
             waiting.pop(name)(jobs[name])
 
-    wait_for("preemption", lambda: "came; " in sweeps.log("preempted"))
+    wait_for("preemption", lambda: "received SIG" in sweeps.log("preempted"))
     sweeps.go()
     again = ("killed", "orphaned", "cancelled")
     for name in again:
@@ -53,10 +53,10 @@ def test_requeued_warned_killed_orphaned_cancelled_preempted(sweeps, undisturbed
         assert sweeps.states(name) == ["done"], f"{name}: {sweeps.log(name)}"
         assert sweeps.science(name) == undisturbed(SLOW), name
         (row,) = sweeps.rows(name)
-        assert row["resumed"] >= 1, f"{name} began anew: {sweeps.log(name)}"
-    assert "put itself back" in sweeps.log("warned")
+        assert row["resumed"] >= 1, f"{name} started from scratch: {sweeps.log(name)}"
+    assert "requeued itself" in sweeps.log("warned")
     for name in ("requeued", "warned", "preempted"):
-        assert len(sweeps.tokens(name)) == 1, "the job itself went on, not a launch"
+        assert len(sweeps.tokens(name)) == 1, "the job itself resumed, not a launch"
 
 
 def test_what_was_warned_and_then_cancelled_stays_down(sweeps):
@@ -71,7 +71,7 @@ def test_what_was_warned_and_then_cancelled_stays_down(sweeps):
 
 
 def test_a_second_copy_leaves_a_run_alone(sweeps, undisturbed):
-    """A local launch beside the job waits for it; a foreign job for the same run ends at once."""
+    """A local launch next to the job waits for it; a foreign job for the same run ends at once."""
     sweeps.launch("twice", SLOW, *SLOW_TOY)
     sweeps.wait_for_checkpoint("twice")
     said = sweeps.launch("twice", SLOW, *SLOW_TOY)

@@ -28,7 +28,7 @@ def test_time_limits(own_cluster, sweeps_on, undisturbed):
     on.wait_for_checkpoint("once")
     on.wait_for_checkpoint("limited")
     assert "may not be requeued" in on.log("once")
-    wait_for("the first time limit", lambda: "put itself back" in on.log("limited"), 600)
+    wait_for("the first time limit", lambda: "requeued itself" in on.log("limited"), 600)
     on.go()
     assert "1 runs submitted" in on.launch("once", SLOW, *SLOW_TOY)
     for name in ("limited", "once"):
@@ -55,11 +55,11 @@ def test_preempted_without_a_warning(own_cluster, sweeps_on, undisturbed):
     assert on.science("struck") == undisturbed(SLOW)
     assert on.rows("struck")[0]["resumed"] >= 1
     assert len(on.tokens("struck")) == 1
-    assert "put itself back" not in on.log("struck")
+    assert "requeued itself" not in on.log("struck")
 
 
 def test_a_node_dies_and_a_controller(own_cluster, sweeps_on, undisturbed):
-    """slurmd is killed: its job goes on elsewhere. slurmctld is killed and comes back: jobs go on meanwhile."""
+    """slurmd is killed: its job resumes elsewhere. slurmctld is killed and restarted: jobs continue meanwhile."""
     cluster = own_cluster()
     on = sweeps_on(cluster)
     on.launch("survivor", SLOW, *SLOW_TOY)
@@ -91,7 +91,7 @@ def test_with_accounting(own_cluster, sweeps_on, undisturbed):
     on = sweeps_on(cluster)
     grid = ONE | {"seeds": "0-11"}
     profile = {"account": "dev", "qos": "limited"}
-    with on.held_back():
+    with on.partitions_down():
         said = on.launch("partial", grid, code=3, profile=profile)
         assert "10 of 12 runs are submitted, for now Slurm takes no more" in said
         assert len(on.active("partial")) == 10
@@ -122,25 +122,25 @@ def test_out_of_memory(own_cluster, sweeps_on):
 
 
 def test_limits_on_jobs_and_a_thousand_runs(own_cluster, sweeps_on, capfd):
-    """MaxJobCount leaves room for a part. Then the time that a launch of a thousand takes, and a look at it."""
+    """MaxJobCount leaves room for a part. Then the time that a launch of a thousand takes, and its status."""
     cluster = own_cluster("MaxJobCount=1500")
     on = sweeps_on(cluster)
     many = ONE | {"seeds": "0-999"}
-    with on.held_back():
-        began = time.monotonic()
+    with on.partitions_down():
+        start = time.monotonic()
         on.launch("many", many)
-        submitted = time.monotonic() - began
+        submitted = time.monotonic() - start
         assert len(on.active("many")) == 1000
-        began = time.monotonic()
+        start = time.monotonic()
         states = on.states("many")
-        looked = time.monotonic() - began
+        status_time = time.monotonic() - start
         assert states == ["pending"] * 1000
         # 1500 - 1000 - two smoke tests, and Slurm keeps one place free
         assert "497 of 600 runs are submitted" in on.launch("more", ONE | {"seeds": "0-599"}, code=3)
         assert on.command("cancel", "many")[0] == on.command("cancel", "more")[0] == 0
     assert on.active("many") == []
     with capfd.disabled():
-        print(f"\n1,000 runs: launch {submitted:.1f} s, status {looked:.1f} s", file=sys.stderr)
+        print(f"\n1,000 runs: launch {submitted:.1f} s, status {status_time:.1f} s", file=sys.stderr)
 
 
 def test_a_full_disk(own_cluster, sweeps_on, tmp_path):
@@ -148,7 +148,7 @@ def test_a_full_disk(own_cluster, sweeps_on, tmp_path):
     with small_disk(tmp_path / "small", "60m") as disk:
         on.results = disk
         on.work.environment["SWEEP_RESULTS"] = str(disk)
-        with on.held_back():
+        with on.partitions_down():
             on.launch("full", ONE)
             filler = disk / "filler"
             with filler.open("wb") as file, pytest.raises(OSError, match="No space"):

@@ -47,13 +47,13 @@ def test_a_failing_smoke_test_costs_one_job(sweeps):
     lines = sweeps.status("tried").values()
     assert {(line["state"], line["attempts"]) for line in lines} == {("interrupted", 0)}
     assert {line["detail"] for line in lines} == {
-        "not begun, the smoke test failed: smoke test of toy with broken_too: broken_too.py, line 7: "
+        "not started, the smoke test failed: smoke test of toy with broken_too: broken_too.py, line 7: "
         "ValueError: no scores today"
     }
 
 
 def test_a_task_whose_resources_fail_does_not_hold_up_the_others(sweeps):
-    """Each is tried with its own setup, and only its own runs depend on that."""
+    """Each is tried with its own setup, and only its runs depend on that."""
     grid = {
         "tasks": {"toy": {"epochs": 0}, "toy_translation": {"epochs": 0}},
         "pruners": ["random"],
@@ -67,7 +67,7 @@ def test_a_task_whose_resources_fail_does_not_hold_up_the_others(sweeps):
     lines = sweeps.status("split").values()
     assert {(line["run_id"].partition("-")[0], line["state"], line["detail"]) for line in lines} == {
         ("toy", "done", ""),
-        ("toy_translation", "interrupted", "not begun, the smoke test failed: no such GPU"),
+        ("toy_translation", "interrupted", "not started, the smoke test failed: no such GPU"),
     }
 
 
@@ -80,7 +80,7 @@ def test_after_the_smoke_test_the_runs_start(sweeps):
 
 def test_what_is_cancelled_needs_no_smoke_test(sweeps):
     grid = {"tasks": {"toy": {"epochs": 0}}, "pruners": ["random"], "compressions": [1], "seeds": "0-20"}
-    with sweeps.held_back():
+    with sweeps.partitions_down():
         sweeps.launch("untried", grid, "--pack", "7")
         smoke = [manifest.token for _, manifest in arrays(sweeps.work.paths("untried").smokes)]
         assert len(sweeps.cluster.jobs(",".join(smoke))) == 1
@@ -91,5 +91,5 @@ def test_what_is_cancelled_needs_no_smoke_test(sweeps):
 def test_a_smoke_test_that_slurm_refuses_is_one_line(sweeps):
     grid = {"tasks": {"toy": {"epochs": 0}}, "pruners": ["random"], "compressions": [1], "seeds": "0-20"}
     said = sweeps.launch("refused", grid, code=2, profile={"partition": "nowhere"})
-    assert "Slurm refuses the smoke test of toy: sbatch: error: invalid partition specified: nowhere" in said
+    assert "Slurm rejects the smoke test of toy: sbatch: error: invalid partition specified: nowhere" in said
     assert sweeps.states("refused") == ["pending"] * 21

@@ -1,4 +1,4 @@
-"""A second launch uses its own plug-ins and data on Slurm, too, and makes stale runs again."""
+"""A second launch uses its own plug-ins and data on Slurm, too, and executes stale runs again."""
 
 import pytest
 from support.second_launch import BROKEN, NOTES, ONE_RUN, REPAIRED, STEEPEST, TOY, Files

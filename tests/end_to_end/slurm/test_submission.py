@@ -27,7 +27,7 @@ def test_a_killed_launcher_and_a_frozen_controller_make_no_orphan_and_no_double(
     sweeps.cluster.controller(signal.SIGSTOP)
     try:
         launcher = sweeps.work.start(*sweeps.arguments("frozen", ONE))
-        # the launcher has asked for limits first, so the controller has to be awake for a moment, until sbatch begins
+        # the launcher has asked for limits first, so the controller has to be awake for a moment, until sbatch starts
         sweeps.cluster.controller(signal.SIGCONT)
         array = sweeps.work.paths("frozen").array(1, 1)
         wait_for("the intent", array.manifest.exists)
@@ -61,7 +61,7 @@ def test_what_waits_for_ever_what_is_refused_and_a_controller_that_is_down(sweep
     wait_for("Slurm's reason", lambda: sweeps.detail("huge").startswith("can never start: PartitionConfig"))
     sweeps.command("cancel", "huge")
     refused = sweeps.launch("refused", ONE, code=2, profile={"partition": "nowhere"})
-    assert "Slurm refuses the jobs: sbatch: error: invalid partition specified: nowhere" in refused
+    assert "Slurm rejects the jobs: sbatch: error: invalid partition specified: nowhere" in refused
     assert sweeps.states("refused") == ["pending"]
 
     # what it has accepted it saves some seconds later; killed before, it would have forgotten the job
@@ -89,7 +89,7 @@ def test_a_setup_line_that_fails_and_a_run_that_does(sweeps):
     sweeps.launch("diverging", diverging)
     sweeps.wait_until_gone("setup")
     assert sweeps.states("setup") == ["failed"]
-    assert "failed before the run began" in sweeps.detail("setup")
+    assert "failed before the run started" in sweeps.detail("setup")
     assert "/not/there: No such file or directory" in sweeps.detail("setup")
     assert "/not/there" in sweeps.command("logs", "setup", "--failed")[1]
     assert "0 runs submitted" in sweeps.launch("setup", ONE), "it would fail again"
@@ -112,7 +112,7 @@ def mine(scoring):
 
 def test_code_that_is_edited_while_jobs_wait_is_not_what_they_run(sweeps):
     plugin = sweeps.file("my_pruner.py", PLUGIN)
-    with sweeps.held_back():
+    with sweeps.partitions_down():
         sweeps.launch("edited", ONE | {"pruners": ["mine"]}, "--plugin", plugin)
         plugin.write_text("raise SystemExit('edited')")
     sweeps.wait_until_gone("edited")

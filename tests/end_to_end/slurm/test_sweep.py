@@ -8,7 +8,7 @@ GRID = {"tasks": {"toy": {"epochs": 1}}, "pruners": ["random"], "compressions": 
 
 
 def test_a_grid_runs_to_its_report_and_is_not_submitted_twice(sweeps, undisturbed):
-    """Three runs in arrays of two and one, from the snapshot, in a folder with a quote and a space."""
+    """Three runs in arrays of two and one, from the snapshot, in a directory with a quote and a space."""
     said = sweeps.launch("mine", GRID, "--wait")
     assert "3 runs submitted" in said
     assert "3 runs: 3 done" in said
@@ -24,11 +24,11 @@ def test_a_grid_runs_to_its_report_and_is_not_submitted_twice(sweeps, undisturbe
     assert {row["attempt"] for row in sweeps.rows("mine")} == {2}
 
 
-def test_threads_of_a_run_are_processors_of_its_job(sweeps):
-    """A run of two threads gets two processors from Slurm and from srun, and has the numbers of two threads elsewhere."""
+def test_threads_of_a_run_are_cores_of_its_job(sweeps):
+    """A run of two threads gets two cores from Slurm and from srun, and computes the same as with two threads elsewhere."""
     grid = GRID | {"tasks": {"toy": {"epochs": 1, "threads": 2}}, "seeds": [0]}
-    sweeps.launch("wide", grid, "--wait", profile={"setup": ["echo processors $SLURM_CPUS_PER_TASK"]})
-    assert "processors 2" in sweeps.log("wide")
+    sweeps.launch("wide", grid, "--wait", profile={"setup": ["echo cores $SLURM_CPUS_PER_TASK"]})
+    assert "cores 2" in sweeps.log("wide")
     (script,) = sweeps.work.paths("wide").arrays.glob("*/*_submission.sh")
     assert "srun --unbuffered" in script.read_text()
     assert "--cpus-per-task=2 " in script.read_text().split("srun", 1)[1]

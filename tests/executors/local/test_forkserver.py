@@ -1,4 +1,4 @@
-"""Runs forked from a warm process are processes of their own, and children of the one that ordered them."""
+"""Runs forked from the fork server are separate processes, and children of the process that requested them."""
 
 import json
 import os
@@ -11,25 +11,25 @@ from pathlib import Path
 import pytest
 
 from sweep.core.errors import SweepError
-from sweep.executors.local.forkserver import Nursery
+from sweep.executors.local.forkserver import ForkServer
 from sweep.store.attempts import latest
 
 # the test process itself must not become a reaper of orphans
-ORDERS = """
+REQUESTS = """
 import json, os, sys
 from pathlib import Path
-from sweep.executors.local.forkserver import Nursery
+from sweep.executors.local.forkserver import ForkServer
 
-nursery = Nursery(threads=3)
+server = ForkServer(threads=3)
 seen = []
-for number in range(2):
-    process = nursery.start(["toy-1", "--sweep", sys.argv[1]], Path(sys.argv[2]), {"NUMBER": str(number)})
+for request in range(2):
+    process = server.start(["toy-1", "--sweep", sys.argv[1]], Path(sys.argv[2]), {"REQUEST": str(request)})
     stat = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
     seen.append({"parent": int(stat[1]) == os.getpid(), "session": int(stat[3]) == process.pid, "exit": process.wait()})
-os.kill(nursery._warm.pid, 9)
-nursery._warm.wait()
-seen.append({"exit": nursery.start(["--help"], Path(sys.argv[2])).wait()})
-nursery.close()
+os.kill(server._process.pid, 9)
+server._process.wait()
+seen.append({"exit": server.start(["--help"], Path(sys.argv[2])).wait()})
+server.close()
 print(json.dumps(seen))
 """
 
@@ -50,17 +50,17 @@ def command_line(pid):
     return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
 
 
-def test_a_run_is_a_child_with_a_session_and_a_log_of_its_own(tmp_path):
+def test_a_run_is_a_child_in_a_new_session_and_appends_to_its_log(tmp_path):
     log = tmp_path / "a log.txt"
     log.write_text("before\n")
     done = subprocess.run(
-        [sys.executable, "-c", ORDERS, str(tmp_path / "none"), str(log)],
+        [sys.executable, "-c", REQUESTS, str(tmp_path / "none"), str(log)],
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    # no such sweep is a mistake of usage: 2; and a killed warm process is replaced
+    # no such sweep is a mistake of usage: 2; and a killed server process is replaced
     assert json.loads(done.stdout) == [{"parent": True, "session": True, "exit": 2}] * 2 + [{"exit": 0}]
     lines = log.read_text().splitlines()
     assert lines[0] == "before"
@@ -71,8 +71,8 @@ def test_a_run_is_a_child_with_a_session_and_a_log_of_its_own(tmp_path):
 def test_an_environment_in_which_nothing_can_be_imported_is_named(tmp_path, monkeypatch):
     (tmp_path / "pooch.py").write_text("raise ImportError('pooch is broken here')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(SweepError, match=r"cannot begin: ImportError: pooch is broken here$"):
-        Nursery(1).start(["--help"], tmp_path / "log")
+    with pytest.raises(SweepError, match=r"cannot start: ImportError: pooch is broken here$"):
+        ForkServer(1).start(["--help"], tmp_path / "log")
 
 
 def test_runs_outlive_the_process_they_were_forked_from(work, grid):
@@ -86,12 +86,12 @@ def test_runs_outlive_the_process_they_were_forked_from(work, grid):
 
     try:
         for _ in range(2):
-            (run,) = wait_for(running, "no run began")
+            (run,) = wait_for(running, "no run has started")
             others = {pid: command_line(pid) for pid in children(launcher.pid) if pid != run}
-            (warm,) = [
+            (server,) = [
                 pid for pid, words in others.items() if "sweep.executors.local.forkserver_main" in words
             ]
-            os.kill(warm, signal.SIGKILL)
+            os.kill(server, signal.SIGKILL)
             os.kill(run, signal.SIGKILL)
             killed.append(run)
         out, _ = launcher.communicate(timeout=180)

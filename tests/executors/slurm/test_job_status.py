@@ -1,13 +1,16 @@
 """What is said of a run whose job Slurm knows, has forgotten, or keeps silent about."""
 
+import json
+
 import pytest
 from support.rows import run_record
 
+from sweep.core.errors import Cause
 from sweep.executors.slurm import queue as queues
-from sweep.executors.slurm.commands import NoAnswer
+from sweep.executors.slurm.commands import SlurmUnavailable
 from sweep.executors.slurm.job_status import Place, places, reason, refine
 from sweep.executors.slurm.manifest import Manifest, read_answer, write_answer
-from sweep.executors.slurm.queue import Job, Queue, look, parse_sacct, parse_squeue
+from sweep.executors.slurm.queue import Job, Queue, parse_sacct, parse_squeue, query
 from sweep.store.layout import SweepPaths
 from sweep.store.status import RunStatus
 
@@ -26,7 +29,7 @@ def test_squeue():
     }
 
 
-def test_sacct_tells_of_memory_by_the_step():
+def test_sacct_shows_out_of_memory_by_the_step():
     jobs = parse_sacct(
         f"7_0|{TOKEN}|FAILED\n7_0.batch|batch|FAILED\n7_0.0|python|OUT_OF_MEMORY\n"
         f"7_1|{TOKEN}|CANCELLED by 0\n7_2|{TOKEN}|RUNNING\n"
@@ -35,7 +38,7 @@ def test_sacct_tells_of_memory_by_the_step():
     assert jobs == {(TOKEN, 0): Job("7_0", "OUT_OF_MEMORY"), (TOKEN, 1): Job("7_1", "CANCELLED")}
 
 
-def test_one_question_to_the_queue_and_at_most_one_to_the_accounting(monkeypatch):
+def test_one_query_of_the_queue_and_at_most_one_of_the_accounting(monkeypatch):
     asked = []
 
     def answer(*command):
@@ -43,11 +46,11 @@ def test_one_question_to_the_queue_and_at_most_one_to_the_accounting(monkeypatch
         return "7_0|s-0123|RUNNING|None\n" if command[0] == "squeue" else f"7_1|{TOKEN}|TIMEOUT\n"
 
     monkeypatch.setattr(queues, "ask", answer)
-    assert look({}, "").jobs == {}
+    assert query({}, "").jobs == {}
     assert asked == []
-    assert look({TOKEN: {0}}, "2026-01-01T00:00:00").job(TOKEN, 0).state == "RUNNING"
+    assert query({TOKEN: {0}}, "2026-01-01T00:00:00").job(TOKEN, 0).state == "RUNNING"
     assert asked == ["squeue"]
-    found = look({TOKEN: {0, 1, 2}}, "2026-01-01T00:00:00")
+    found = query({TOKEN: {0, 1, 2}}, "2026-01-01T00:00:00")
     assert asked == ["squeue", "squeue", "sacct"]
     assert (found.job(TOKEN, 1).state, found.job(TOKEN, 2)) == ("TIMEOUT", None)
 
@@ -55,11 +58,11 @@ def test_one_question_to_the_queue_and_at_most_one_to_the_accounting(monkeypatch
 def test_without_accounting_the_queue_is_all(monkeypatch):
     def answer(*command):
         if command[0] == "sacct":
-            raise NoAnswer("sacct: Slurm accounting storage is disabled")
+            raise SlurmUnavailable("sacct: Slurm accounting storage is disabled")
         return ""
 
     monkeypatch.setattr(queues, "ask", answer)
-    assert look({TOKEN: {0}}, "2026-01-01T00:00:00") == Queue({}, "")
+    assert query({TOKEN: {0}}, "2026-01-01T00:00:00") == Queue({}, "")
 
 
 @pytest.fixture
@@ -72,17 +75,19 @@ def place(tmp_path):
 
 
 def refined(place, tmp_path, base, job=None, claim=None, problem=""):
-    import json
+    found = refine_run(place, tmp_path, base, job, claim, problem=problem)
+    return found.state, found.detail, found.job
 
+
+def refine_run(place, tmp_path, base, job=None, claim=None, cause=None, problem=""):
     run = SweepPaths(tmp_path).run("b")
     if claim is not None:
         run.attempts.mkdir(parents=True)
         place_of_it = {"host": "h", "boot_id": "b", "pid_namespace": "n", "pid": 1, "pid_start": 1}
         run.attempt(1).write_text(json.dumps({"slurm_job": "7_1"} | place_of_it | claim))
-    status = RunStatus("b", run_record("b"), base, attempts=int(claim is not None))
+    status = RunStatus("b", run_record("b"), base, attempts=int(claim is not None), cause=cause)
     jobs = {(TOKEN, 1): job} if job else {}
-    found = refine(status, run, place, Queue(jobs, problem))
-    return found.state, found.detail, found.job
+    return refine(status, run, place, Queue(jobs, problem))
 
 
 def job(state, reason=""):
@@ -108,7 +113,7 @@ def job(state, reason=""):
         ("running", None, {}, ("running", "", "")),
         # executed elsewhere since
         ("interrupted", None, {"slurm_job": None}, ("interrupted", "", "")),
-        # to be made anew
+        # to be executed again
         ("done", job("PENDING", "Priority"), {"slurm_job": "3"}, ("pending", "waits in Slurm's queue: Priority", "7_1")),
         ("done", job("CANCELLED"), {"slurm_job": "3"}, ("done", "", "")),
         # of a state that this version does not know only that it is no end
@@ -119,18 +124,46 @@ def test_files_first_then_slurm(place, tmp_path, base, found, claim, expected):
     assert refined(place, tmp_path, base, found, claim) == expected
 
 
+@pytest.mark.parametrize(
+    ("state", "cause"),
+    [
+        ("BOOT_FAIL", Cause.NODE_FAILURE),
+        ("NODE_FAIL", Cause.NODE_FAILURE),
+        ("DEADLINE", Cause.TIME_LIMIT),
+        ("TIMEOUT", Cause.TIME_LIMIT),
+        ("OUT_OF_MEMORY", Cause.OUT_OF_MEMORY),
+        ("CANCELLED", None),
+        ("COMPLETED", None),
+        ("FAILED", None),
+        ("PREEMPTED", None),
+        ("REVOKED", None),  # which this version has no words for
+    ],
+)
+def test_the_cause_of_a_job_that_has_ended(place, tmp_path, state, cause):
+    assert refine_run(place, tmp_path, "interrupted", job(state), {}).cause is cause
+
+
+def test_a_run_that_waits_again_has_no_cause(place, tmp_path):
+    ended = {"outcome": "interrupted", "error": "stopped by SIGUSR2", "cause": "stop_signal"}
+    found = refine_run(place, tmp_path, "interrupted", job("PENDING", "BeginTime"), ended, Cause.STOP_SIGNAL)
+    assert (found.state, found.cause) == ("pending", None)
+    found = refine_run(place, tmp_path / "2", "interrupted", job("RUNNING"), ended, Cause.STOP_SIGNAL)
+    assert (found.state, found.cause) == ("running", None)
+
+
 def test_silence_is_evidence_of_nothing(place, tmp_path):
     assert refined(place, tmp_path, "pending", problem="down") == ("unknown", "Slurm does not answer", "")
     assert refined(place, tmp_path, "running", problem="down", claim={})[0] == "running"
 
 
-def test_the_jobs_own_log_tells_what_slurm_does_not(place, tmp_path):
+def test_the_log_of_the_job_shows_what_slurm_does_not(place, tmp_path):
     log = place.array.log("7_1")
     log.write_text("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0.\n")
-    assert refined(place, tmp_path, "interrupted", job("FAILED"), {})[0] == "failed"
+    found = refine_run(place, tmp_path, "interrupted", job("FAILED"), {})
+    assert (found.state, found.cause) == ("failed", Cause.OUT_OF_MEMORY)
     log.write_text("module: command not found\n\n")
     state, detail, _ = refined(place, tmp_path / "other", "pending", job("FAILED"))
-    assert (state, detail) == ("failed", "its job 7_1 failed before the run began: module: command not found")
+    assert (state, detail) == ("failed", "job 7_1 failed before the run started: module: command not found")
 
 
 @pytest.mark.parametrize(
@@ -138,30 +171,30 @@ def test_the_jobs_own_log_tells_what_slurm_does_not(place, tmp_path):
 )
 def test_of_two_arrays_with_a_run_the_later_one_has_it(tmp_path, before, after):
     sweep = SweepPaths(tmp_path)
-    for number in (after, before):
-        Manifest(TOKEN, number[0], [["a"]], code="/code").save(sweep.array(*number))
+    for submission, array in (after, before):
+        Manifest(TOKEN, submission, [["a"]], code="/code").save(sweep.array(submission, array))
     assert places(sweep)["a"].array == sweep.array(*after)
 
 
-def test_of_several_smoke_tests_the_one_that_its_array_waited_for_tells(tmp_path):
+def test_of_several_smoke_tests_the_one_that_its_array_waited_for_counts(tmp_path):
     sweep = SweepPaths(tmp_path)
-    logs = [sweep.smoke(1, number).log(str(5 + number)) for number in (1, 2)]
+    logs = [sweep.smoke(1, group).log(str(5 + group)) for group in (1, 2)]
     for log, words in zip(logs, ("loss 0.7", "error: no GPU here"), strict=True):
         log.parent.mkdir(parents=True)
         log.write_text(f"{words}\nsubmitit's last words\n")
     details = []
-    for number, log in enumerate(logs, 1):
-        array = sweep.array(1, number)
+    for group, log in enumerate(logs, 1):
+        array = sweep.array(1, group)
         manifest = Manifest(TOKEN, 1, [["a"], ["b"]], code="/code", after=str(log.relative_to(sweep.folder)))
         manifest.save(array)
         write_answer(array, "7")
         place = Place(array, manifest, 1, read_answer(array))
         details.append(refined(place, tmp_path, "pending", job("CANCELLED"))[1])
-    assert details == ["cancelled (job 7_1)", "not begun, the smoke test failed: no GPU here"]
+    assert details == ["cancelled (job 7_1)", "not started, the smoke test failed: no GPU here"]
 
 
 @pytest.mark.parametrize(
-    ("why", "told"),
+    ("why", "expected"),
     [
         ("PartitionTimeLimit", "can never start: PartitionTimeLimit"),
         ("QOSMaxWallDurationPerJobLimit", "can never start: QOSMax"),
@@ -174,5 +207,7 @@ def test_of_several_smoke_tests_the_one_that_its_array_waited_for_tells(tmp_path
         ("Resources", "waits in Slurm's queue: Resources"),
     ],
 )
-def test_what_can_never_start_is_called_so(why, told):
-    assert reason(job("PENDING", why)).startswith(told)
+def test_what_can_never_start_is_called_so(why, expected):
+    detail, cause = reason(job("PENDING", why))
+    assert detail.startswith(expected)
+    assert cause == (Cause.FAILED_START if why.startswith("launch failed") else None)

@@ -191,6 +191,6 @@ def test_options_that_do_not_fit(work, grid, options, complaint):
 
 def test_without_slurm_a_launch_says_so(work, grid, tmp_path):
     work.environment["PATH"] = str(tmp_path)
-    done = work("--grid", grid())
+    done = work.process("--grid", grid())
     assert done.returncode == 3
     assert done.stderr == "error: scontrol: no such command here; use a machine of the cluster, or --local\n"

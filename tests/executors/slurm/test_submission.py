@@ -1,10 +1,12 @@
-"""Submitting without loss or doubles, with commands of the tests' own in place of Slurm's."""
+"""Submitting without loss or doubles, with scripts in place of Slurm's commands."""
 
 import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,20 +14,21 @@ from support.rows import run_record
 from support.workplace import ROOT
 
 from sweep.config.run_spec import RunSpec
+from sweep.core.errors import StorageError
 from sweep.executors.slurm import submission as submitting
-from sweep.executors.slurm.commands import Limits, NoAnswer, ask, plain_environment
-from sweep.executors.slurm.executor import Partly, SlurmEngine, Unacceptable, is_limit
+from sweep.executors.slurm.commands import Limits, SlurmUnavailable, ask, plain_environment
+from sweep.executors.slurm.executor import InvalidJob, JobPlan, PartialSubmission, SlurmExecutor, is_limit
 from sweep.executors.slurm.job_status import reason, release_failed_starts
-from sweep.executors.slurm.manifest import Manifest, arrays, new_token, read_answer
+from sweep.executors.slurm.manifest import JobKind, Manifest, arrays, new_token, read_answer
 from sweep.executors.slurm.profile import Profile
 from sweep.executors.slurm.queue import Job
 from sweep.executors.slurm.sbatch import parameters
 from sweep.executors.slurm.smoke_jobs import SmokeTests
-from sweep.executors.slurm.submission import Refused, settle, submit
+from sweep.executors.slurm.submission import SubmissionRejected, reconcile, submit
 from sweep.store.layout import SweepPaths
 from sweep.store.status import RunStatus
 
-# A controller in a few lines. `says` beside it tells sbatch how to behave, `jobs` is what it has accepted.
+# A controller in a few lines. The file `says` controls what sbatch does, `jobs` is what it has accepted.
 SBATCH = """#!/bin/bash
 cd "$(dirname "$0")"
 name=$(sed -n 's/^#SBATCH --job-name=//p' "$1")
@@ -46,7 +49,7 @@ cd "$(dirname "$0")"
 while [[ $1 != -n ]]; do shift; done
 touch jobs
 grep -nx -- "$2" jobs | while IFS=: read -r line _; do echo $((100 + line)); done
-# what a controller that wakes up had in its mail arrives after the first look
+# what a controller that wakes up still had in its inbox arrives after the first query
 [[ ! -e late ]] || { cat late >> jobs; rm late; }
 """
 POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
@@ -107,27 +110,29 @@ def test_a_lost_acknowledgement_is_found_by_its_token(slurm, array, says):
 
 def test_a_refusal_is_on_record(slurm, array):
     (slurm / "says").write_text("refuse")
-    with pytest.raises(Refused, match="Invalid account or account/partition"):
+    with pytest.raises(SubmissionRejected, match="Invalid account or account/partition"):
         submitted(array, plan())
     assert read_answer(array)["job_id"] is None
     assert "Invalid account" in read_answer(array)["error"]
 
 
-def test_silence_is_no_answer_and_the_next_look_settles_it(slurm, array):
+def test_silence_is_no_answer_and_the_next_query_settles_it(slurm, array):
     (slurm / "says").write_text("lose")
     (slurm / "down").touch()
     manifest = plan()
-    with pytest.raises(NoAnswer, match="squeue: slurm_load_jobs error: Unable to contact slurm controller"):
+    with pytest.raises(
+        SlurmUnavailable, match="squeue: slurm_load_jobs error: Unable to contact slurm controller"
+    ):
         submitted(array, manifest)
     assert read_answer(array) is None
     (slurm / "down").unlink()
-    assert settle(array, manifest) == "101"
-    assert settle(array, manifest) == "101", "the answer is kept"
+    assert reconcile(array, manifest) == "101"
+    assert reconcile(array, manifest) == "101", "the answer is kept"
 
 
 def test_what_never_arrived_is_free_again(slurm, array):
     (slurm / "says").write_text("drop")
-    with pytest.raises(Refused, match="Unable to contact"):
+    with pytest.raises(SubmissionRejected, match="Unable to contact"):
         submitted(array, plan())
     assert read_answer(array)["job_id"] is None
 
@@ -143,29 +148,25 @@ def test_an_sbatch_that_outlives_its_launcher_is_waited_for(slurm, array):
         "from test_submission import plan, submitted\n"
         "submitted(ArrayPaths(Path(sys.argv[3])), plan())\n"
     )
-    here = str(Path(__file__).parent)
+    importable = [Path(__file__).parent, ROOT / "tests"]
     launcher = subprocess.Popen(
-        [sys.executable, "-c", code, here, str(ROOT / "tests"), str(array.folder)],
-        cwd=ROOT,
-        start_new_session=True,
+        [sys.executable, "-c", code, *importable, array.folder], cwd=ROOT, start_new_session=True
     )
     try:
         _wait_for(lambda: (slurm / "waiting").exists())
         launcher.kill()
         launcher.wait()
         ((_, manifest),) = arrays(SweepPaths(array.folder.parent.parent).arrays)
-        with pytest.raises(NoAnswer, match="still talking to Slurm"):
-            settle(array, manifest)
+        with pytest.raises(SlurmUnavailable, match="is still running"):
+            reconcile(array, manifest)
         assert read_answer(array) is None
     finally:
         os.killpg(launcher.pid, 9)
     _wait_for(lambda: _free(array.lock))
-    assert settle(array, manifest) is None
+    assert reconcile(array, manifest) is None
 
 
 def _wait_for(condition):
-    import time
-
     end = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < end
@@ -182,14 +183,38 @@ def _free(lock):
 
 
 def test_manifests_are_never_rewritten(array):
-    from sweep.core.errors import StorageError
-
     plan().save(array)
     before = array.manifest.read_bytes()
-    with pytest.raises(StorageError, match="is there already"):
+    with pytest.raises(StorageError, match="exists already"):
         plan().save(array)
     assert array.manifest.read_bytes() == before
     assert json.loads(before)["tasks"] == [["run0"], ["run1"]]
+
+
+@pytest.mark.parametrize("kind", JobKind)
+def test_the_kind_of_a_manifest_is_two_booleans_on_disk(array, kind):
+    manifest = replace(plan(), kind=kind)
+    manifest.save(array)
+    content = json.loads(array.manifest.read_text())
+    assert (content["smoke"], content["follow"]) == (kind is JobKind.SMOKE_TEST, kind is JobKind.FOLLOW_UP)
+    assert "kind" not in content
+    assert Manifest.read(array.manifest) == manifest
+
+
+def test_a_manifest_from_before_smoke_tests_is_of_runs_to_execute(array):
+    plan().save(array)
+    content = json.loads(array.manifest.read_text())
+    for key in ("smoke", "follow", "after"):
+        del content[key]
+    array.manifest.write_text(json.dumps(content))
+    assert Manifest.read(array.manifest).kind is JobKind.EXECUTE
+
+
+@pytest.mark.parametrize("content", ["", "null", "[]", "{}", '{"token": "t", "unknown": 1}'])
+def test_a_damaged_manifest_is_one_line(array, content):
+    array.manifest.write_text(content)
+    with pytest.raises(StorageError, match=r"cannot be read .*; launch again"):
+        Manifest.read(array.manifest)
 
 
 def test_tokens_are_names_that_squeue_takes():
@@ -211,12 +236,12 @@ def test_commands_do_not_see_the_job_that_a_launch_is_made_from(monkeypatch):
 def test_a_machine_without_slurm_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
-        NoAnswer, match="squeue: no such command here; use a machine of the cluster, or --local"
+        SlurmUnavailable, match="squeue: no such command here; use a machine of the cluster, or --local"
     ):
         ask("squeue")
 
 
-def test_room_beside_the_jobs_that_there_are(slurm):
+def test_room_next_to_the_existing_jobs(slurm):
     (slurm / "scontrol").write_text(
         "#!/bin/sh\necho 'MaxArraySize            = 5'\necho 'MaxJobCount             = 8'\n"
     )
@@ -228,7 +253,7 @@ def test_room_beside_the_jobs_that_there_are(slurm):
 
 
 @pytest.mark.parametrize(
-    ("said", "fewer_may_do"),
+    ("message", "fewer_may_do"),
     [
         (
             "sbatch: error: QOSMaxSubmitJobPerUserLimit sbatch: error: Batch job submission failed: "
@@ -249,19 +274,19 @@ def test_room_beside_the_jobs_that_there_are(slurm):
         ("sbatch: error: Batch job submission failed: Invalid job array specification", True),
     ],
 )
-def test_which_refusals_are_of_a_number(said, fewer_may_do):
-    assert is_limit(said) == fewer_may_do
+def test_which_rejections_are_of_a_count(message, fewer_may_do):
+    assert is_limit(message) == fewer_may_do
 
 
 def test_what_slurm_holds_after_a_failed_start_is_released_and_nothing_else(slurm):
     (slurm / "scontrol").write_text('#!/bin/bash\necho "$@" >> "$(dirname "$0")/asked"\n')
     (slurm / "scontrol").chmod(0o755)
-    held = reason(Job("7_2", "PENDING", "launch failed requeued held"))
-    by_a_person = reason(Job("7_3", "PENDING", "JobHeldUser"))
+    held, cause = reason(Job("7_2", "PENDING", "launch failed requeued held"))
+    by_a_person, none = reason(Job("7_3", "PENDING", "JobHeldUser"))
     statuses = [
-        RunStatus("a", run_record("a"), "pending", held, job="7_2"),
-        RunStatus("b", run_record("b"), "pending", held, job="7_2"),  # two runs of one job
-        RunStatus("c", run_record("c"), "pending", by_a_person, job="7_3"),
+        RunStatus("a", run_record("a"), "pending", held, cause=cause, job="7_2"),
+        RunStatus("b", run_record("b"), "pending", held, cause=cause, job="7_2"),  # two runs of one job
+        RunStatus("c", run_record("c"), "pending", by_a_person, cause=none, job="7_3"),
         RunStatus("d", run_record("d"), "running", "job 7_4", job="7_4"),
     ]
     said = []
@@ -278,7 +303,7 @@ GPU = {"memory": "8GB", "gpus": "1", "time": "5:00:00", "partition": "big", "set
 
 @pytest.fixture
 def roomy(slurm):
-    """A cluster without jobs that takes everything; returns its folder."""
+    """A cluster without jobs that takes everything; returns the directory of its commands."""
     (slurm / "says").write_text("take")
     (slurm / "squeue").write_text("#!/bin/sh\n")
     _holding(slurm, 10_000)
@@ -301,7 +326,7 @@ def asked(array):
 def in_smoke(sweep):
     """The smoke jobs by their id."""
     found = {read_answer(array)["job_id"]: (array, plan) for array, plan in arrays(sweep.folder / "smoke")}
-    assert all(plan.smoke and plan.after == "" for _, plan in found.values())
+    assert all(plan.kind is JobKind.SMOKE_TEST and plan.after == "" for _, plan in found.values())
     return found
 
 
@@ -313,7 +338,8 @@ def depended_on(sweep, array, manifest):
     return smoke, plan
 
 
-def test_each_task_is_tried_with_its_own_resources(roomy, work, grid):
+@pytest.mark.usefixtures("roomy")
+def test_each_task_is_tried_with_its_own_resources(work, grid):
     path = grid(
         tasks={"toy": {"epochs": 0}, "toy_translation": {"epochs": 0}},
         seeds="0-5",
@@ -357,23 +383,23 @@ def runs(task, count, **changes):
 
 
 @pytest.fixture
-def engine(tmp_path):
-    """An engine that tries runs out, for toy and for toy_translation on a GPU."""
+def executor(tmp_path):
+    """An executor that tries runs out, for toy and for toy_translation on a GPU."""
 
     def make(said, **options):
         sweep = SweepPaths(tmp_path / "my sweep")
         code = sweep.code / "abc"
         smoke = SmokeTests(sweep, 1, code, said.append)
-        return SlurmEngine(
-            sweep, 1, Profile(), {"toy_translation": GPU}, code, smoke=smoke, say=said.append, **options
-        )
+        jobs = JobPlan(Profile(), {"toy_translation": GPU}, **options)
+        return SlurmExecutor(sweep, 1, jobs, code, smoke=smoke, say=said.append)
 
     return make
 
 
-def test_runs_that_differ_in_threads_are_tried_together_and_those_that_lacked_memory_with_more(roomy, engine):
+@pytest.mark.usefixtures("roomy")
+def test_runs_that_differ_in_threads_are_tried_together_and_those_that_lacked_memory_with_more(executor):
     one, two, lacked = runs("toy", 2), runs("toy", 2, threads=2, lr=0.5), runs("toy_translation", 3)
-    made = engine([], by_run={lacked[1]["id"]: {"memory": 16384, "exclude": ["n7"]}})
+    made = executor([], by_run={lacked[1].id: {"memory": 16384, "exclude": ["n7"]}})
     made.execute([*one, *two, *lacked])
     sweep = made.sweep
     found = [
@@ -383,10 +409,10 @@ def test_runs_that_differ_in_threads_are_tried_together_and_those_that_lacked_me
     assert [tasks for tasks, _, _ in found] == ids
     assert [smoke.folder.name for _, smoke, _ in found] == ["0001-001", "0001-001", "0001-002", "0001-003"]
     assert [plan.tasks for _, _, plan in found] == [
-        [[one[0]["id"]]],
-        [[one[0]["id"]]],
-        [[lacked[0]["id"]]],
-        [[lacked[1]["id"]]],
+        [[one[0].id]],
+        [[one[0].id]],
+        [[lacked[0].id]],
+        [[lacked[1].id]],
     ]
     memories = [asked(smoke).get("mem") for _, smoke, _ in found]
     assert memories == [None, None, "8192MB", "16384MB"]
@@ -394,29 +420,29 @@ def test_runs_that_differ_in_threads_are_tried_together_and_those_that_lacked_me
 
 
 @pytest.mark.parametrize(
-    ("objection", "error", "told"),
+    ("objection", "error", "message"),
     [
         (
             f"QOSMaxSubmitJobPerUserLimit sbatch: error: {POLICY}",
-            Partly,
+            PartialSubmission,
             "^3 of 5 runs are submitted, for now",
         ),
         (
             "Invalid partition name specified",
-            Unacceptable,
-            "^Slurm refuses the smoke test of toy_translation: .*Invalid partition name specified; mend the profile",
+            InvalidJob,
+            "^Slurm rejects the smoke test of toy_translation: .*Invalid partition name specified; fix the profile",
         ),
     ],
 )
 def test_a_smoke_test_that_is_refused_keeps_back_those_that_would_wait_for_it(
-    roomy, engine, objection, error, told
+    roomy, executor, objection, error, message
 ):
     refusal = f'grep -q partition=big "$1" && {{ echo "sbatch: error: {objection}" >&2; exit 1; }}'
     first, rest = SBATCH.split("\n", 1)
     (roomy / "sbatch").write_text(f"{first}\n{refusal}\n{rest}")
     said, wanted = [], [*runs("toy", 3), *runs("toy_translation", 2)]
-    with pytest.raises(error, match=told):
-        engine(said).execute(wanted)
+    with pytest.raises(error, match=message):
+        executor(said).execute(wanted)
     assert len(accepted(roomy)) == 2, "the other task's smoke job and array are there"
     assert [line.partition("  (")[0] for line in said] == [
         "job 101: a smoke test, which the runs of toy wait for",
@@ -424,8 +450,10 @@ def test_a_smoke_test_that_is_refused_keeps_back_those_that_would_wait_for_it(
     ]
 
 
-def test_no_smoke_test_without_room_for_a_job_that_waits_for_it(roomy, engine):
+def test_no_smoke_test_without_room_for_a_job_that_waits_for_it(roomy, executor):
     _holding(roomy, 2)  # of which Slurm leaves the last place empty
-    with pytest.raises(Partly, match=r"^0 of 3 runs are submitted.*the cluster holds MaxJobCount = 2 jobs"):
-        engine([]).execute(runs("toy", 3))
+    with pytest.raises(
+        PartialSubmission, match=r"^0 of 3 runs are submitted.*the cluster holds MaxJobCount = 2 jobs"
+    ):
+        executor([]).execute(runs("toy", 3))
     assert accepted(roomy) == []

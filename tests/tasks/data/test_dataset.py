@@ -31,7 +31,7 @@ def test_relative_paths_and_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert source.tokens == Path("/home/someone/cache/tokens")
 
 
-def test_no_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "XDG_CACHE_HOME", "SWEEP_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("os.getuid", lambda: 123456789)  # a user without an entry in the password file

@@ -30,15 +30,15 @@ def assert_one_line(error: BaseException, *parts: str) -> None:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[str]:
     """Address of a server that has CONTENT as `rows.csv`."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    (folder / "rows.csv").write_bytes(CONTENT)
+    directory = tmp_path / "served"
+    directory.mkdir()
+    (directory / "rows.csv").write_bytes(CONTENT)
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(directory)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -53,15 +53,15 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestFindLocal:
-    def test_first_folder_and_first_name_win(self, tmp_path: Path) -> None:
+    def test_first_directory_and_first_name_win(self, tmp_path: Path) -> None:
         for name in ("outer/train.csv", "outer/inner/part.csv"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()
-        folders = [tmp_path / "outer" / "inner", tmp_path / "outer"]
-        assert find_local(folders, ["train.csv", "part.csv"], "x") == folders[0] / "part.csv"
-        (folders[0] / "train.csv").touch()
-        assert find_local(folders, ["train.csv", "part.csv"], "x") == folders[0] / "train.csv"
-        assert find_local(folders[1:], ["train.csv", "part.csv"], "x") == folders[1] / "train.csv"
+        directories = [tmp_path / "outer" / "inner", tmp_path / "outer"]
+        assert find_local(directories, ["train.csv", "part.csv"], "x") == directories[0] / "part.csv"
+        (directories[0] / "train.csv").touch()
+        assert find_local(directories, ["train.csv", "part.csv"], "x") == directories[0] / "train.csv"
+        assert find_local(directories[1:], ["train.csv", "part.csv"], "x") == directories[1] / "train.csv"
 
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
@@ -118,12 +118,12 @@ class TestDownload:
             download(PublishedFile(f"{served}/missing.csv", MD5), tmp_path, "news")
         assert_one_line(caught.value, "404", "sweep prepare --task news", "--data-dir")
 
-    def test_no_connection(self, served: str, tmp_path: Path) -> None:
+    def test_no_connection(self, tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             download(PublishedFile("http://127.0.0.1:9/rows.csv", MD5), tmp_path, "news")
         assert_one_line(caught.value, "http://127.0.0.1:9/rows.csv", "refused", "sweep prepare --task news")
 
-    def test_a_folder_that_cannot_be_made(self, served: str, tmp_path: Path) -> None:
+    def test_a_directory_that_cannot_be_made(self, served: str, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(DataError) as caught:
             download(PublishedFile(f"{served}/rows.csv", MD5), tmp_path / "file" / "to", "news")

@@ -46,9 +46,9 @@ def test_batches_are_those_of_a_plain_loop(split: BagSplit, batch_size: int, ord
 def test_batches_cut_from_all_rows_are_the_same(split: BagSplit, batch_size: int) -> None:
     """As a GPU makes them."""
     batches = split.batches(batch_size, torch.tensor([3, 1, 0, 5, 4]))
-    whole = plain([batches.cut(number) for number in batches.numbers])
+    whole = plain([batches.cut(index) for index in batches.indices])
     assert whole == plain(batches)
-    assert plain([batches[1:].cut(number) for number in batches[1:].numbers]) == whole[1:]
+    assert plain([batches[1:].cut(index) for index in batches[1:].indices]) == whole[1:]
     types = [tensor.dtype for tensor in (*batches.cut(0)[0], batches.cut(0)[1])]
     assert types == [torch.int64] * 3
 

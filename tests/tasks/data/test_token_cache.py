@@ -28,9 +28,9 @@ def never() -> Tables:
     raise AssertionError("built although it is in the cache")
 
 
-def the_folder(root: Path) -> Path:
-    (folder,) = root.iterdir()  # nothing else may lie there: no temporary folder is left
-    return folder
+def the_directory(root: Path) -> Path:
+    (directory,) = root.iterdir()  # nothing else may lie there: no temporary directory is left
+    return directory
 
 
 def assert_right(found: Tables) -> None:
@@ -42,7 +42,7 @@ def assert_right(found: Tables) -> None:
 def test_built_once(tmp_path: Path) -> None:
     assert_right(load_or_build(tmp_path / "deep" / "root", "x", KEY, tables))
     assert_right(load_or_build(tmp_path / "deep" / "root", "x", KEY, never))
-    assert the_folder(tmp_path / "deep" / "root").name.startswith("x-")
+    assert the_directory(tmp_path / "deep" / "root").name.startswith("x-")
 
 
 @pytest.mark.parametrize("change", [{"data": "abd"}, {"tokenizer": "spacy"}, {"pipeline": 2}])
@@ -54,38 +54,38 @@ def test_every_part_of_the_key_counts(tmp_path: Path, change: dict[str, str | in
     assert_right(load_or_build(tmp_path, "x", KEY, never))
 
 
-def truncate(folder: Path) -> None:
-    path = folder / "train.arrow"
+def truncate(directory: Path) -> None:
+    path = directory / "train.arrow"
     path.write_bytes(path.read_bytes()[:-40])
 
 
-def flip_a_token(folder: Path) -> None:
-    path = folder / "train.arrow"
+def flip_a_token(directory: Path) -> None:
+    path = directory / "train.arrow"
     content = path.read_bytes()
     tokens = b"\x01\0\0\0\x02\0\0\0\x03\0\0\0"
     assert content.count(tokens) == 1
     path.write_bytes(content.replace(tokens, tokens[::-1]))
 
 
-def empty(folder: Path) -> None:
-    (folder / "vocabulary.arrow").write_bytes(b"")
+def empty(directory: Path) -> None:
+    (directory / "vocabulary.arrow").write_bytes(b"")
 
 
-def lose_a_table(folder: Path) -> None:
-    (folder / "train.arrow").unlink()
+def lose_a_table(directory: Path) -> None:
+    (directory / "train.arrow").unlink()
 
 
-def lose_the_manifest(folder: Path) -> None:
-    (folder / "manifest.json").unlink()
+def lose_the_manifest(directory: Path) -> None:
+    (directory / "manifest.json").unlink()
 
 
-def truncate_the_manifest(folder: Path) -> None:
-    path = folder / "manifest.json"
+def truncate_the_manifest(directory: Path) -> None:
+    path = directory / "manifest.json"
     path.write_bytes(path.read_bytes()[:-10])
 
 
-def another_key(folder: Path) -> None:
-    path = folder / "manifest.json"
+def another_key(directory: Path) -> None:
+    path = directory / "manifest.json"
     path.write_text(path.read_text().replace('"abc"', '"abd"'))
 
 
@@ -93,14 +93,14 @@ def another_key(folder: Path) -> None:
     "damage",
     [truncate, flip_a_token, empty, lose_a_table, lose_the_manifest, truncate_the_manifest, another_key],
 )
-def test_damage_is_noticed_and_mended(
+def test_damage_is_noticed_and_repaired(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
 ) -> None:
     load_or_build(tmp_path, "x", KEY, tables)
-    damage(the_folder(tmp_path))
+    damage(the_directory(tmp_path))
     with caplog.at_level(logging.WARNING):
         assert_right(load_or_build(tmp_path, "x", KEY, tables))
-    assert f"token cache {the_folder(tmp_path)} is damaged" in caplog.text
+    assert f"token cache {the_directory(tmp_path)} is damaged" in caplog.text
     assert_right(load_or_build(tmp_path, "x", KEY, never))
 
 
@@ -115,9 +115,9 @@ def test_a_builder_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 def test_what_a_killed_builder_left_goes_after_a_day(tmp_path: Path) -> None:
     old, young = (tmp_path / f".tmp-{name}" for name in ("old", "young"))
-    for folder in (old, young):
-        folder.mkdir()
-        (folder / "half.arrow").write_bytes(b"half")
+    for directory in (old, young):
+        directory.mkdir()
+        (directory / "half.arrow").write_bytes(b"half")
     yesterday = time.time() - 25 * 3600
     os.utime(old, (yesterday, yesterday))
     load_or_build(tmp_path, "ag_news", KEY, tables)
@@ -163,5 +163,5 @@ def test_two_processes_build_at_once(tmp_path: Path) -> None:
     ]
     errors = [process.communicate(timeout=60)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
-    the_folder(tmp_path / "cache")
+    the_directory(tmp_path / "cache")
     assert_right(load_or_build(tmp_path / "cache", "x", KEY, never))

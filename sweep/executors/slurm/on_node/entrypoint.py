@@ -17,7 +17,7 @@ from sweep.store.layout import ArrayPaths
 
 
 def main(manifest_path: Path) -> int:
-    """Check whose code this is, see that submitit has its pickle, and let it call `run_task`."""
+    """Check whose code this is, make sure that submitit has its pickle, and let it call `run_task`."""
     try:
         array = ArrayPaths(manifest_path.parent)
         check_code(Path(Manifest.read(array.manifest).code))
@@ -37,12 +37,12 @@ def check_code(snapshot: Path) -> None:
         if origin is None or not origin.is_relative_to(snapshot.resolve()):
             raise SweepError(
                 f"{package} is imported from {origin}, not from the snapshot {snapshot}; "
-                "unset PYTHONPATH in the profile's env and setup, and see that the folder is there on the node"
+                "unset PYTHONPATH in the profile's env and setup, and check that this directory exists on the node"
             )
 
 
 def _ensure_pickle(array: ArrayPaths) -> None:
-    """A launcher that dies, or is left without an answer, between `sbatch` and its last rename leaves tasks without theirs."""
+    """A launcher that dies, or gets no answer, between `sbatch` and its last rename leaves tasks without their pickle."""
     os.environ["SUBMITIT_FOLDER"] = str(array.folder)
     environment = JobEnvironment()
     pickle = environment.paths.submitted_pickle

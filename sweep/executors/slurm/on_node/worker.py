@@ -1,17 +1,18 @@
-"""What a task of an array does: execute its runs, and see to it that what is not finished goes on later."""
+"""What a task of an array does: execute its runs, try them out, or submit again what another job may finish."""
 
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from sweep.core.env import slurm_job
-from sweep.core.errors import ExitCode, SweepError
-from sweep.executors.local.executor import LocalEngine
+from sweep.core.errors import Cause, ExitCode, SweepError
+from sweep.executors.local.executor import LocalExecutor
 from sweep.executors.slurm.launch import SlurmRequest, submit_missing
-from sweep.executors.slurm.manifest import Manifest
-from sweep.executors.slurm.on_node.requeue import put_back
+from sweep.executors.slurm.manifest import JobKind, Manifest
+from sweep.executors.slurm.on_node.requeue import requeue
 from sweep.run.smoke import try_out
 from sweep.store.attempts import latest
 from sweep.store.layout import ArrayPaths, SweepPaths
@@ -23,11 +24,29 @@ from sweep.terminal.progress import PlainDisplay
 _WARNINGS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
 
-def run_task(manifest: str, index: int) -> dict[str, str]:
-    """Execute the runs of task `index`, each in a process of its own; returns their states. submitit calls this in the job.
+@dataclass(frozen=True)
+class _Task:
+    """Task `index` of an array, and the specifications of its runs by id."""
 
-    A run that is complete, or in the hands of another attempt, is left alone. On Slurm's warnings the runs save themselves, and
-    the job goes back into the queue: submitit's own handlers, which would do that too, are replaced.
+    array: ArrayPaths
+    index: int
+    manifest: Manifest
+    sweep: SweepPaths
+    submission: Submission
+    specs: Mapping[str, RunRecord]
+
+    @classmethod
+    def read(cls, manifest_path: Path, index: int) -> "_Task":
+        array = ArrayPaths(manifest_path.parent)
+        sweep = SweepPaths(array.folder.parent.parent)
+        manifest = Manifest.read(array.manifest)
+        known = read_runs(sweep)
+        specs = {run_id: known[run_id] for run_id in manifest.tasks[index]}
+        return cls(array, index, manifest, sweep, Submission.read(sweep, manifest.submission), specs)
+
+
+def run_task(manifest: str, index: int) -> dict[str, str]:
+    """Do what the array is for with the runs of task `index`; returns their states. submitit calls this in the job.
 
     Args:
         manifest: path of the array's manifest.
@@ -36,62 +55,76 @@ def run_task(manifest: str, index: int) -> dict[str, str]:
     Raises:
         SystemExit: a run failed or is not finished; the code says which, for Slurm's accounting.
     """
-    array = ArrayPaths(Path(manifest).parent)
-    sweep = SweepPaths(array.folder.parent.parent)
-    plan = Manifest.read(array.manifest)
-    ids = plan.tasks[index]
-    if array.cancelled(index).exists():
-        _say("this job was cancelled and has been started again; it ends")
+    if ArrayPaths(Path(manifest).parent).cancelled(index).exists():
+        _say("this job was cancelled and has been started again; exiting")
         sys.exit(ExitCode.INCOMPLETE)
-    submission = Submission.read(sweep, plan.submission)
-    known = read_runs(sweep)
-    specs = [known[run_id] for run_id in ids]
-    if plan.smoke:
-        return _try_out(specs, submission)
-    if plan.follow:
-        return _follow_up(sweep, specs, submission)
-    warning = _Warning()
-    engine = LocalEngine(
-        sweep,
-        plan.submission,
-        submission.data,
-        len(ids),
-        PlainDisplay(len(ids)),
-        again={run_id for run_id in ids if plan.again and not _begun_here(sweep, run_id)},
-        patient=False,
-    )
-    try:
-        warning.install()
-        engine.execute(specs)
-    except KeyboardInterrupt:
-        pass
-    warning.ignore()
-    statuses = [examine(sweep.run(spec.id), spec, submission.data.get(spec.task)) for spec in specs]
+    task = _Task.read(Path(manifest), index)
+    programs: dict[JobKind, Callable[[_Task], dict[str, str]]] = {
+        JobKind.EXECUTE: _execute,
+        JobKind.SMOKE_TEST: _smoke_test,
+        JobKind.FOLLOW_UP: _submit_again,
+    }
+    return programs[task.manifest.kind](task)
+
+
+def _execute(task: _Task) -> dict[str, str]:
+    """Execute the runs, each in a separate process.
+
+    A run that is complete, or held by another attempt, is left alone. On Slurm's warnings the runs save their state, and the job
+    is requeued: submitit's own handlers, which would do that too, are replaced.
+    """
+    warning = _execute_until_warned(task)
+    statuses = [_examine(task, run_id) for run_id in task.specs]
     for status in statuses:
         _say(f"{status.run_id}: {status.state} {status.detail}".rstrip())
-    open_ones = [status for status in statuses if status.state not in ("done", "failed")]
-    if open_ones and (warning.name or any(map(_was_warned, open_ones))):
-        _say(f"{warning.name or 'a signal'} came; {put_back(array, index)}")
+    unfinished = [status for status in statuses if status.state not in ("done", "failed")]
+    # Slurm sends its signal to all processes of the job, in no order: only the runs may have got it
+    if unfinished and (warning or any(status.cause is Cause.STOP_SIGNAL for status in unfinished)):
+        _say(f"received {warning or 'a signal'}; {requeue(task.array, task.index)}")
     code = exit_code(statuses)
     if code != ExitCode.OK:
         sys.exit(code)
     return {status.run_id: status.state for status in statuses}
 
 
-def _try_out(specs: Sequence[RunRecord], submission: Submission) -> dict[str, str]:
-    """A smoke job. A failure is its exit code, which keeps those that wait for it from starting, and one line that tells it."""
+def _execute_until_warned(task: _Task) -> str:
+    """Returns the name of the signal that has come, or an empty text; later ones are ignored."""
+    executor = LocalExecutor(
+        task.sweep,
+        task.manifest.submission,
+        task.submission.data,
+        len(task.specs),
+        PlainDisplay(len(task.specs)),
+        again={run_id for run_id in task.specs if task.manifest.again and not _started_here(task, run_id)},
+        patient=False,
+    )
+    warning = _Warning()
     try:
-        try_out(specs, submission, _say)
+        warning.install()
+        executor.execute(list(task.specs.values()))
+    except KeyboardInterrupt:
+        pass
+    warning.ignore()
+    return warning.name
+
+
+def _smoke_test(task: _Task) -> dict[str, str]:
+    """Try each run out on one batch.
+
+    A failure is an exit code, which keeps the arrays that wait for this job from starting, and a line that `job_status` reads.
+    """
+    try:
+        try_out(list(task.specs.values()), task.submission, _say)
     except SweepError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
-    return {spec.id: "tried out" for spec in specs}
+    return dict.fromkeys(task.specs, "tried out")
 
 
-def _follow_up(sweep: SweepPaths, specs: Sequence[RunRecord], submission: Submission) -> dict[str, str]:
-    """The job after the others. A failure is its exit code and one line; the next launch does what it has not."""
+def _submit_again(task: _Task) -> dict[str, str]:
+    """Submit those runs again that another job may finish. A failure is an exit code and a line; the next launch retries."""
     try:
-        count = follow_up(sweep, submission, {spec.id: spec for spec in specs}, _say)
+        count = follow_up(task.sweep, task.submission, task.specs, _say)
     except SweepError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
@@ -105,7 +138,7 @@ def follow_up(
     specs: Mapping[str, RunRecord],
     say: Callable[[str], None],
 ) -> int:
-    """What that job does for the runs `specs`, by id, of submission `before`; returns how many it has submitted again.
+    """What the follow-up job does for the runs `specs`, by id, of submission `before`; returns how many it has submitted again.
 
     Raises as `submit_missing`.
     """
@@ -126,34 +159,34 @@ def follow_up(
     )
 
 
-def _begun_here(sweep: SweepPaths, run_id: str) -> bool:
-    """Whether this very job has begun the run already, before it was requeued: then it goes on instead of beginning anew."""
-    claim, me = latest(sweep.run(run_id)), slurm_job()
+def _examine(task: _Task, run_id: str) -> RunStatus:
+    spec = task.specs[run_id]
+    return examine(task.sweep.run(run_id), spec, task.submission.data.get(spec.task))
+
+
+def _started_here(task: _Task, run_id: str) -> bool:
+    """Whether this very job has started the run already, before it was requeued: then it resumes instead of starting again."""
+    claim, me = latest(task.sweep.run(run_id)), slurm_job()
     return bool(claim and me and claim.content.get("slurm_job") == me["slurm_job"])
 
 
-def _was_warned(status: RunStatus) -> bool:
-    """Whether a run's own process got the signal; Slurm sends it to all, in no order."""
-    return status.detail.endswith(("SIGUSR2", "SIGTERM"))
-
-
 class _Warning:
-    """Slurm's signals as one KeyboardInterrupt, which the engine understands; what comes after the first changes nothing."""
+    """Slurm's signals as one KeyboardInterrupt, which the executor understands; what comes after the first changes nothing."""
 
     def __init__(self) -> None:
         self.name = ""
 
     def install(self) -> None:
-        for number in _WARNINGS:
-            signal.signal(number, self._handle)
+        for signal_number in _WARNINGS:
+            signal.signal(signal_number, self._handle)
 
     def ignore(self) -> None:
-        for number in _WARNINGS:
-            signal.signal(number, signal.SIG_IGN)
+        for signal_number in _WARNINGS:
+            signal.signal(signal_number, signal.SIG_IGN)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, signal_number: int, _: FrameType | None) -> None:
         if not self.name:
-            self.name = signal.Signals(number).name
+            self.name = signal.Signals(signal_number).name
             raise KeyboardInterrupt
 
 

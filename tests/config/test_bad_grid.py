@@ -1,0 +1,59 @@
+"""What is wrong in a grid: one line that names the file, the key and the fix, and nothing is written."""
+
+import pytest
+import yaml
+from support.command import GRID, refused
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "pruners: [randm]",
+            r"unknown pruner 'randm' \(did you mean 'random'\?\); known: grasp.*; if it is yours, name its file with --plugin",
+        ),
+        ("pruners: [dense]", r"pruner name 'dense' is taken by the runs at compression 0; choose another"),
+        (
+            "tasks: [toi]",
+            r"task 'toi', which is unknown \(did you mean 'toy'\?\); if it is yours, name its file with --plugin$",
+        ),
+        ("seed: [0]", r"grid 'grid.yaml': unknown key 'seed' \(did you mean 'seeds'\?\)"),
+        ("compressions: [-1]", r"grid 'grid.yaml': compressions.0 = -1: .*greater than or equal to 0"),
+        ("compressions: [.inf]", r"compression = inf: input should be a finite number"),
+        ("compressions: 1", r"compressions = 1: input should be a valid list"),
+        ("tasks: {toy: {epoch: 3}}", r"unknown key 'epoch' for task 'toy' \(did you mean 'epochs'\?\)"),
+        ("tasks: {toy: 3}", r"tasks.toy = 3: input should be a valid dictionary"),
+        ("tasks: [toy, [toy]]", r"tasks = .*: input should be a valid dictionary"),
+        ("pruners: {random: {lr: fast}}", r"lr = 'fast': input should be a valid number"),
+        ("seeds: [-1]", r"seed = -1: .*greater than or equal to 0"),
+        ("set: {epochs: 2020-13-45}", r"grid 'grid.yaml'.*not valid YAML"),
+        ("set: {epochs: [1}", r"grid 'grid.yaml', line \d+: not valid YAML"),
+        ("name: a/b", r"sweep name 'a/b' cannot be a folder name"),
+        ("<<: {slurm: 3}", r"grid 'grid.yaml': slurm = '3': input should be a valid dictionary"),
+        (
+            "seeds: [0]\nname: g\nseeds: [1]",
+            r"line \d+: not valid YAML: the key 'seeds' is given twice; leave one",
+        ),
+        ("set: {lr: 1, lr: 2}", r"line \d+: not valid YAML: the key 'lr' is given twice; leave one"),
+        pytest.param("set: " + "[" * 3000, r"grid 'grid.yaml' has brackets .* without end", id="brackets"),
+        ("seeds: true", r"grid 'grid.yaml': seeds = True: true and false are no seeds"),
+        ("seeds: [1, false]", r"grid 'grid.yaml': seeds = \[1, False\]: true and false are no seeds"),
+    ],
+)
+def test_mistakes_in_a_grid(command, tmp_path, text, message):
+    key = text.partition(":")[0]
+    lines = yaml.safe_dump({k: v for k, v in GRID.items() if k != key}, sort_keys=False)
+    (tmp_path / "grid.yaml").write_text(f"{lines}{text}\n")
+    refused(command("launch", "--local", "--grid", "grid.yaml"), message)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_grid_that_is_no_text_or_no_mapping(command, tmp_path):
+    launch = ("launch", "--local", "--grid", "grid.yaml")
+    (tmp_path / "grid.yaml").write_bytes(b"\xff\xfe")
+    refused(command(*launch), r"grid 'grid.yaml' is no text in UTF-8 .*save it")
+    (tmp_path / "grid.yaml").write_text("")
+    refused(command(*launch), r"grid 'grid.yaml' must be a mapping with the keys")
+    (tmp_path / "grid.yaml").unlink()
+    (tmp_path / "grid.yaml").mkdir()
+    refused(command(*launch), r"no grid file 'grid.yaml'")
