@@ -108,12 +108,12 @@ def cancel(
 
     The command returns when Slurm has let go of them.
     """
+    from sweep.cli.find_run import select_in_sweep
     from sweep.executors.slurm.cancel import cancel as take_back
-    from sweep.launch.request import chosen_runs
     from sweep.store.layout import existing_sweep
 
     sweep = existing_sweep(name, results)
-    count = take_back(sweep, chosen_runs(sweep, only or []), print)
+    count = take_back(sweep, select_in_sweep(sweep, only or []), print)
     print(f"{count} jobs cancelled" if count else "no job to cancel")
 
 

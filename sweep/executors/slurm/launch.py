@@ -1,6 +1,7 @@
 """A launch on Slurm: from the runs of a grid to jobs, whatever earlier launches left behind."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sweep.executors.slurm.submission import settle
 from sweep.run.smoke import ABOVE_RUNS
 from sweep.store.layout import SubmissionNumber, SweepPaths
 from sweep.store.status import State, survey
-from sweep.store.submissions import DataStamp, Submission, locked
+from sweep.store.submissions import Submission, locked
 
 
 class SlurmRequest(BaseModel):
@@ -55,9 +56,8 @@ def submit_missing(
     request: SlurmRequest,
     sweep: SweepPaths,
     specs: Mapping[str, Mapping[str, Any]],
-    stamps: Mapping[str, DataStamp],
+    submission: Submission,
     retried: Collection[State],
-    make_submission: Callable[[list[str]], Submission],
     say: Callable[[str], None],
 ) -> int:
     """Submit every run that is in a state of `retried` and in nobody's hands; returns how many there were.
@@ -66,9 +66,8 @@ def submit_missing(
         request: how.
         sweep: where.
         specs: the runs by id.
-        stamps: the current data by task.
+        submission: with the current data by task, and plug-ins, of which jobs are to load copies.
         retried: states; `done` makes complete ones anew.
-        make_submission: given the copies of the plug-ins that jobs are to load.
         say: told what happens, a line at a time.
 
     Raises:
@@ -78,7 +77,7 @@ def submit_missing(
     check_folder(sweep.folder)
     with locked(sweep.arrays):  # one launch after the other: each sees what the one before has submitted
         settle_all(sweep, say)
-        statuses, problem = with_slurm(sweep, survey(sweep, stamps, specs=specs))
+        statuses, problem = with_slurm(sweep, survey(sweep, submission.data, specs=specs))
         if problem:
             raise NoAnswer(f"nothing is submitted: {problem}; the same command later")
         release_failed_starts(statuses, say)
@@ -87,9 +86,8 @@ def submit_missing(
         _say_choice(choice, request.retries, say)
         if not todo:
             return 0
-        plan = make_submission([])
-        code, plugins = code_snapshot.take(sweep, map(Path, plan.plugins))
-        number = make_submission([str(path) for path in plugins]).save(sweep)
+        code, plugins = code_snapshot.take(sweep, map(Path, submission.plugins))
+        number = replace(submission, plugins=[str(path) for path in plugins]).save(sweep)
         again = {status.run_id for status in todo} if "done" in retried else set()
         large = len(todo) > ABOVE_RUNS
         engine = SlurmEngine(
