@@ -11,6 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c const
 # the first that runs and is of a version that the project takes
 PYTHON ?= $(shell for p in python3 python3.11 python3.12; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+SOURCES := $(shell find csrc -type f)
 
 .PHONY: sweep test test-long test-slurm storm sanitize lint clean tools
 .DEFAULT_GOAL := sweep
@@ -33,6 +34,7 @@ storm: $(VENV)/.dev
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/clang-format --dry-run -Werror $(SOURCES)
 
 # The operators' tests with the extension built under AddressSanitizer and UndefinedBehaviorSanitizer.
 SANITIZED := build/sanitize
@@ -62,7 +64,7 @@ $(VENV)/.cuda-$(PRUNE_CUDA): | $(VENV)/.torch
 	@rm -f $(VENV)/.cuda-*
 	@touch $@
 
-$(VENV)/.built: $(VENV)/.torch $(VENV)/.cuda-$(PRUNE_CUDA) pyproject.toml setup.py $(wildcard csrc/* csrc/cuda/*)
+$(VENV)/.built: $(VENV)/.torch $(VENV)/.cuda-$(PRUNE_CUDA) pyproject.toml setup.py $(SOURCES)
 	@echo "installing the other dependencies"
 	@$(PIP) setuptools wheel ninja pybind11
 	@echo "building the extension against the installed torch (a minute or two)"

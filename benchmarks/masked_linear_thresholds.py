@@ -2,7 +2,7 @@
 
     PRUNE_MASKED_LINEAR=sparse python benchmarks/masked_linear_thresholds.py [--shapes 512x512x64 ...] [--autocast]
 
-The table in csrc/masked_linear_dispatch.cpp comes from this. A shape is out x in x N. The dense way masks the weight or its
+The table in csrc/masked_linear/cpu/choose_algorithm.cpp comes from this. A shape is out x in x N. The dense way masks the weight or its
 gradient, as bits, and calls PyTorch's product. Times are of the thread's processor time, best of several, on one thread.
 
 With --autocast: a forward and backward pass under autocast to bfloat16, where the sparse way computes in float32.

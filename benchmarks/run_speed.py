@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from turns import Turn, Worker, work
 
 import prune
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core.provenance import machine
 from sweep.core.signals import Stop
 from sweep.run.checkpoint import Checkpoint
@@ -32,10 +32,10 @@ from sweep.run.train_loop import train
 from sweep.tasks.data.dataset import Dataset, DataSource
 
 
-def prepared(threads: int, arguments: argparse.Namespace) -> tuple[Run, Any, Dataset, nn.Module]:
+def prepared(threads: int, arguments: argparse.Namespace) -> tuple[RunSpec, Any, Dataset, nn.Module]:
     """The run, its task, its data and its pruned model: the same for both."""
     torch.set_num_threads(threads)
-    run = Run.make("ag_news", "random", 1.0, 0, {"threads": threads, "epochs": arguments.epochs})
+    run = RunSpec.make("ag_news", "random", 1.0, 0, {"threads": threads, "epochs": arguments.epochs})
     task = make_task(run)
     data = task.prepare(DataSource.from_env(arguments.data_dir, arguments.allow_unverified_data))
     torch.manual_seed(0)

@@ -87,7 +87,7 @@ def pretend(sweep: SweepPaths, tables: dict[str, pa.Table], fake: Path) -> None:
         for name, table in tables.items():
             rows = [row | {"run_id": run_id} for row in table.to_pylist()]
             if name == "result":
-                rows = [row | {"seed": spec["seed"], "sweep": sweep.name} for row in rows]
+                rows = [row | {"seed": spec.seed, "sweep": sweep.name} for row in rows]
             schema = {"result": RESULT, "epochs": EPOCHS, "layers": LAYERS}[name]
             write_rows(sweep.run(run_id).folder / f"{name}.parquet", schema, rows)
     with (fake / "queue").open("w") as queue:

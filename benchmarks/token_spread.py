@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models import Seq2SeqTransformer
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.run.experiment import make_task
 from sweep.run.pruning import prune_network
 from sweep.run.seeds import derive
@@ -53,7 +53,7 @@ def main() -> None:
     cells = [("dense", 0.0)] + [(p, c) for p in arguments.pruners for c in arguments.compressions]
     for pruner, compression in cells:
         for seed in arguments.seeds:
-            run = Run.make("multi30k", pruner, compression, seed, {})
+            run = RunSpec.make("multi30k", pruner, compression, seed, {})
             task = make_task(run)
             data = data or task.prepare(DataSource.from_env(arguments.data_dir))
             torch.manual_seed(derive(seed, "init"))

@@ -2,7 +2,7 @@
 
 #include <pybind11/pybind11.h>
 
-#include "vocab.h"
+#include "vocab/vocab.h"
 
 PYBIND11_MODULE(_C, m) {
   bind_vocab(m);

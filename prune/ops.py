@@ -119,6 +119,24 @@ def global_mask(
     return GlobalMask(masks, threshold.item(), ties.item())
 
 
+@torch.library.register_fake("prune::masked_linear")
+def _masked_linear_shapes(x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:
+    torch.ops.prune._check_masked_linear(x, weight, mask, bias)
+    return x.new_empty((*x.shape[:-1], weight.shape[0]))
+
+
+@torch.library.register_fake("prune::masked_linear_grad_input")
+def _grad_input_shapes(grad: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
+    torch.ops.prune._check_masked_linear_grad_input(grad, weight, mask)
+    return grad.new_empty((*grad.shape[:-1], weight.shape[1]))
+
+
+@torch.library.register_fake("prune::masked_linear_grad_weight")
+def _grad_weight_shapes(grad: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+    torch.ops.prune._check_masked_linear_grad_weight(grad, x, mask)
+    return grad.new_empty(mask.shape)
+
+
 @torch.library.register_fake("prune::global_mask")
 def _global_mask_shapes(
     scores: Sequence[Tensor],

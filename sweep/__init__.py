@@ -7,19 +7,20 @@
 What is listed in `__all__` here and in `sweep.tasks` is the public interface; every other module is private.
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sweep.config.grid import Grid, expand
-    from sweep.config.run_spec import Run
+    from sweep.config.run_spec import RunSpec
     from sweep.report.stats import cells, holm, paired_differences, sign_flip_p, smallest_p
     from sweep.store.load import load
     from sweep.tasks import task
 
 __all__ = [
     "Grid",
-    "Run",
+    "RunSpec",
     "cells",
     "expand",
     "holm",
@@ -32,7 +33,7 @@ __all__ = [
 
 _HOMES = {
     "Grid": "sweep.config.grid",
-    "Run": "sweep.config.run_spec",
+    "RunSpec": "sweep.config.run_spec",
     "cells": "sweep.report.stats",
     "expand": "sweep.config.grid",
     "holm": "sweep.report.stats",
@@ -46,6 +47,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     # on demand: the processes of runs and `sweep status` do not pay for what they do not use
+    if name == "Run":
+        warnings.warn("sweep.Run is now sweep.RunSpec", DeprecationWarning, stacklevel=2)
+        name = "RunSpec"
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'sweep' has no attribute {name!r}")

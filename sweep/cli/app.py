@@ -2,13 +2,14 @@
 
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sweep.core.errors import BUSY, ExitCode
 from sweep.launch.command import launch
-from sweep.launch.options import DataDir, Plugins, Results, Unverified
+from sweep.launch.options import DataDir, Plugins, Results, Unverified, directory
 from sweep.terminal.command_line import run_app
 
 app = typer.Typer(
@@ -138,19 +139,34 @@ def report(
 
 
 @app.command()
-def collect(name: Name, results: Results = None) -> None:
+def collect(
+    name: Name,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            help="write them to a copy of the sweep in DIR, which needs no other files",
+            metavar="DIR",
+            parser=directory,
+        ),
+    ] = None,
+    results: Results = None,
+) -> None:
     """Gather the rows of a sweep in few files.
 
     One Parquet file for each task and kind, instead of some for each run: they load in a moment.
     """
+    from sweep.store.archive import archive
     from sweep.store.collection import collect as gather
-    from sweep.store.layout import existing_sweep
+    from sweep.store.layout import existing_sweep, sweep_paths
 
     sweep = existing_sweep(name, results)
-    found = gather(sweep)
+    found = gather(sweep) if to is None else archive(sweep, sweep_paths(name, to))
     for problem in found.problems:
         print(f"left out: {problem}", file=sys.stderr)
-    print(f"{found.runs:,} runs in {sweep.collected}, {found.read:,} of them read anew")
+    if to is None:
+        print(f"{found.runs:,} runs in {sweep.collected}, {found.read:,} of them read again")
+    else:
+        print(f"{found.runs:,} runs in {sweep_paths(name, to).folder}")
 
 
 @app.command()

@@ -44,7 +44,7 @@ def find_run(
 
 def select_in_sweep(sweep: SweepPaths, only: Sequence[str]) -> set[str]:
     """Ids of the sweep's runs with the values of `--only`; all without any. Raises UsageError where there is none."""
-    chosen = select_runs(read_runs(sweep), parse_only(only))
+    chosen = select_runs(read_runs(sweep).values(), parse_only(only))
     if not chosen:
         raise UsageError(f"--only {','.join(only)}: no run of sweep {sweep.name!r} fits; see `sweep status`")
     return chosen

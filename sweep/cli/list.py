@@ -10,7 +10,7 @@ from rich.text import Text
 
 from sweep.config.grid import Grid, shipped_grids
 from sweep.config.plugins import load_plugins
-from sweep.config.run_spec import Run, settable_fields
+from sweep.config.run_spec import RunSpec, settable_fields
 from sweep.tasks import TASKS, get_task
 from sweep.terminal.console import console
 
@@ -25,7 +25,7 @@ def show_lists(plugins: Sequence[Path]) -> None:
     pruners = {name: (method.function.__doc__ or "").partition("\n")[0] for name, method in METHODS.items()}
     for title, entries in (("grids", grids), ("tasks", tasks), ("pruners", pruners)):
         _print(title, entries.items())
-    _print("keys, for --set, --only and grids", keys(Run, settable_fields()))
+    _print("keys, for --set, --only and grids", keys(RunSpec, settable_fields()))
     own: dict[tuple[str, str, str], list[str]] = {}
     for name in TASKS:
         options = get_task(name).Options

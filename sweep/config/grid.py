@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sweep.config.key_values import select_runs
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core.errors import UsageError, nearest, one_line
 from sweep.store.schema import DENSE
 from sweep.tasks import TASKS
@@ -161,7 +161,7 @@ class Grid(BaseModel):
         )
 
 
-def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[Run]:
+def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[RunSpec]:
     """The runs of `grid`, without repeats, in the order tasks, seeds, compressions, pruners.
 
     Keys are applied from the general to the particular: the task's defaults, the grid's `set`, the task's keys, the pruner's
@@ -179,7 +179,7 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
                 raise UsageError(
                     f"--only {key}={value}: grid {grid.name!r} has no such {key}{nearest(value, names)}"
                 )
-    runs: dict[str, Run] = {}
+    runs: dict[str, RunSpec] = {}
     for task, task_keys in grid.tasks.items():
         if task not in only.get("task", [task]):
             continue
@@ -197,11 +197,11 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
                     if compression == 0:
                         pruner_keys = {}
                     overrides = {**general, **task_keys, **pruner_keys, **particular}
-                    run = Run.make(task, pruner, compression, seed, overrides)
+                    run = RunSpec.make(task, pruner, compression, seed, overrides)
                     runs.setdefault(run.id, run)
     if not only:
         return list(runs.values())
-    chosen = select_runs({run.id: run.listing() for run in runs.values()}, only)
+    chosen = select_runs([run.to_record() for run in runs.values()], only)
     return [run for run in runs.values() if run.id in chosen]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from sweep.core.errors import UsageError, nearest
+from sweep.store.run_record import RunRecord
 
 
 def split_pair(option: str, text: str) -> tuple[str, str]:
@@ -37,19 +38,19 @@ def parse_only(texts: Iterable[str]) -> dict[str, list[str]]:
     return wanted
 
 
-def select_runs(runs: Mapping[str, Mapping[str, Any]], only: Mapping[str, Sequence[str]]) -> set[str]:
+def select_runs(runs: Iterable[RunRecord], only: Mapping[str, Sequence[str]]) -> set[str]:
     """Ids of the runs whose field or option has one of the values that `only` has for it.
 
     An option that one task has is known, and the runs of other tasks have null there.
 
     Args:
-        runs: fields by id, as in a sweep's list of runs.
+        runs: as in a sweep's list.
         only: as `parse_only` gives it. Values are compared as text: `1.0` is `1`, and `1e-2` is `0.01`.
 
     Raises:
         UsageError: a key that no run has, or a value that is not YAML.
     """
-    fields = {run_id: run["options"] | run for run_id, run in runs.items()}
+    fields = {run.id: dict(run.options) | run.to_json() for run in runs}
     known = {key for run in fields.values() for key in run}
     for key in only:
         if key not in known:

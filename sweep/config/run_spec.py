@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sweep.core.errors import UsageError, nearest, one_line
 from sweep.store.layout import is_folder_name
+from sweep.store.run_record import RunRecord
 from sweep.store.schema import DENSE
 from sweep.tasks import get_task
 from sweep.tasks.base import MOST
@@ -18,8 +19,8 @@ _LISTED = {"task": "tasks", "pruner": "pruners", "compression": "compressions", 
 """Fields that are no keys of a grid, and the lists there that they come from."""
 
 
-class Run(BaseModel):
-    """What is asked of one run. Every field is science: two runs with equal fields give equal numbers, bit for bit.
+class RunSpec(BaseModel):
+    """What is asked of one run. Every field belongs to its identity: equal fields give equal numbers, bit for bit.
 
     Where the data lies, how many slots there are and where results go is not in here.
     """
@@ -87,7 +88,7 @@ class Run(BaseModel):
         """The fraction of prunable weights asked for."""
         return 10.0**-self.compression
 
-    def science(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What identifies the run: the four coordinates, and whatever differs from the task's defaults and from this class's."""
         task = get_task(self.task)
         defaults = {
@@ -100,15 +101,29 @@ class Run(BaseModel):
         differing = {k: v for k, v in own.items() if k not in coordinates and v != _plain(defaults[k])}
         return {k: own[k] for k in coordinates} | differing
 
-    def listing(self) -> dict[str, Any]:
+    def to_record(self) -> RunRecord:
         """The specification with its id, in plain values, as files have it."""
-        return {"id": self.id, **self.model_dump(mode="json")}
+        return RunRecord(id=self.id, **self.model_dump(mode="json"))
 
     @cached_property
     def id(self) -> str:
-        """Readable coordinates and a short hash of `science()`. A field added later with a default leaves old ids as they are."""
-        digest = hashlib.sha256(json.dumps(self.science(), sort_keys=True).encode()).hexdigest()
+        """The coordinates and a short hash of `identity()`; a field added later with a default leaves old ids as they are."""
+        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
         return f"{self.task}-{self.pruner}-c{self.compression:g}-s{self.seed}-{digest[:8]}"
+
+    @classmethod
+    def from_record(cls, record: RunRecord) -> Self:
+        """The specification that `record` holds. Its `id` is this version's, which the caller compares with the record's.
+
+        Raises:
+            UsageError: a field of a newer prunesweep, or a value out of range.
+        """
+        fields = record.to_json()
+        del fields["id"]
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise UsageError(f"run {record.id}: {one_line(error)}") from None
 
     @classmethod
     def make(
@@ -164,7 +179,9 @@ class Run(BaseModel):
 def settable_fields() -> list[str]:
     """The keys that a grid or `--set` may give besides a task's own options."""
     return [
-        name for name in Run.model_fields if name not in ("task", "pruner", "compression", "seed", "options")
+        name
+        for name in RunSpec.model_fields
+        if name not in ("task", "pruner", "compression", "seed", "options")
     ]
 
 

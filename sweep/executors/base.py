@@ -1,13 +1,15 @@
 """What the ways to execute runs have in common."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
+
+from sweep.store.run_record import RunRecord
 
 
 class Engine(Protocol):
     """Gets runs executed: on this machine (`executors.local`) or on a cluster (`executors.slurm`)."""
 
-    def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
+    def execute(self, specs: Sequence[RunRecord]) -> None:
         """Have the runs with these specifications executed, none of which is complete or in the hands of another.
 
         Returns when they have ended (local) or have been handed over (Slurm).

@@ -15,6 +15,7 @@ from rich.text import Text
 from sweep.core.errors import SweepError, UsageError
 from sweep.store.layout import SweepPaths
 from sweep.store.parquet import read_result
+from sweep.store.run_record import RunRecord
 from sweep.store.status import RunStatus
 from sweep.terminal.console import console, duration
 
@@ -50,7 +51,7 @@ class Estimate:
         return max(self.longest, self.core_seconds / cores) if self.runs > self.unknown else 0.0
 
 
-def estimate(specs: Iterable[Mapping[str, Any]], finished: Iterable[Mapping[str, Any]]) -> Estimate:
+def estimate(specs: Iterable[RunRecord], finished: Iterable[Mapping[str, Any]]) -> Estimate:
     """Estimate what `specs` will cost from the rows of `finished` runs.
 
     A run is measured by finished ones of the same work, pruner and compression if there are any, else of the same work and
@@ -66,10 +67,10 @@ def estimate(specs: Iterable[Mapping[str, Any]], finished: Iterable[Mapping[str,
     threads: dict[tuple[Any, ...], int] = {}
     unknown = 0
     for spec in specs:
-        known = [kind for kind in _kinds(spec) if kind in times]
+        known = [kind for kind in _kinds(spec.to_json()) if kind in times]
         if known:
             groups[known[0]] += 1
-            threads[known[0]] = spec["threads"]
+            threads[known[0]] = spec.threads
         else:
             unknown += 1
     total = variance = longest = 0.0
@@ -107,8 +108,7 @@ def _kinds(run: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     options = (
         run["options"] if isinstance(run["options"], str) else json.dumps(run["options"], sort_keys=True)
     )
-    known = {"device": "cpu", **run, "options": options}  # runs of older sweeps do not say on which device
-    work = tuple(known[name] for name in _SAME_WORK)
+    work = tuple({**run, "options": options}[name] for name in _SAME_WORK)
     return [(*work, run["compression"], run["pruner"]), (*work, run["compression"]), work]
 
 
@@ -163,7 +163,7 @@ def _hours(seconds: float) -> str:
 def time_left(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> str:
     """When the sweep may be done, with its spread, if as many cores go on working as do now; empty if none does."""
     running = [status for status in statuses if status.state == "running"]
-    cores = sum(status.spec["threads"] for status in running)
+    cores = sum(status.spec.threads for status in running)
     if not cores:
         return ""
     left = [status for status in statuses if status.state in ("running", "pending", "interrupted")]

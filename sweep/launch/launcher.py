@@ -18,7 +18,7 @@ from sweep.launch.options import LaunchOptions, check_options
 from sweep.launch.plan import LaunchPlan, make_plan, threads_per_run
 from sweep.launch.summary import finish
 from sweep.store.status import RunStatus, survey
-from sweep.store.submissions import DataStamp, Submission, agreeing, record
+from sweep.store.submissions import DataStamp, Submission, check_consistent, register_runs
 from sweep.tasks import get_task, prepared
 from sweep.tasks.data.dataset import DataSource
 from sweep.terminal.console import STYLES, console
@@ -30,7 +30,7 @@ def launch(options: LaunchOptions) -> ExitCode:
     """Carry out a launch: on this machine until all runs have ended, or on Slurm until all are submitted; returns the exit code.
 
     Raises:
-        SweepError: the request cannot be carried out; nothing has been executed.
+        SweepError: it cannot be carried out; nothing has been executed.
         KeyboardInterrupt: stopped; what is done is kept and the running ones have saved themselves.
     """
     _require_current_directory()
@@ -38,13 +38,14 @@ def launch(options: LaunchOptions) -> ExitCode:
     checkpoint_seconds()  # the runs would all stumble over it
     load_plugins(options.plugin or [])
     plan = make_plan(options)
-    agreeing(plan.sweep, plan.specs.values())  # `record` asks again, but only when data has been downloaded
+    # `register_runs` checks it again, but only when data has been downloaded
+    check_consistent(plan.sweep, plan.specs.values())
     if options.dry_run:
         _show(plan)
         return ExitCode.OK
 
     submission = _prepare(plan)
-    record(plan.sweep, plan.grid.dump(), plan.specs.values())
+    register_runs(plan.sweep, plan.grid.dump(), plan.specs.values())
     # for the cost and the question; whoever executes or submits a run checks it again, under its lock
     statuses, _ = refined(plan.sweep, survey(plan.sweep, submission.data, specs=plan.specs))
     cost = _print_cost(plan, statuses)

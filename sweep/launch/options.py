@@ -26,7 +26,7 @@ class Rule:
 SLURM = Rule(only="slurm")
 
 
-def _directory(text: str) -> Path:
+def directory(text: str) -> Path:
     if not text:  # a shell variable that is not set; as a path it would be the current directory
         raise typer.BadParameter("is empty; name a directory or leave the option out")
     return Path(text)
@@ -35,13 +35,13 @@ def _directory(text: str) -> Path:
 Results = Annotated[
     Path | None,
     typer.Option(
-        help="directory of the sweeps [SWEEP_RESULTS, else ./results]", metavar="DIR", parser=_directory
+        help="directory of the sweeps [SWEEP_RESULTS, else ./results]", metavar="DIR", parser=directory
     ),
 ]
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="local copy of the data [SWEEP_DATA, else download]", metavar="DIR", parser=_directory),
+    typer.Option(help="local copy of the data [SWEEP_DATA, else download]", metavar="DIR", parser=directory),
 ]
 
 Unverified = Annotated[

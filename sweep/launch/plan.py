@@ -4,14 +4,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweep.config.grid import Grid, expand, parse_seeds
 from sweep.config.key_values import parse_only, parse_value, split_pair
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core.errors import UsageError, nearest
 from sweep.launch.options import LaunchOptions
 from sweep.store.layout import SweepPaths, sweep_paths
+from sweep.store.run_record import RunRecord
 from sweep.store.status import RunStatus, State
 from sweep.store.submissions import DataStamp, Submission
 from sweep.tasks.data.dataset import DataSource
@@ -41,14 +42,14 @@ class LaunchPlan:
 
     options: LaunchOptions
     grid: Grid
-    runs: Sequence[Run]
+    runs: Sequence[RunSpec]
     sweep: SweepPaths
     slurm: "SlurmRequest | None"
 
     @cached_property
-    def specs(self) -> dict[str, dict[str, Any]]:
+    def specs(self) -> dict[str, RunRecord]:
         """The specifications of the runs by id."""
-        return {run.id: run.listing() for run in self.runs}
+        return {run.id: run.to_record() for run in self.runs}
 
     @property
     def retried(self) -> set[State]:
@@ -84,7 +85,7 @@ class LaunchPlan:
 
 def threads_per_run(todo: Sequence[RunStatus]) -> int:
     """The threads of the run that has most."""
-    return max(status.spec["threads"] for status in todo)
+    return max(status.spec.threads for status in todo)
 
 
 def make_plan(options: LaunchOptions) -> LaunchPlan:
@@ -112,7 +113,7 @@ def make_plan(options: LaunchOptions) -> LaunchPlan:
     return LaunchPlan(options, grid, runs, sweep, slurm)
 
 
-def _check_devices(runs: Sequence[Run]) -> None:
+def _check_devices(runs: Sequence[RunSpec]) -> None:
     """Raise UsageError where a run's device is not on this machine. Loads torch only if there is a question."""
     wanted = {run.device for run in runs} - {"cpu"}
     if wanted:

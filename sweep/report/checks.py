@@ -114,10 +114,10 @@ def _pairing(task: TaskMaterial) -> list[Notice]:
     asked: dict[tuple[str, float], set[int]] = defaultdict(set)
     done: dict[tuple[str, float], set[int]] = defaultdict(set)
     for status in task.statuses:
-        key = (status.spec["pruner"], status.spec["compression"])
-        asked[key].add(status.spec["seed"])
+        key = (status.spec.pruner, status.spec.compression)
+        asked[key].add(status.spec.seed)
         if status.state == "done":
-            done[key].add(status.spec["seed"])
+            done[key].add(status.spec.seed)
     notices = []
     missing = [
         f"{pruner} at {compression:g}: seeds {', '.join(map(str, sorted(seeds - done[pruner, compression])))}"

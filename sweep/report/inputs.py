@@ -8,7 +8,7 @@ from typing import Any
 from sweep.report.paper import PAPER, PaperTask
 from sweep.report.samples import Samples, read_samples
 from sweep.report.stats import Cells, cells
-from sweep.store.collection import RowReader, collect
+from sweep.store.collection import collect
 from sweep.store.layout import SweepPaths
 from sweep.store.load import load_sweep
 from sweep.store.parquet import MANY_RESULTS
@@ -80,9 +80,7 @@ def gather(sweep: SweepPaths) -> Material:
     """Read a sweep; one of `MANY_RESULTS` runs and more is collected first."""
     if len(read_runs(sweep)) >= MANY_RESULTS:
         collect(sweep)
-        statuses = survey(sweep, read=RowReader(sweep))
-    else:
-        statuses = survey(sweep)
+    statuses = survey(sweep)
     rows = [status.row for status in statuses if status.state == "done" and status.row]
     done = {row["run_id"] for row in rows}
     problems: list[str] = []
@@ -99,6 +97,6 @@ def gather(sweep: SweepPaths) -> Material:
         of_task = [row for row in rows if row["task"] == task]
         samples, damaged = read_samples(sweep, of_task)
         problems += damaged
-        its = [status for status in statuses if status.spec["task"] == task]
+        its = [status for status in statuses if status.spec.task == task]
         tasks.append(TaskMaterial(sweep, task, its, of_task, per_run["epochs"], per_run["layers"], samples))
     return Material(sweep, statuses, tasks, problems)

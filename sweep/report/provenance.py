@@ -64,8 +64,8 @@ def _missing(material: Material) -> Table | None:
     lines = [
         Line(
             [word(status.state), compact(status.attempts), word(status.run_id), word(status.detail)],
-            status.spec["pruner"],
-            status.spec["seed"],
+            status.spec.pruner,
+            status.spec.seed,
         )
         for status in material.statuses
         if status.state != "done"

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweep.core.errors import in_one_line
+from sweep.core.errors import StorageError, in_one_line
+from sweep.store.archive import archived_samples
 from sweep.store.layout import SweepPaths
 
 Samples = Sequence[Mapping[str, str]]
@@ -22,14 +23,19 @@ def read_samples(
         The sentences by run id, and a line for each file that is damaged.
     """
     found: dict[str, Samples] = {}
-    problems = []
+    problems: list[str] = []
+    archived: dict[str, Any] = {}
+    try:
+        archived = archived_samples(sweep, rows[0]["task"])
+    except StorageError as error:
+        problems.append(str(error))
     first = min(row["seed"] for row in rows)
     for row in rows:
         if row["seed"] != first or row["bleu_paper"] is None:
             continue
-        path = sweep.run(row["run_id"]).samples
+        run_id, path = row["run_id"], sweep.run(row["run_id"]).samples
         try:
-            found[row["run_id"]] = _read(path)
+            found[run_id] = _checked(archived[run_id] if run_id in archived else _read(path))
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
@@ -37,8 +43,11 @@ def read_samples(
     return found, problems
 
 
-def _read(path: Path) -> Samples:
-    samples = json.loads(path.read_text(encoding="utf-8"))
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _checked(samples: Any) -> Samples:
     if not samples or not isinstance(samples, list) or not all(map(_is_sample, samples)):
         raise ValueError(f"no list of {', '.join(_TEXTS)}")
     return samples

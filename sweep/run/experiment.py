@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 import prune
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core import provenance
 from sweep.core.atomic_files import write_json
 from sweep.core.errors import SweepError
@@ -30,7 +30,7 @@ from sweep.tasks.data.dataset import DataSource
 
 
 def run_one(
-    run: Run,
+    run: RunSpec,
     paths: RunPaths,
     source: DataSource,
     attempt: Attempt,
@@ -64,7 +64,7 @@ def run_one(
     torch.set_flush_denormal(True)
     device = use(run.device)
     torch.set_num_threads(run.threads)
-    write_json(paths.spec, run.listing())
+    write_json(paths.spec, run.to_record().to_json())
 
     # before anything else: the row names the code that ran, not what the checkout holds when the run ends
     origin = {**provenance.code(), **provenance.machine(), "plugins": provenance.plugins(list(plugins))}
@@ -156,7 +156,7 @@ def run_one(
     return row
 
 
-def _check_finite(run: Run, losses: Mapping[str, float]) -> None:
+def _check_finite(run: RunSpec, losses: Mapping[str, float]) -> None:
     """The last step may have made a network of which the loop, which sees losses before steps, saw nothing yet."""
     for split, loss in losses.items():
         if not math.isfinite(loss):
@@ -165,7 +165,7 @@ def _check_finite(run: Run, losses: Mapping[str, float]) -> None:
             )
 
 
-def make_task(run: Run) -> Task:
+def make_task(run: RunSpec) -> Task:
     """The run's task with the run's options."""
     kind = get_task(run.task)
     return kind(kind.Options(**run.options))

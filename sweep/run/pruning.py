@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 import prune
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.run.seeds import derive
 from sweep.tasks.base import Dataset, Task
 
 
 def prune_network(
-    run: Run, task: Task, data: Dataset, model: nn.Module
+    run: RunSpec, task: Task, data: Dataset, model: nn.Module
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Mask `model` in place; what the row and the layer table say of it."""
     rows = task.score_rows(

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import prune
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core.atomic_files import write_text
 from sweep.run.checkpoint import save_tensors
 from sweep.run.train_loop import Position
@@ -42,7 +42,7 @@ class Seconds:
             self.spent[phase] = self.spent.get(phase, 0.0) + value
 
 
-def asked(run: Run, sweep: str) -> dict[str, Any]:
+def asked(run: RunSpec, sweep: str) -> dict[str, Any]:
     """The columns that repeat the specification."""
     asked = run.model_dump(exclude={"options", "betas", "iterations"})
     return asked | {
@@ -76,7 +76,7 @@ def cost(seconds: Seconds, at: Position) -> dict[str, Any]:
 
 def write_tables(
     paths: RunPaths,
-    run: Run,
+    run: RunSpec,
     row: dict[str, Any],
     at: Position,
     layers: list[dict[str, Any]],

@@ -1,20 +1,20 @@
 """Trying out, in a minute, what a thousand jobs would all fail at: one batch of each task and pruner."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from sweep.config.plugins import load_plugins, told
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core.errors import SweepError
 from sweep.run.device import use
 from sweep.run.experiment import make_task
 from sweep.run.pruning import prune_network
 from sweep.run.train_loop import epoch_batches
 from sweep.run.train_step import Step
+from sweep.store.run_record import RunRecord
 from sweep.store.submissions import Submission
 from sweep.tasks.data.dataset import DataSource
 
@@ -22,19 +22,17 @@ ABOVE_RUNS = 20
 """A launch of more runs than this is tried out first."""
 
 
-def representatives(specs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def representatives(specs: Iterable[RunRecord]) -> list[RunRecord]:
     """One run of each task and pruner: the one that prunes most."""
-    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    found: dict[tuple[str, str], RunRecord] = {}
     for spec in specs:
-        key = (spec["task"], spec["pruner"])
-        if key not in found or spec["compression"] > found[key]["compression"]:
+        key = (spec.task, spec.pruner)
+        if key not in found or spec.compression > found[key].compression:
             found[key] = spec
     return list(found.values())
 
 
-def try_out(
-    specs: Sequence[Mapping[str, Any]], submission: Submission, log: Callable[[str], None] = print
-) -> None:
+def try_out(specs: Sequence[RunRecord], submission: Submission, log: Callable[[str], None] = print) -> None:
     """Prepare the data of each of `specs`, score one batch, prune, learn one batch, and look at the first test rows.
 
     Raises:
@@ -44,7 +42,7 @@ def try_out(
     load_plugins(plugins)
     source = DataSource.from_env(submission.data_dir, submission.allow_unverified)
     for spec in specs:
-        run = Run.model_validate({key: value for key, value in spec.items() if key != "id"})
+        run = RunSpec.from_record(spec)
         try:
             loss = _one_batch(run, source)
         except (Exception, SystemExit) as error:
@@ -52,7 +50,7 @@ def try_out(
         log(f"smoke test of {run.task} with {run.pruner}: loss {loss:.4f}")
 
 
-def _one_batch(run: Run, source: DataSource) -> float:
+def _one_batch(run: RunSpec, source: DataSource) -> float:
     device = use(run.device)
     torch.set_num_threads(run.threads)
     rows = min(run.score_samples, run.score_batch_size)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core.errors import SweepError
 from sweep.core.signals import Stop
 from sweep.run.checkpoint import Checkpoint
@@ -43,7 +43,7 @@ class Position:
 
 
 def train(
-    run: Run,
+    run: RunSpec,
     task: Task,
     data: Dataset,
     model: nn.Module,
@@ -130,7 +130,7 @@ def train(
     return at
 
 
-def epoch_batches(run: Run, task: Task, data: Dataset, epoch: int) -> Sequence[Batch]:
+def epoch_batches(run: RunSpec, task: Task, data: Dataset, epoch: int) -> Sequence[Batch]:
     """The batches of an epoch, counted from 0, in the order that the run's seed gives them."""
     generator = torch.Generator().manual_seed(derive(run.seed, "order", epoch))
     return task.training_batches(
@@ -138,7 +138,7 @@ def epoch_batches(run: Run, task: Task, data: Dataset, epoch: int) -> Sequence[B
     )
 
 
-def _total(sum_so_far: float, losses: list[Tensor], run: Run, at: Position) -> float:
+def _total(sum_so_far: float, losses: list[Tensor], run: RunSpec, at: Position) -> float:
     """Add the losses one by one, so that the sum does not depend on where it was looked at, and empty the list."""
     values = torch.stack(losses).tolist()
     losses.clear()
@@ -159,14 +159,14 @@ def _tick(at: Position, began: float) -> float:
     return now
 
 
-def _epoch_line(run: Run, task: Task, row: dict[str, Any]) -> str:
+def _epoch_line(run: RunSpec, task: Task, row: dict[str, Any]) -> str:
     return (
         f"epoch {row['epoch']}/{run.epochs}  train loss {row['train_loss']:.4f}  "
         f"{row['eval_split']} {task.metric} {row['eval_metric']:.2f}  {row['seconds']:.1f} s"
     )
 
 
-def _progress(run: Run, at: Position, steps: int) -> dict[str, Any]:
+def _progress(run: RunSpec, at: Position, steps: int) -> dict[str, Any]:
     done = at.epoch + at.step / steps
     metric = at.history[-1]["eval_metric"] if at.history else None
     return {

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.run.cuda_graphs import CapturedSteps
 from sweep.run.embedding_grads import RowGradients
 from sweep.tasks.base import Task
@@ -21,7 +21,7 @@ class Step:
         optimizer: Adam, whose state belongs into a checkpoint.
     """
 
-    def __init__(self, run: Run, task: Task, model: nn.Module) -> None:
+    def __init__(self, run: RunSpec, task: Task, model: nn.Module) -> None:
         self._task, self._model = task, model
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=run.lr, betas=run.betas, eps=run.eps, fused=True

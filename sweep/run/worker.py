@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sweep.config.plugins import load_plugins, told
 from sweep.core import streams
@@ -14,6 +15,7 @@ from sweep.core.signals import Stop, Stopped, stop_with_parent
 from sweep.store.attempts import Attempt, Busy
 from sweep.store.layout import AttemptNumber, RunPaths, SubmissionNumber, SweepPaths
 from sweep.store.parquet import read_result
+from sweep.store.run_record import RunRecord
 from sweep.store.status import staleness
 from sweep.store.submissions import Submission, latest_submission, read_runs
 
@@ -39,10 +41,10 @@ def execute(
     if spec is None:
         raise UsageError(f"sweep {sweep.name!r} has no run {run_id!r}{nearest(run_id, read_runs(sweep))}")
     paths = sweep.run(run_id)
-    stamp = submission.data.get(spec["task"])
+    stamp = submission.data.get(spec.task)
 
     def complete() -> bool:
-        row = _readable_result(paths)
+        row = _readable_result(sweep, spec)
         return row is not None and not staleness(row, stamp)
 
     if complete() and not again:
@@ -61,7 +63,7 @@ def execute(
             return ExitCode.OK
         _set_aside(paths, attempt.number, again)
         # the imports cost more than all of the above
-        from sweep.config.run_spec import Run
+        from sweep.config.run_spec import RunSpec
         from sweep.tasks.data.dataset import DataSource
 
         try:
@@ -72,7 +74,7 @@ def execute(
 
         plugins = [Path(path) for path in submission.plugins]
         load_plugins(plugins)
-        run = Run.model_validate({key: value for key, value in spec.items() if key != "id"})
+        run = RunSpec.from_record(spec)
         if run.id != run_id:
             raise SweepError(
                 f"run {run_id}: this version's defaults give it the id {run.id}; launch under a new --name"
@@ -106,10 +108,17 @@ def execute(
         return ExitCode.FAILED
 
 
-def _readable_result(paths: RunPaths) -> dict[str, object] | None:
+def _readable_result(sweep: SweepPaths, spec: RunRecord) -> dict[str, Any] | None:
     """The result's row; None where there is none or it is damaged. A newer schema is an error: it must not be overwritten."""
+    paths = sweep.run(spec.id)
     try:
-        return read_result(paths.result)
+        if paths.folder.exists() or not sweep.collected.is_dir():
+            return read_result(paths.result)
+        from sweep.store.collection import (
+            row_alone,  # on demand: runs that are started from a launch have a directory
+        )
+
+        return row_alone(sweep, spec.id, spec.task)
     except UsageError:
         raise
     except SweepError:

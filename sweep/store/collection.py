@@ -1,7 +1,8 @@
 """One Parquet file for many runs: `collected/<task>/{result,epochs,layers}.parquet`.
 
 The runs' own files stay the truth. A collected row carries the stamp of the file it was read from, so whoever reads the
-collection sees which files have changed since, and reads those again.
+collection sees which files have changed since, and reads those again. Only a sweep that was copied as its collection alone
+(`sweep.store.archive`) has no such files: its rows have no stamp, and count until the run has a directory of its own again.
 """
 
 import os
@@ -20,6 +21,7 @@ from sweep.store.layout import SweepPaths, is_folder_name
 from sweep.store.parquet import (
     DAMAGE,
     MANY_RESULTS,
+    brought_forward,
     read_parquet,
     read_table,
     require_schema,
@@ -33,7 +35,11 @@ from sweep.store.schema import EPOCHS, LAYERS, RESULT, SCHEMA_VERSION
 TABLES: Mapping[str, pa.Schema] = {"result": RESULT, "epochs": EPOCHS, "layers": LAYERS}
 
 SOURCE = "source"
-"""Column of the collection: run folder, size in bytes and modification time in ns of the file that the row is from."""
+"""Column of the collection: run folder, size in bytes and modification time in ns of the file that the row is from. The run
+folder alone where the row is all that there is of the run."""
+
+# sorts before every letter of a name, so that the order of sources is the order of folders
+_STAMP = "\t"
 
 _AT_ONCE = 200
 """Tables of one file that are held before they are joined: each takes 100 KB, which its rows do not."""
@@ -79,16 +85,17 @@ def collect(sweep: SweepPaths) -> Collected:
     for name in TABLES:
         reading = results if name == "result" else read_rows(sweep, name, tasks)
         problems += reading.problems if name != "result" else []
-        _keep(sweep, name, reading, tasks)
+        write_collection(sweep, name, reading.table, tasks)
     return Collected(len(tasks), results.read, problems)
 
 
 def read_rows(sweep: SweepPaths, name: str, only: Iterable[str] | None = None) -> Reading:
     """Read the files `name`.parquet of all runs, or of the run folders in `only`: from the collection where it is current."""
     schema = TABLES[name]
-    wanted, problems = _scan(sweep, name)
-    if only is not None:
-        wanted = {folder: wanted[folder] for folder in only if folder in wanted}
+    wanted, present, problems = _scan(sweep, name)
+    chosen = None if only is None else set(only)
+    if chosen is not None:
+        wanted = {folder: stamp for folder, stamp in wanted.items() if folder in chosen}
     stamps = {stamp: folder for folder, stamp in wanted.items()}
     tables = []
     found: set[str] = set()
@@ -96,11 +103,16 @@ def read_rows(sweep: SweepPaths, name: str, only: Iterable[str] | None = None) -
         table, problem = _read_collection(path, schema)
         problems += problem
         if table is not None:
-            current = table.filter(pc.is_in(table[SOURCE], value_set=pa.array(list(stamps), pa.string())))
+            sources = set(pc.unique(table[SOURCE]).to_pylist())
+            alone = {source for source in sources if _is_alone(source)} - present
+            if chosen is not None:
+                alone &= chosen
             # one run twice would be a run moved between tasks: the first counts
-            current = current.filter(pc.invert(pc.is_in(current[SOURCE], pa.array(list(found), pa.string()))))
-            found |= set(pc.unique(current[SOURCE]).to_pylist())
-            tables.append(current)
+            current = (sources & stamps.keys() | alone) - found
+            found |= current
+            tables.append(
+                table.filter(pc.is_in(table[SOURCE], value_set=pa.array(list(current), pa.string())))
+            )
     read = 0
     single: list[pa.Table] = []
     for stamp, folder in sorted(stamps.items()):
@@ -131,8 +143,10 @@ class RowReader:
         reading = read_rows(sweep, "result")
         if reading.read >= MANY_RESULTS:
             with suppress(StorageError):  # a full disk or somebody else's folder: what was asked for is read
-                _keep(sweep, "result", reading, _tasks(reading))
+                write_collection(sweep, "result", reading.table, _tasks(reading))
         table = reading.table
+        self.alone = frozenset(filter(_is_alone, table[SOURCE].to_pylist()))
+        """The runs that have a row and no directory."""
         self._rows: dict[Path, dict[str, Any]] = {}
         for folder, row in zip(_folders(table), rows_of(table.drop_columns([SOURCE])), strict=True):
             self._rows[sweep.run(folder).result] = row
@@ -144,23 +158,43 @@ class RowReader:
         return read_result(path) if row is None else row
 
 
+def row_alone(sweep: SweepPaths, run_id: str, task: str) -> dict[str, Any] | None:
+    """The result of a run that has no directory; None where the collection has none either."""
+    path = sweep.collection(task, "result")
+    if not path.exists():
+        return None
+    table, _ = _read_collection(path, RESULT)
+    rows = (
+        [] if table is None else rows_of(table.filter(pc.equal(table[SOURCE], run_id)).drop_columns([SOURCE]))
+    )
+    return rows[0] if rows else None
+
+
 def _tasks(results: Reading) -> dict[str, str]:
     """By run folder."""
     return dict(zip(_folders(results.table), results.table["task"].to_pylist(), strict=True))
 
 
-def _keep(sweep: SweepPaths, name: str, reading: Reading, tasks: Mapping[str, str]) -> None:
-    """Write what was read as the collections of its tasks."""
-    of_task = pa.array([tasks[folder] for folder in _folders(reading.table)], pa.string())
+def write_collection(sweep: SweepPaths, name: str, table: pa.Table, tasks: Mapping[str, str]) -> None:
+    """Write `table` as the collections of its tasks.
+
+    Args:
+        sweep: where.
+        name: of the kind of table.
+        table: the columns of its schema, and `SOURCE`.
+        tasks: by run folder.
+    """
+    of_task = pa.array([tasks[folder] for folder in _folders(table)], pa.string())
     for task in sorted(set(tasks.values())):
-        write_parquet(sweep.collection(task, name), reading.table.filter(pc.equal(of_task, task)), "zstd")
+        write_parquet(sweep.collection(task, name), table.filter(pc.equal(of_task, task)), "zstd")
 
 
-def _scan(sweep: SweepPaths, name: str) -> tuple[dict[str, str], list[str]]:
-    """Per run folder the stamp of its file, and what cannot be a run."""
+def _scan(sweep: SweepPaths, name: str) -> tuple[dict[str, str], set[str], list[str]]:
+    """Per run folder the stamp of its file; all that is among the run folders; and what cannot be a run."""
     stamps, problems = {}, []
     root = os.fspath(sweep.runs)
-    for folder in sorted(os.listdir(root)) if os.path.isdir(root) else []:
+    present = sorted(os.listdir(root)) if os.path.isdir(root) else []
+    for folder in present:
         try:
             status = os.stat(f"{root}/{folder}/{name}.parquet")
         except (FileNotFoundError, NotADirectoryError):
@@ -169,24 +203,32 @@ def _scan(sweep: SweepPaths, name: str) -> tuple[dict[str, str], list[str]]:
             problems.append(f"{root}/{folder}/{name}.parquet: {error.strerror}")
             continue
         if is_folder_name(folder):
-            # a tab sorts before every letter of a name, so that the order of stamps is the order of folders
-            stamps[folder] = f"{folder}\t{status.st_size}\t{status.st_mtime_ns}"
+            stamps[folder] = f"{folder}{_STAMP}{status.st_size}\t{status.st_mtime_ns}"
         else:
             problems.append(f"{os.fsencode(f'{root}/{folder}')!r}: not a run's folder")
-    return stamps, problems
+    return stamps, set(present), problems
+
+
+def _is_alone(source: str) -> bool:
+    return _STAMP not in source
 
 
 def _folders(table: pa.Table) -> list[str]:
-    return [source.partition("\t")[0] for source in table[SOURCE].to_pylist()]
+    return [source.partition(_STAMP)[0] for source in table[SOURCE].to_pylist()]
 
 
 def _read_collection(path: Path, schema: pa.Schema) -> tuple[pa.Table | None, Sequence[str]]:
-    """The collected rows; None where they are of another schema version or damaged: the runs' own files are read then."""
+    """The collected rows; None where they are damaged: the runs' own files are read then. Of those of an older schema version,
+    which are read from the files, too, the rows that have no files."""
     try:
         version = _version(path)
-        if 0 < version < SCHEMA_VERSION:
-            return None, []
         table = read_parquet(path, use_threads=True)
+        if 0 < version < SCHEMA_VERSION:
+            table = table.filter(pc.invert(pc.match_substring(table[SOURCE], _STAMP)))
+            if not len(table):
+                return None, []
+            rows = brought_forward(table.drop_columns([SOURCE]), schema, version)
+            table = rows.append_column(SOURCE, table[SOURCE])
         require_schema(table, schema.append(pa.field(SOURCE, pa.string())))
         require_values(table)
         return table, []

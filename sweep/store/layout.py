@@ -9,7 +9,7 @@ results/<sweep>/grid.yaml             the grid, as resolved
                 code/<hash>/          the code as it was when an array was submitted
                 runs/<id>/            spec.json log.txt attempts/ checkpoint.pt mask.pt samples.json
                                       {result,layers,epochs}.parquet
-                collected/<task>/     {result,epochs,layers}.parquet of all runs (`sweep collect`)
+                collected/<task>/     {result,epochs,layers}.parquet of all runs (`sweep collect`), samples.jsonl (`--to`)
                 report/               report.md report.html plots/ tables/ files.json
 """
 
@@ -197,6 +197,9 @@ class SweepPaths:
 
     def collection(self, task: str, table: str) -> Path:
         return self.collected / task / f"{table}.parquet"
+
+    def collected_samples(self, task: str) -> Path:
+        return self.collected / task / "samples.jsonl"
 
 
 def is_folder_name(name: str) -> bool:

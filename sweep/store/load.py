@@ -32,7 +32,7 @@ def load(path: str | Path, table: str = "result") -> pa.Table:
     if table not in TABLES:
         raise UsageError(f"no table {table!r}{nearest(table, TABLES)}; there are {', '.join(TABLES)}")
     folder = Path(path).expanduser()
-    sweeps = [folder] if (folder / "runs").is_dir() else sorted(p.parent for p in folder.glob("*/runs"))
+    sweeps = [folder] if _is_sweep(folder) else sorted(filter(_is_sweep, folder.glob("*")))
     if not sweeps:
         raise UsageError(f"no sweep in {folder}; give a sweep's folder or the folder that holds them")
     tables = [TABLES[table].empty_table()]
@@ -42,6 +42,10 @@ def load(path: str | Path, table: str = "result") -> pa.Table:
         for problem in problems:
             _log.warning("left out: %s", problem)
     return pa.concat_tables(tables)
+
+
+def _is_sweep(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in ("runs", "collected"))
 
 
 def load_sweep(sweep: SweepPaths, table: str) -> tuple[pa.Table, list[str]]:

@@ -74,7 +74,7 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         if version == 0:
             raise SweepError(f"{path}: not written by prunesweep")
         require_values(table)
-        return _brought_forward(table, schema, version)
+        return brought_forward(table, schema, version)
     except FileNotFoundError:
         raise
     except DAMAGE as error:
@@ -91,7 +91,8 @@ def version_of(path: Path, schema: pa.Schema) -> int:
     return version
 
 
-def _brought_forward(table: pa.Table, schema: pa.Schema, version: int) -> pa.Table:
+def brought_forward(table: pa.Table, schema: pa.Schema, version: int) -> pa.Table:
+    """The rows of a file of schema `version`, none newer than this one, with the columns of `schema`."""
     if version == SCHEMA_VERSION:
         require_schema(table, schema)
         return table.replace_schema_metadata(schema.metadata)

@@ -11,6 +11,7 @@ from sweep.core.errors import ExitCode, SweepError
 from sweep.store.attempts import latest, liveness, read_progress
 from sweep.store.layout import RunPaths, SweepPaths
 from sweep.store.parquet import MANY_RESULTS, read_result
+from sweep.store.run_record import RunRecord
 from sweep.store.schema import DENSE, NewerSchema
 from sweep.store.submissions import DataStamp, current_data, launched_runs, submissions
 
@@ -32,7 +33,7 @@ class RunStatus:
     """The state of one run. `job` is the Slurm job that has it, waiting or running; empty if none has."""
 
     run_id: str
-    spec: Mapping[str, Any]
+    spec: RunRecord
     state: State
     detail: str = ""
     attempts: int = 0
@@ -48,48 +49,51 @@ ReadResult = Callable[[Path], dict[str, Any] | None]
 def survey(
     sweep: SweepPaths,
     data: Mapping[str, DataStamp] | None = None,
-    read: ReadResult | None = None,
-    specs: Mapping[str, Mapping[str, Any]] | None = None,
+    specs: Mapping[str, RunRecord] | None = None,
 ) -> list[RunStatus]:
     """The state of runs of a sweep. Those that have not begun cost no look at a file, which on a file server takes its time.
 
     Args:
         sweep: where.
         data: per task the current data; by default that of the latest submissions.
-        read: reads a run's result file; by default out of the sweep's collection where it has one (`sweep collect`) or many
-            runs have begun, since a file for each run takes some milliseconds.
         specs: the runs by id; by default all of the sweep, in the grid's order.
+
+    Results are read out of the sweep's collection where it has one (`sweep collect`) or many runs have begun, since a file for
+    each run takes some milliseconds.
     """
     launches = submissions(sweep) if data is None or specs is None else []
     data = current_data(sweep, launches) if data is None else data
     specs = launched_runs(sweep, launches) if specs is None else specs
     begun = set(os.listdir(sweep.runs)) if sweep.runs.is_dir() else set()
-    read = read or _reader(sweep, len(begun))
+    read, alone = _reader(sweep, len(begun))
+    begun |= alone
     return [
-        examine(sweep.run(run_id), spec, data.get(spec["task"]), read)
+        examine(sweep.run(run_id), spec, data.get(spec.task), read)
         if run_id in begun
         else RunStatus(run_id, spec, "pending")
         for run_id, spec in specs.items()
     ]
 
 
-def _reader(sweep: SweepPaths, begun: int) -> ReadResult:
+def _reader(sweep: SweepPaths, begun: int) -> tuple[ReadResult, frozenset[str]]:
+    """What reads a run's result file, and the runs whose results are in the collection alone."""
     if begun < MANY_RESULTS and not sweep.collected.is_dir():
-        return read_result
+        return read_result, frozenset()
     from sweep.store.collection import RowReader  # on demand: most sweeps are small and have no collection
 
-    return RowReader(sweep)
+    reader = RowReader(sweep)
+    return reader, reader.alone
 
 
 def examine(
-    run: RunPaths, spec: Mapping[str, Any], stamp: DataStamp | None, read: ReadResult = read_result
+    run: RunPaths, spec: RunRecord, stamp: DataStamp | None, read: ReadResult = read_result
 ) -> RunStatus:
     """The state of one run. A live attempt comes first, then the result, then how the last attempt ended."""
     claim = latest(run)
     attempts = claim.number if claim else 0
 
     def status(state: State, detail: str = "", **more: Any) -> RunStatus:
-        return RunStatus(spec["id"], spec, state, detail, attempts, **more)
+        return RunStatus(spec.id, spec, state, detail, attempts, **more)
 
     life = liveness(run, claim) if claim else "ended"
     if claim and life == "live":
@@ -132,7 +136,7 @@ def counts(statuses: list[RunStatus]) -> dict[State, int]:
 
 def pruners_of(statuses: Iterable[RunStatus], task: str) -> list[str]:
     """The pruners of a task's runs in the grid's order; `dense` only where it is alone."""
-    names = list(dict.fromkeys(status.spec["pruner"] for status in statuses if status.spec["task"] == task))
+    names = list(dict.fromkeys(status.spec.pruner for status in statuses if status.spec.task == task))
     return [name for name in names if name != DENSE] or names
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 from sweep.core.atomic_files import cannot_write, create, write_text
 from sweep.core.errors import StorageError, UsageError
 from sweep.store.layout import SubmissionNumber, SweepPaths
+from sweep.store.run_record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,7 @@ class Submission:
             raise _damaged(path, error) from error
 
 
-COORDINATES = ("task", "pruner", "compression", "seed")
-
-
-def record(sweep: SweepPaths, grid: str, runs: Iterable[dict[str, Any]]) -> None:
+def register_runs(sweep: SweepPaths, grid: str, runs: Iterable[RunRecord]) -> None:
     """Add `runs` to the sweep's, and keep the grid they come from.
 
     A sweep may grow: by a task that was left out, more seeds, another pruner. What it may not do is to change its mind: at each
@@ -75,35 +73,41 @@ def record(sweep: SweepPaths, grid: str, runs: Iterable[dict[str, Any]]) -> None
     Args:
         sweep: where.
         grid: the resolved grid as YAML.
-        runs: `Run.listing()` of each.
+        runs: `RunSpec.to_record()` of each.
 
     Raises:
         UsageError: the sweep has another run at the same coordinates.
     """
-    new = list(runs)
+    requested = list(runs)
     with locked(sweep.folder):
-        known = agreeing(sweep, new)
+        known = check_consistent(sweep, requested)
         # the grid first: a sweep is one that has a grid, and a launch that is killed in between is repeated
         write_text(sweep.grid, grid)
-        if any(run["id"] not in known for run in new):
-            known |= {run["id"]: run for run in new}
-            write_text(sweep.runs_list, "".join(json.dumps(run) + "\n" for run in known.values()))
+        if added := [run for run in requested if run.id not in known]:
+            # those of an older or newer version stay as they are
+            lines = sweep.runs_list.read_text(encoding="utf-8").splitlines() if known else []
+            lines += [json.dumps(run.to_json()) for run in added]
+            write_text(sweep.runs_list, "".join(f"{line}\n" for line in lines))
 
 
-def agreeing(sweep: SweepPaths, runs: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The sweep's runs by id, none of which `runs` would change; `record` says what that means, and what it raises."""
+def check_consistent(sweep: SweepPaths, runs: Iterable[RunRecord]) -> dict[str, RunRecord]:
+    """The sweep's runs by id, none of which `runs` would change; `register_runs` says what that means, and what it raises."""
     known = read_runs(sweep)
-    taken = {tuple(run[name] for name in COORDINATES): run for run in known.values()}
+    taken = {_coordinates(run): run for run in known.values()}
     for run in runs:
-        old = taken.get(tuple(run[name] for name in COORDINATES), run)
-        # a field that is newer than the sweep has its default there
-        changed = [name for name in run if name != "id" and old.get(name, run[name]) != run[name]]
+        old = taken.get(_coordinates(run), run)
+        before, now = old.to_json(), run.to_json()
+        changed = [name for name in now if name != "id" and before[name] != now[name]]
         if changed:
             raise UsageError(
-                f"the sweep {sweep.name!r} has {old['id']} with {changed[0]} = {old[changed[0]]!r}, this launch asks for "
-                f"{run[changed[0]]!r}; launch it under another name with --name"
+                f"the sweep {sweep.name!r} has {old.id} with {changed[0]} = {before[changed[0]]!r}, this launch asks for "
+                f"{now[changed[0]]!r}; launch it under another name with --name"
             )
     return known
+
+
+def _coordinates(run: RunRecord) -> tuple[str, str, float, int]:
+    return run.task, run.pruner, run.compression, run.seed
 
 
 @contextmanager
@@ -126,20 +130,20 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def read_runs(sweep: SweepPaths) -> dict[str, dict[str, Any]]:
+def read_runs(sweep: SweepPaths) -> dict[str, RunRecord]:
     """The sweep's runs by id, in the grid's order; empty if it has never been launched. Raises StorageError if damaged."""
     try:
         lines = sweep.runs_list.read_text(encoding="utf-8").splitlines()
         if not lines:  # a launch without runs writes no list
             raise ValueError("no run in it")
-        return {run["id"]: run for run in map(json.loads, lines)}
+        return {run.id: run for run in map(RunRecord.from_json, map(json.loads, lines))}
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (ValueError, LookupError, TypeError) as error:
         raise _damaged(sweep.runs_list, error) from error
 
 
-def launched_runs(sweep: SweepPaths, launches: Iterable[Submission]) -> dict[str, dict[str, Any]]:
+def launched_runs(sweep: SweepPaths, launches: Iterable[Submission]) -> dict[str, RunRecord]:
     """As `read_runs`. Raises StorageError also where the list lacks runs of `launches`: one cut short between lines."""
     launched = {run_id for launch in launches for run_id in launch.runs}
     runs = read_runs(sweep)  # after the submissions: a launch writes its runs before

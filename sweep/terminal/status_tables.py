@@ -22,7 +22,7 @@ def status_table(statuses: Sequence[RunStatus]) -> Table:
         table.add_column(state, justify="right", style=STYLES[state], footer=str(total))
     groups: dict[tuple[str, str], list[RunStatus]] = {}
     for status in statuses:
-        groups.setdefault((status.spec["task"], status.spec["pruner"]), []).append(status)
+        groups.setdefault((status.spec.task, status.spec.pruner), []).append(status)
     for (task, pruner), members in groups.items():
         numbers = counts(members)
         table.add_row(task, pruner, *(str(numbers.get(state, "")) for state in present))

@@ -2,12 +2,12 @@
 
 import pytest
 
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core.errors import UsageError
 
 
 def make(**overrides):
-    return Run.make("toy", "random", 1.0, 0, overrides)
+    return RunSpec.make("toy", "random", 1.0, 0, overrides)
 
 
 def test_what_equals_the_default_does_not_change_the_id():
@@ -20,27 +20,29 @@ def test_the_id_is_the_hash_of_the_four_coordinates_and_what_differs():
     import hashlib
 
     science = '{"compression": 0.5, "pruner": "grasp", "seed": 3, "task": "toy", "threads": 2}'
-    run = Run.make("toy", "grasp", 0.5, 3, {"threads": 2})
+    run = RunSpec.make("toy", "grasp", 0.5, 3, {"threads": 2})
     assert run.id == "toy-grasp-c0.5-s3-" + hashlib.sha256(science.encode()).hexdigest()[:8]
 
 
 def test_ids_are_those_of_before_there_was_a_choice_of_device():
-    assert Run.make("ag_news", "dense", 0, 0, {}).id == "ag_news-dense-c0-s0-cdd3ae7d"
-    assert Run.make("ag_news", "random", 0.1, 0, {"device": "cpu"}).id == "ag_news-random-c0.1-s0-b2aeafa8"
+    assert RunSpec.make("ag_news", "dense", 0, 0, {}).id == "ag_news-dense-c0-s0-cdd3ae7d"
+    assert (
+        RunSpec.make("ag_news", "random", 0.1, 0, {"device": "cpu"}).id == "ag_news-random-c0.1-s0-b2aeafa8"
+    )
     assert make(device="cuda").id != make().id
 
 
 def test_at_compression_zero_all_pruners_are_one_run():
-    assert Run.make("toy", "random", 0, 0, {"scope": "layer"}) == Run.make(
+    assert RunSpec.make("toy", "random", 0, 0, {"scope": "layer"}) == RunSpec.make(
         "toy", "grasp", 0.0, 0, {"iterations": 5}
     )
-    assert Run.make("toy", "random", 0, 0, {}).pruner == "dense"
-    assert Run.make("toy", "random", -0.0, 0, {}).id == Run.make("toy", "random", 0, 0, {}).id
+    assert RunSpec.make("toy", "random", 0, 0, {}).pruner == "dense"
+    assert RunSpec.make("toy", "random", -0.0, 0, {}).id == RunSpec.make("toy", "random", 0, 0, {}).id
 
 
 def test_a_run_survives_json():
     run = make(lr=0.02, betas=[0.8, 0.9])
-    again = Run.model_validate_json(run.model_dump_json())
+    again = RunSpec.model_validate_json(run.model_dump_json())
     assert again == run
     assert again.id == run.id
 
@@ -94,5 +96,5 @@ def test_absurd_numbers_are_refused(field):
 )
 def test_bad_values_are_named_in_one_line(arguments, message):
     with pytest.raises(UsageError, match=message) as caught:
-        Run.make(*arguments)
+        RunSpec.make(*arguments)
     assert "\n" not in str(caught.value)

@@ -57,7 +57,7 @@ def test_more_scores_than_two_to_the_31() -> None:
 
 
 def sampled(total: int) -> list[int]:
-    """Which positions the selection samples: one in each of equal slices (csrc/cuda/topk_sample.cuh)."""
+    """Which positions the selection samples: one in each of equal slices (csrc/global_mask/cuda/sample.cuh)."""
     count = 32768
     size, longer = divmod(total, count)
     places = []

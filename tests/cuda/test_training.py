@@ -12,7 +12,7 @@ import torch
 
 import prune
 from models import Seq2SeqTransformer, translate
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core import provenance
 from sweep.core.errors import SweepError
 from sweep.core.signals import Stop, Stopped
@@ -28,7 +28,7 @@ from sweep.store.layout import SweepPaths
 from sweep.store.parquet import read_table
 from sweep.store.retries import cause_of
 from sweep.store.schema import EPOCHS
-from sweep.store.submissions import Submission, record
+from sweep.store.submissions import Submission, register_runs
 from sweep.tasks.data.dataset import DataSource
 
 DEVICE = "cuda"
@@ -61,7 +61,7 @@ def _one_process_for_many_runs(monkeypatch):
 
 def make(kind, **changes):
     task, pruner, keys = SPECS[kind]
-    return Run.make(task, pruner, 0.5, 0, {"device": DEVICE, **keys, **changes})
+    return RunSpec.make(task, pruner, 0.5, 0, {"device": DEVICE, **keys, **changes})
 
 
 def source(folder):
@@ -169,7 +169,7 @@ def test_weights_and_masks_are_those_of_the_cpu(tmp_path, kind, pruner):
     found = []
     for device in ("cpu", DEVICE):
         keys = {"score_samples": 64, "device": device, "shuffle": pruner == "random"}
-        found.append(pruned(Run.make(task, pruner, 0.5, 0, keys), tmp_path))
+        found.append(pruned(RunSpec.make(task, pruner, 0.5, 0, keys), tmp_path))
     here, there = found
     assert all(torch.equal(here[name][0], there[name][0]) for name in here)
     masks = [torch.cat([mask.flatten() for _, mask in each.values()]) for each in found]
@@ -289,7 +289,7 @@ def test_runs_that_share_a_gpu_are_forked_and_end_as_alone(tmp_path):
         pytest.skip("a run's process names the version of the installed prunesweep")
     sweep = SweepPaths(tmp_path / "packed")
     runs = [make("bags"), make("bags, bf16"), make("pairs")]
-    record(sweep, "", [run.listing() for run in runs])
+    register_runs(sweep, "", [run.to_record() for run in runs])
     plugin = str(Path(synthetic.__file__).resolve())
     Submission([run.id for run in runs], {}, plugins=[plugin]).save(sweep)
     done = subprocess.run(

@@ -16,7 +16,7 @@ from sweep.cli.find_run import select_in_sweep
 from sweep.config.grid import Grid, expand
 from sweep.core.errors import UsageError
 from sweep.store.layout import SweepPaths
-from sweep.store.submissions import record
+from sweep.store.submissions import register_runs
 
 STEPS = 5000  # far more than the test lets happen
 
@@ -165,7 +165,7 @@ def test_only_of_a_sweep_is_as_of_its_grid(tmp_path):
     """Also by an option that one of the tasks has: runs of the others have no value there."""
     text = "tasks: {toy: {}, toy_translation: {prunable: paper}}\npruners: [random]\ncompressions: [1]\nseeds: [0, 1]\n"
     grid, paths = Grid.parse(text, "g.yaml"), SweepPaths(tmp_path)
-    record(paths, grid.dump(), [run.listing() for run in expand(grid)])
+    register_runs(paths, grid.dump(), [run.to_record() for run in expand(grid)])
     for only in ("prunable=paper", "seed=1,prunable=paper", "prunable=null", "seed=0,seed=1.0"):
         pairs = [pair.split("=") for pair in only.split(",")]
         wanted = {key: [value for name, value in pairs if name == key] for key, _ in pairs}

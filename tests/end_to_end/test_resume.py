@@ -16,7 +16,7 @@ from support.workplace import Workplace, science
 import sweep
 from sweep.config.grid import Grid, expand
 from sweep.store.attempts import latest
-from sweep.store.submissions import Submission, record
+from sweep.store.submissions import Submission, register_runs
 
 TASKS = {
     "toy": {"epochs": 40},
@@ -32,7 +32,7 @@ def recorded(work, name, task="toy"):
     path.write_text(yaml.safe_dump(fields))
     grid = Grid.load(str(path))
     (run,) = expand(grid)
-    record(work.paths(name), grid.dump(), [run.listing()])
+    register_runs(work.paths(name), grid.dump(), [run.to_record()])
     Submission(runs=[run.id], data={}, data_dir=None, allow_unverified=False, plugins=[]).save(
         work.paths(name)
     )

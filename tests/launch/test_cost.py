@@ -3,18 +3,17 @@
 import math
 
 import pytest
+from support.rows import run_record
 
 from sweep.core.errors import UsageError
 from sweep.launch.cost import Estimate, estimate, format_cost, require_consent
+from sweep.store.run_record import RunRecord
 
-SPEC = {
-    "task": "toy", "epochs": 5, "batch_size": 64, "eval_batch_size": 256, "precision": "float32", "threads": 2,
-    "device": "cpu", "options": {}, "compression": 1.0, "pruner": "grasp",
-}  # fmt: skip
+RUN = run_record(threads=2)
 
 
 def row(seconds, **changes):
-    return SPEC | {"options": "{}", "seconds_total": seconds} | changes
+    return RUN.to_json() | {"options": "{}", "seconds_total": seconds} | changes
 
 
 def test_the_same_pruner_and_compression_decide_where_there_are_any():
@@ -25,7 +24,7 @@ def test_the_same_pruner_and_compression_decide_where_there_are_any():
         row(500.0, compression=0.0),
         row(9.0, epochs=6),
     ]
-    cost = estimate([SPEC] * 4, finished)
+    cost = estimate([RUN] * 4, finished)
     # two runs of mean 12, standard deviation sqrt(8); two threads each
     assert cost.core_seconds == pytest.approx(2 * 4 * 12)
     half = 1.96 * 2 * math.sqrt(8) * math.sqrt(4 + 16 / 2)
@@ -37,13 +36,13 @@ def test_the_same_pruner_and_compression_decide_where_there_are_any():
 
 def test_next_come_the_compression_and_then_the_work():
     finished = [row(100.0, pruner="random"), row(500.0, compression=0.0)]
-    assert estimate([SPEC], finished).core_seconds == 2 * 100
-    assert estimate([SPEC], finished[1:]).core_seconds == 2 * 500
-    nothing = estimate([SPEC], [row(1.0, threads=1), row(1.0, options='{"a": 1}')])
+    assert estimate([RUN], finished).core_seconds == 2 * 100
+    assert estimate([RUN], finished[1:]).core_seconds == 2 * 500
+    nothing = estimate([RUN], [row(1.0, threads=1), row(1.0, options='{"a": 1}')])
     assert (nothing.unknown, nothing.core_seconds, nothing.wall_seconds(4)) == (1, 0.0, 0.0)
-    assert estimate([SPEC], [row(1.0, device="cuda")]).unknown == 1
-    older = {key: value for key, value in SPEC.items() if key != "device"}
-    assert estimate([older], finished).core_seconds == 2 * 100
+    assert estimate([RUN], [row(1.0, device="cuda")]).unknown == 1
+    older = {key: value for key, value in RUN.to_json().items() if key != "device"}
+    assert estimate([RunRecord.from_json(older)], finished).core_seconds == 2 * 100
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def check(scores: list[Tensor], keep: int, device: str = "cpu", **options: list[
 
 
 def sampled(total: int) -> np.ndarray:
-    """Which positions the selection samples: a run of 16 in each of equal slices (csrc/topk_sample.h)."""
+    """Which positions the selection samples: a run of 16 in each of equal slices (csrc/global_mask/cpu/sample.h)."""
     lines = min(max(int(0.2 * total ** (2 / 3)), 1024), 65536)
     places = []
     for i in range(lines):
@@ -183,12 +183,30 @@ def test_random_cases(target: str) -> None:
         random_case(seed, 60_000, target)
 
 
-def test_an_unknown_instruction_set_is_refused() -> None:
-    call = "import torch, prune; prune.ops.global_mask([torch.ones(3)], 1)"
-    environment = os.environ | {"PRUNE_CPU": "sse9"}
-    done = subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True)
+MASK = "import torch, prune; print(prune.ops.global_mask([torch.ones(3)], 1).masks)"
+LINEAR = (
+    "import torch, prune; mask = torch.zeros(64, 128, dtype=torch.bool); mask[:, 0] = True\n"
+    "print(prune.ops.masked_linear(torch.ones(1, 128), torch.ones(64, 128), mask).sum())"
+)
+
+
+def with_instruction_set(name: str, call: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PRUNE_CPU": name, "PRUNE_MASKED_LINEAR": "sparse"}
+    return subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("call", [MASK, LINEAR])
+def test_an_unknown_instruction_set_is_refused(call: str) -> None:
+    done = with_instruction_set("sse9", call)
     assert done.returncode == 1
     assert "PRUNE_CPU is 'sse9': plain, avx2 and avx512 are known" in done.stderr
+
+
+@pytest.mark.parametrize(("call", "result"), [(MASK, "[ True, False, False]"), (LINEAR, "tensor(64.)")])
+def test_an_empty_name_of_an_instruction_set_is_none(call: str, result: str) -> None:
+    done = with_instruction_set("", call)
+    assert done.returncode == 0, done.stderr
+    assert result in done.stdout
 
 
 @pytest.mark.long

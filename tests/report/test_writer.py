@@ -211,7 +211,7 @@ TRANSLATION = {
 def test_damaged_sentences_are_left_out_and_named(tmp_path, content):
     sweep = write_sweep(tmp_path / "s", compressions=(0.0, 1.0), seeds=(0,), **TRANSLATION)
     for status in gather(sweep).statuses:
-        sentence = {"source": "Quelle", "reference": "source", "output": f"by {status.spec['pruner']}"}
+        sentence = {"source": "Quelle", "reference": "source", "output": f"by {status.spec.pruner}"}
         sweep.run(status.run_id).samples.write_text(json.dumps([sentence]))
     assert not any("could not be used" in text for text in notices(sweep))
     damaged = sweep.run("toy-grasp-c1-s0").samples

@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core.errors import UsageError
 from sweep.run import device
-from sweep.store.submissions import Submission, record
+from sweep.store.submissions import Submission, register_runs
 from sweep.tasks.data.dataset import Dataset
 from sweep.tasks.data.token_bags import BagSplit
 
@@ -60,8 +60,8 @@ def test_a_launch_is_refused_before_any_work(work, grid):
 
 @without_gpu
 def test_a_run_elsewhere_fails_with_the_mend_before_any_work(work):
-    run = Run.make("toy", "random", 1, 0, {"device": "cuda"})
-    record(work.paths("grid"), "", [run.listing()])
+    run = RunSpec.make("toy", "random", 1, 0, {"device": "cuda"})
+    register_runs(work.paths("grid"), "", [run.to_record()])
     Submission([run.id], {}).save(work.paths("grid"))
     done = work(run.id, "--sweep", work.paths("grid").folder, module="sweep.run")
     assert done.returncode == 1

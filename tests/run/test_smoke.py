@@ -8,14 +8,14 @@ import pytest
 
 import prune
 from sweep.config.plugins import load_plugins
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core.errors import SweepError
 from sweep.run.smoke import representatives, try_out
 from sweep.store.submissions import Submission
 
 
 def spec(pruner, compression, seed=0, task="toy", **changes):
-    return Run.make(task, pruner, compression, seed, changes).listing()
+    return RunSpec.make(task, pruner, compression, seed, changes).to_record()
 
 
 @pytest.fixture

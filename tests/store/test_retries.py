@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core.errors import SweepError
 from sweep.executors.slurm.commands import Limits
 from sweep.executors.slurm.executor import SlurmEngine
@@ -30,7 +30,7 @@ def sweep(tmp_path):
 
 
 def spec(seed=0):
-    return Run.make("toy", "random", 1, seed, {}).listing()
+    return RunSpec.make("toy", "random", 1, seed, {}).to_record()
 
 
 def ended(sweep, run_id, *errors, node="n1"):
@@ -119,30 +119,30 @@ def test_what_is_told_in_the_row(sweep):
 )
 def test_the_choice(sweep, errors, retried, memory, chosen, given_up):
     one = spec()
-    ended(sweep, one["id"], *errors)
-    status = examine(sweep.run(one["id"]), one, None)
+    ended(sweep, one.id, *errors)
+    status = examine(sweep.run(one.id), one, None)
     choice = choose(sweep, [status], retried, 3, lambda task: memory)
-    assert [each.run_id for each in choice.todo] == [one["id"]] * chosen
-    assert [each.run_id for each in choice.given_up] == [one["id"]] * given_up
+    assert [each.run_id for each in choice.todo] == [one.id] * chosen
+    assert [each.run_id for each in choice.given_up] == [one.id] * given_up
 
 
 def test_an_end_that_only_slurm_knows_is_written_down(sweep):
     one = spec()
-    ended(sweep, one["id"], None)
+    ended(sweep, one.id, None)
     # in the far past: silent for longer than any attempt that lives
-    os.utime(sweep.run(one["id"]).attempt(1), (0, 0))
-    status = RunStatus(one["id"], one, "interrupted", NODE, attempts=1)
+    os.utime(sweep.run(one.id).attempt(1), (0, 0))
+    status = RunStatus(one.id, one, "interrupted", NODE, attempts=1)
     choice = choose(sweep, [status], {"interrupted"}, 3, lambda task: None)
-    (claim,) = claims(sweep.run(one["id"]))
+    (claim,) = claims(sweep.run(one.id))
     assert (claim.outcome, claim.content["error"]) == ("interrupted", NODE)
-    assert choice.changes == {one["id"]: {"exclude": ["n1"]}}
+    assert choice.changes == {one.id: {"exclude": ["n1"]}}
 
 
 def test_jobs_of_equal_needs_share_an_array(sweep):
     specs = [spec(seed) for seed in range(4)]
     needs = {
-        specs[1]["id"]: {"memory": 2000, "exclude": ["n2"]},
-        specs[3]["id"]: {"memory": 2000, "exclude": ["n2"]},
+        specs[1].id: {"memory": 2000, "exclude": ["n2"]},
+        specs[3].id: {"memory": 2000, "exclude": ["n2"]},
     }
     engine = SlurmEngine(sweep, 1, Profile(memory=1000, exclude=["n1"]), {}, sweep.code / "x", by_run=needs)
     plain, more = engine.scripts(specs, Limits())

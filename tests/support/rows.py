@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from sweep.store.layout import SweepPaths
 from sweep.store.parquet import read_result, write_rows
+from sweep.store.run_record import RunRecord
 from sweep.store.schema import EPOCHS, LAYERS, RESULT, TRANSLATION
 
 SAMPLES = {
@@ -18,6 +19,16 @@ SAMPLES = {
 def row_of(schema, **values):
     """A row with a value of the right type in every column."""
     return {field.name: SAMPLES[field.type] for field in schema} | values
+
+
+def run_record(run_id="toy-grasp-c1-s0", **values):
+    """A run as `runs.jsonl` has it."""
+    fields = {
+        "task": "toy", "pruner": "grasp", "compression": 1.0, "seed": 0, "epochs": 5, "batch_size": 64,
+        "eval_batch_size": 256, "lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "score_samples": 40,
+        "score_batch_size": 64,
+    }  # fmt: skip
+    return RunRecord.from_json({"id": run_id} | fields | values)
 
 
 def score(pruner, compression, seed):
@@ -37,14 +48,7 @@ def write_sweep(
         for compression in compressions:
             for pruner in pruners if compression else ["dense"]:
                 run_id = f"{task}-{pruner}-c{compression:g}-s{seed}"
-                spec = {
-                    "id": run_id,
-                    "task": task,
-                    "pruner": pruner,
-                    "compression": compression,
-                    "seed": seed,
-                }
-                runs.append(spec)
+                runs.append(run_record(run_id, task=task, pruner=pruner, compression=compression, seed=seed))
                 density = 10**-compression
                 row = row_of(
                     RESULT, run_id=run_id, task=task, pruner=pruner, compression=compression, seed=seed,
@@ -75,7 +79,7 @@ def write_sweep(
                     for e in (1, 2)
                 ]
                 write_rows(paths.epochs, EPOCHS, epochs)
-    sweep.runs_list.write_text("".join(json.dumps(run) + "\n" for run in runs))
+    sweep.runs_list.write_text("".join(json.dumps(run.to_json()) + "\n" for run in runs))
     return sweep
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.core.errors import UsageError
 from sweep.tasks import TASKS, Task, get_task, task
 from sweep.tasks.base import DEFAULTS
@@ -81,7 +81,7 @@ class TestRegistry:
                 task("mine")(kind)  # type: ignore[type-var]
 
     def test_the_keys_that_defaults_must_have_are_those_that_a_run_has_no_default_for(self) -> None:
-        needed = {name for name, field in Run.model_fields.items() if field.is_required()}
+        needed = {name for name, field in RunSpec.model_fields.items() if field.is_required()}
         assert needed == {"task", "pruner", "compression", "seed", *DEFAULTS}
 
     @pytest.mark.parametrize("key", ["epoch", "seed", "options"])
@@ -90,7 +90,7 @@ class TestRegistry:
         with pytest.raises(
             UsageError, match=f"task 'mine': unknown key '{key}' in its `defaults`.*leave it out"
         ):
-            Run.make("mine", "random", 1, 0, {})
+            RunSpec.make("mine", "random", 1, 0, {})
 
     def test_an_unknown_name(self) -> None:
         with pytest.raises(

@@ -5,6 +5,7 @@ import re
 from importlib import metadata
 
 import pytest
+from support.rows import run_record
 
 from sweep.config.run_spec import settable_fields
 from sweep.report.stats import cells
@@ -59,10 +60,8 @@ def test_numbers_of_running_runs_stay_whole_in_a_narrow_window(printed):
     progress = {"phase": "train", "epoch": 12, "epochs": 15, "loss": 2.1235, "metric": 10.25, "eta": 12.3}
     status = RunStatus(
         "toy_translation-random-c0.5-s0-339eb123",
-        {},
+        run_record(),
         "running",
-        "",
-        [],
         progress=progress | {"fraction": 0.5},
     )
     for width, shown in ((120, status.run_id), (80, status.run_id), (45, "toy_tra")):

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sweep.core.atomic_files import cannot_write
 from sweep.core.errors import BUSY, ExitCode, StorageError
@@ -15,6 +14,7 @@ from sweep.executors.local.forkserver import Nursery, RunProcess
 from sweep.executors.local.oom import OutOfMemory
 from sweep.store.attempts import latest, record_end
 from sweep.store.layout import SubmissionNumber, SweepPaths
+from sweep.store.run_record import RunRecord
 from sweep.store.status import RunStatus, examine
 from sweep.store.submissions import DataStamp
 from sweep.terminal.progress import Display
@@ -65,14 +65,14 @@ class LocalEngine:
         self._running: list[_Slot] = []
         self._nurseries: dict[int, Nursery] = {}
 
-    def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
+    def execute(self, specs: Sequence[RunRecord]) -> None:
         """Execute the runs with these specifications.
 
         A run that another launch holds is waited for, and begun if that one lets it fall. On KeyboardInterrupt, or an error of
         the launcher's own, the running ones get SIGTERM, save themselves and are waited for; then it goes on to the caller. A
         KeyboardInterrupt meanwhile kills them.
         """
-        self._specs = {spec["id"]: spec for spec in specs}
+        self._specs = {spec.id: spec for spec in specs}
         waiting = deque(self._specs)
         elsewhere: list[str] = []
         next_look = 0.0
@@ -107,7 +107,7 @@ class LocalEngine:
         run = self.sweep.run(run_id)
         arguments = [run_id, "--sweep", str(self.sweep.folder), "--submission", str(self.submission)]
         _require_writable(run.log)
-        process = self._nursery(self._specs[run_id]["threads"]).start(
+        process = self._nursery(self._specs[run_id].threads).start(
             [*arguments, *(["--again"] if run_id in self.again else [])],
             run.log,
             {"SWEEP_GPU_SHARE": str(1 / min(self.slots, len(self._specs)))},
@@ -171,7 +171,7 @@ class LocalEngine:
 
     def _examine(self, run_id: str) -> RunStatus:
         spec = self._specs[run_id]
-        return examine(self.sweep.run(run_id), spec, self.data.get(spec["task"]))
+        return examine(self.sweep.run(run_id), spec, self.data.get(spec.task))
 
     def _stop(self) -> None:
         impatient = False

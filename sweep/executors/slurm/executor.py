@@ -15,6 +15,7 @@ from sweep.executors.slurm.smoke_jobs import SmokeJob, SmokeTests, tasks_of
 from sweep.executors.slurm.submission import Refused, submit
 from sweep.run.smoke import representatives
 from sweep.store.layout import SubmissionNumber, SweepPaths
+from sweep.store.run_record import RunRecord
 
 
 class Partly(SweepError):
@@ -22,9 +23,9 @@ class Partly(SweepError):
 
     exit_code = ExitCode.INCOMPLETE
 
-    def __init__(self, wanted: Sequence[Mapping[str, Any]], taken: Collection[str], why: str) -> None:
+    def __init__(self, wanted: Sequence[RunRecord], taken: Collection[str], why: str) -> None:
         self.taken = len(taken)
-        self.left = [spec["id"] for spec in wanted if spec["id"] not in taken]
+        self.left = [spec.id for spec in wanted if spec.id not in taken]
         super().__init__(
             f"{len(taken)} of {len(wanted)} runs are submitted, for now Slurm takes no more ({why}); "
             "the same command submits the rest"
@@ -47,7 +48,7 @@ class Group:
     profile: Profile
     threads: int
     tasks: list[list[str]]
-    tried: Sequence[Mapping[str, Any]]
+    tried: Sequence[RunRecord]
 
     @property
     def cpus(self) -> int:
@@ -91,7 +92,7 @@ class SlurmEngine:
         self.code, self.again, self.concurrent = code, again, concurrent
         self.pack, self.by_run, self.smoke, self.say = pack, by_run or {}, smoke, say
 
-    def execute(self, specs: Sequence[Mapping[str, Any]]) -> None:
+    def execute(self, specs: Sequence[RunRecord]) -> None:
         """Submit the runs with these specifications.
 
         Raises:
@@ -124,7 +125,7 @@ class SlurmEngine:
                 taken |= {run_id for task in waiting[:size] for run_id in task}
                 del waiting[:size]
 
-    def scripts(self, specs: Sequence[Mapping[str, Any]], limits: Limits) -> Iterator[str]:
+    def scripts(self, specs: Sequence[RunRecord], limits: Limits) -> Iterator[str]:
         """The sbatch scripts that `execute` would submit, if nothing limits it."""
         number = 0
         for group, concurrent in self._shared(self._groups(specs)):
@@ -139,7 +140,7 @@ class SlurmEngine:
                 )
 
     def _tried_by(
-        self, group: Group, limits: Limits, wanted: Sequence[Mapping[str, Any]], taken: Collection[str]
+        self, group: Group, limits: Limits, wanted: Sequence[RunRecord], taken: Collection[str]
     ) -> SmokeJob | None:
         """The job that the arrays of `group` wait for, submitted right before the first of them. Raises as `execute`.
 
@@ -182,20 +183,20 @@ class SlurmEngine:
         job_id = submit(array, manifest, group.profile, settings)
         self.say(f"job {job_id}: {len(ids)} runs  ({manifest.token})")
 
-    def _groups(self, specs: Sequence[Mapping[str, Any]]) -> list[Group]:
+    def _groups(self, specs: Sequence[RunRecord]) -> list[Group]:
         profiles = {
             task: self.profile.overridden(self.by_task.get(task, {}), f"the grid's slurm.{task}")
-            for task in {spec["task"] for spec in specs}
+            for task in {spec.task for spec in specs}
         }
         members: dict[tuple[str, int], tuple[Profile, list[str]]] = {}
-        alike: dict[str, list[Mapping[str, Any]]] = {}
+        alike: dict[str, list[RunRecord]] = {}
         for spec in specs:
-            profile, changes = profiles[spec["task"]], dict(self.by_run.get(spec["id"], {}))
+            profile, changes = profiles[spec.task], dict(self.by_run.get(spec.id, {}))
             if "exclude" in changes:
                 changes["exclude"] = [*profile.exclude, *changes["exclude"]]
             profile = profile.model_copy(update=changes)
             key = profile.model_dump_json()
-            members.setdefault((key, spec["threads"]), (profile, []))[1].append(spec["id"])
+            members.setdefault((key, spec.threads), (profile, []))[1].append(spec.id)
             alike.setdefault(key, []).append(spec)
         tried = {key: representatives(of_profile) for key, of_profile in alike.items()}
         return [
@@ -211,7 +212,7 @@ class SlurmEngine:
         return [(group, max(1, self.concurrent * len(group.tasks) // total)) for group in groups]
 
 
-def _full(wanted: Sequence[Mapping[str, Any]], taken: Collection[str], limits: Limits) -> Partly:
+def _full(wanted: Sequence[RunRecord], taken: Collection[str], limits: Limits) -> Partly:
     return Partly(wanted, taken, f"the cluster holds MaxJobCount = {limits.jobs} jobs")
 
 

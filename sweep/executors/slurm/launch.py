@@ -20,6 +20,7 @@ from sweep.executors.slurm.smoke_jobs import SmokeTests
 from sweep.executors.slurm.submission import settle
 from sweep.run.smoke import ABOVE_RUNS
 from sweep.store.layout import SubmissionNumber, SweepPaths
+from sweep.store.run_record import RunRecord
 from sweep.store.status import State, survey
 from sweep.store.submissions import Submission, locked
 
@@ -55,7 +56,7 @@ class SlurmRequest(BaseModel):
 def submit_missing(
     request: SlurmRequest,
     sweep: SweepPaths,
-    specs: Mapping[str, Mapping[str, Any]],
+    specs: Mapping[str, RunRecord],
     submission: Submission,
     retried: Collection[State],
     say: Callable[[str], None],
@@ -135,7 +136,7 @@ def _say_choice(choice: Choice, retries: int, say: Callable[[str], None]) -> Non
 
 
 def dry_run(
-    request: SlurmRequest, sweep: SweepPaths, specs: Sequence[Mapping[str, Any]], say: Callable[[str], None]
+    request: SlurmRequest, sweep: SweepPaths, specs: Sequence[RunRecord], say: Callable[[str], None]
 ) -> None:
     """Print the scripts that would be submitted. A machine without Slurm will do."""
     try:

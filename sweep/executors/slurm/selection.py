@@ -49,7 +49,7 @@ def choose(
             continue
         chances = _chances(sweep, status)
         last = chances.ends[-1] if chances.ends else None
-        megabytes = memory(status.spec["task"])
+        megabytes = memory(status.spec.task)
         mendable = chances.again(retries) and (last != "memory" or megabytes is not None)
         if last and not mendable and "failed" not in retried:
             if status.state == "interrupted":

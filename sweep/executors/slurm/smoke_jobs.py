@@ -1,9 +1,8 @@
 """The short jobs that try a launch out before its arrays may start."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sweep.executors.slurm.commands import ask
 from sweep.executors.slurm.manifest import Manifest, arrays, new_token
@@ -11,6 +10,7 @@ from sweep.executors.slurm.profile import Profile
 from sweep.executors.slurm.sbatch import parameters
 from sweep.executors.slurm.submission import submit
 from sweep.store.layout import SubmissionNumber, SweepPaths
+from sweep.store.run_record import RunRecord
 
 _MINUTES = 15
 
@@ -42,7 +42,7 @@ class SmokeTests:
         self._sweep, self._submission, self._code, self._say = sweep, submission, code, say
         self._jobs: dict[str, SmokeJob] = {}
 
-    def job(self, profile: Profile, specs: Sequence[Mapping[str, Any]]) -> SmokeJob:
+    def job(self, profile: Profile, specs: Sequence[RunRecord]) -> SmokeJob:
         """The job that tries `specs` out, one after the other, with `profile`; submitted the first time that it is asked for.
 
         Raises as `sweep.executors.slurm.submission.submit`.
@@ -52,17 +52,17 @@ class SmokeTests:
             self._jobs[key] = self._submit(profile, specs)
         return self._jobs[key]
 
-    def _submit(self, profile: Profile, specs: Sequence[Mapping[str, Any]]) -> SmokeJob:
+    def _submit(self, profile: Profile, specs: Sequence[RunRecord]) -> SmokeJob:
         array = self._sweep.smoke(self._submission, len(self._jobs) + 1)
         manifest = Manifest(
             token=new_token(f"{self._sweep.name}-smoke"),
             submission=self._submission,
-            tasks=[[spec["id"] for spec in specs]],
+            tasks=[[spec.id for spec in specs]],
             code=str(self._code),
             smoke=True,
         )
         short = profile.model_copy(update={"time": min(profile.time, _MINUTES)})
-        threads = max(spec["threads"] for spec in specs)
+        threads = max(spec.threads for spec in specs)
         job_id = submit(array, manifest, short, parameters(short, manifest.token, threads, self._code))
         self._say(f"job {job_id}: a smoke test, which the runs of {tasks_of(specs)} wait for")
         return SmokeJob(job_id, array.log(job_id))
@@ -74,6 +74,6 @@ def cancel_smoke_tests(sweep: SweepPaths) -> None:
         ask("scancel", f"--name={manifest.token}")
 
 
-def tasks_of(specs: Sequence[Mapping[str, Any]]) -> str:
+def tasks_of(specs: Sequence[RunRecord]) -> str:
     """The tasks of `specs`, for people to read."""
-    return ", ".join(dict.fromkeys(spec["task"] for spec in specs))
+    return ", ".join(dict.fromkeys(spec.task for spec in specs))

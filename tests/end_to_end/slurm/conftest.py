@@ -19,7 +19,7 @@ from sweep.core.signals import Stop
 from sweep.run.worker import execute
 from sweep.store.layout import SweepPaths
 from sweep.store.load import load
-from sweep.store.submissions import Submission, record
+from sweep.store.submissions import Submission, register_runs
 
 
 def _started(*options: str) -> Cluster:
@@ -119,8 +119,8 @@ def _executed(grid, folder, cache):
     sweep = SweepPaths(folder / "calm")
     plugin = SLOW_TOY[1]
     load_plugins([plugin])
-    specs = {run.id: run.listing() for run in expand(grid)}
-    record(sweep, grid.dump(), specs.values())
+    specs = {run.id: run.to_record() for run in expand(grid)}
+    register_runs(sweep, grid.dump(), specs.values())
     handlers = {number: signal.getsignal(number) for number in Stop.SIGNALS}
     try:
         with mock.patch.dict(os.environ, {"SWEEP_CACHE": str(cache)}):

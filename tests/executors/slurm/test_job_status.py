@@ -1,6 +1,7 @@
 """What is said of a run whose job Slurm knows, has forgotten, or keeps silent about."""
 
 import pytest
+from support.rows import run_record
 
 from sweep.executors.slurm import queue as queues
 from sweep.executors.slurm.commands import NoAnswer
@@ -78,7 +79,7 @@ def refined(place, tmp_path, base, job=None, claim=None, problem=""):
         run.attempts.mkdir(parents=True)
         place_of_it = {"host": "h", "boot_id": "b", "pid_namespace": "n", "pid": 1, "pid_start": 1}
         run.attempt(1).write_text(json.dumps({"slurm_job": "7_1"} | place_of_it | claim))
-    status = RunStatus("b", {"id": "b"}, base, attempts=int(claim is not None))
+    status = RunStatus("b", run_record("b"), base, attempts=int(claim is not None))
     jobs = {(TOKEN, 1): job} if job else {}
     found = refine(status, run, place, Queue(jobs, problem))
     return found.state, found.detail, found.job

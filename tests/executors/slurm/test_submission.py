@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.rows import run_record
 from support.workplace import ROOT
 
-from sweep.config.run_spec import Run
+from sweep.config.run_spec import RunSpec
 from sweep.executors.slurm import submission as submitting
 from sweep.executors.slurm.commands import Limits, NoAnswer, ask, plain_environment
 from sweep.executors.slurm.executor import Partly, SlurmEngine, Unacceptable, is_limit
@@ -136,15 +137,17 @@ def test_an_sbatch_that_outlives_its_launcher_is_waited_for(slurm, array):
     (slurm / "says").write_text("take")
     (slurm / "sbatch").write_text('#!/bin/bash\ntouch "$(dirname "$0")/waiting"\nexec sleep 600\n')
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import sys; sys.path[:0] = sys.argv[1:3]\n"
         "from pathlib import Path\n"
         "from sweep.store.layout import ArrayPaths\n"
         "from test_submission import plan, submitted\n"
-        "submitted(ArrayPaths(Path(sys.argv[2])), plan())\n"
+        "submitted(ArrayPaths(Path(sys.argv[3])), plan())\n"
     )
     here = str(Path(__file__).parent)
     launcher = subprocess.Popen(
-        [sys.executable, "-c", code, here, str(array.folder)], cwd=ROOT, start_new_session=True
+        [sys.executable, "-c", code, here, str(ROOT / "tests"), str(array.folder)],
+        cwd=ROOT,
+        start_new_session=True,
     )
     try:
         _wait_for(lambda: (slurm / "waiting").exists())
@@ -256,10 +259,10 @@ def test_what_slurm_holds_after_a_failed_start_is_released_and_nothing_else(slur
     held = reason(Job("7_2", "PENDING", "launch failed requeued held"))
     by_a_person = reason(Job("7_3", "PENDING", "JobHeldUser"))
     statuses = [
-        RunStatus("a", {}, "pending", held, job="7_2"),
-        RunStatus("b", {}, "pending", held, job="7_2"),  # two runs of one job
-        RunStatus("c", {}, "pending", by_a_person, job="7_3"),
-        RunStatus("d", {}, "running", "job 7_4", job="7_4"),
+        RunStatus("a", run_record("a"), "pending", held, job="7_2"),
+        RunStatus("b", run_record("b"), "pending", held, job="7_2"),  # two runs of one job
+        RunStatus("c", run_record("c"), "pending", by_a_person, job="7_3"),
+        RunStatus("d", run_record("d"), "running", "job 7_4", job="7_4"),
     ]
     said = []
     release_failed_starts(statuses, said.append)
@@ -350,7 +353,7 @@ def test_each_task_is_tried_with_its_own_resources(roomy, work, grid):
 
 
 def runs(task, count, **changes):
-    return [Run.make(task, "random", 1, seed, changes).listing() for seed in range(count)]
+    return [RunSpec.make(task, "random", 1, seed, changes).to_record() for seed in range(count)]
 
 
 @pytest.fixture
@@ -376,7 +379,7 @@ def test_runs_that_differ_in_threads_are_tried_together_and_those_that_lacked_me
     found = [
         (manifest.tasks, *depended_on(sweep, array, manifest)) for array, manifest in arrays(sweep.arrays)
     ]
-    ids = [[[spec["id"]] for spec in specs] for specs in (one, two, [lacked[0], lacked[2]], [lacked[1]])]
+    ids = [[[spec.id] for spec in specs] for specs in (one, two, [lacked[0], lacked[2]], [lacked[1]])]
     assert [tasks for tasks, _, _ in found] == ids
     assert [smoke.folder.name for _, smoke, _ in found] == ["0001-001", "0001-001", "0001-002", "0001-003"]
     assert [plan.tasks for _, _, plan in found] == [

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from sweep.core.env import slurm_job
 from sweep.core.errors import ExitCode, SweepError
@@ -16,6 +15,7 @@ from sweep.executors.slurm.on_node.requeue import put_back
 from sweep.run.smoke import try_out
 from sweep.store.attempts import latest
 from sweep.store.layout import ArrayPaths, SweepPaths
+from sweep.store.run_record import RunRecord
 from sweep.store.status import RunStatus, examine, exit_code
 from sweep.store.submissions import Submission, read_runs
 from sweep.terminal.progress import PlainDisplay
@@ -66,7 +66,7 @@ def run_task(manifest: str, index: int) -> dict[str, str]:
     except KeyboardInterrupt:
         pass
     warning.ignore()
-    statuses = [examine(sweep.run(spec["id"]), spec, submission.data.get(spec["task"])) for spec in specs]
+    statuses = [examine(sweep.run(spec.id), spec, submission.data.get(spec.task)) for spec in specs]
     for status in statuses:
         _say(f"{status.run_id}: {status.state} {status.detail}".rstrip())
     open_ones = [status for status in statuses if status.state not in ("done", "failed")]
@@ -78,22 +78,20 @@ def run_task(manifest: str, index: int) -> dict[str, str]:
     return {status.run_id: status.state for status in statuses}
 
 
-def _try_out(specs: Sequence[Mapping[str, Any]], submission: Submission) -> dict[str, str]:
+def _try_out(specs: Sequence[RunRecord], submission: Submission) -> dict[str, str]:
     """A smoke job. A failure is its exit code, which keeps those that wait for it from starting, and one line that tells it."""
     try:
         try_out(specs, submission, _say)
     except SweepError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
-    return {spec["id"]: "tried out" for spec in specs}
+    return {spec.id: "tried out" for spec in specs}
 
 
-def _follow_up(
-    sweep: SweepPaths, specs: Sequence[Mapping[str, Any]], submission: Submission
-) -> dict[str, str]:
+def _follow_up(sweep: SweepPaths, specs: Sequence[RunRecord], submission: Submission) -> dict[str, str]:
     """The job after the others. A failure is its exit code and one line; the next launch does what it has not."""
     try:
-        count = follow_up(sweep, submission, {spec["id"]: spec for spec in specs}, _say)
+        count = follow_up(sweep, submission, {spec.id: spec for spec in specs}, _say)
     except SweepError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
@@ -104,7 +102,7 @@ def _follow_up(
 def follow_up(
     sweep: SweepPaths,
     before: Submission,
-    specs: Mapping[str, Mapping[str, Any]],
+    specs: Mapping[str, RunRecord],
     say: Callable[[str], None],
 ) -> int:
     """What that job does for the runs `specs`, by id, of submission `before`; returns how many it has submitted again.
