@@ -9,7 +9,7 @@ import typer
 
 from sweep.core.errors import BUSY, ExitCode
 from sweep.launch.command import launch
-from sweep.launch.options import DataDir, Plugins, Results, Unverified, folder
+from sweep.launch.options import DataDir, Plugins, Results, Unverified, directory
 from sweep.terminal.command_line import run_app
 
 app = typer.Typer(
@@ -109,12 +109,12 @@ def cancel(
 
     The command returns when Slurm has let go of them.
     """
+    from sweep.cli.find_run import select_in_sweep
     from sweep.executors.slurm.cancel import cancel as take_back
-    from sweep.launch.request import chosen_runs
     from sweep.store.layout import existing_sweep
 
     sweep = existing_sweep(name, results)
-    count = take_back(sweep, chosen_runs(sweep, only or []), print)
+    count = take_back(sweep, select_in_sweep(sweep, only or []), print)
     print(f"{count} jobs cancelled" if count else "no job to cancel")
 
 
@@ -146,7 +146,7 @@ def collect(
         typer.Option(
             help="write them to a copy of the sweep in DIR, which needs no other files",
             metavar="DIR",
-            parser=folder,
+            parser=directory,
         ),
     ] = None,
     results: Results = None,

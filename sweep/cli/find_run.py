@@ -1,7 +1,9 @@
-"""Finding a run by the beginning of its id."""
+"""Finding runs of a sweep: one by the beginning of its id, several by their values."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from sweep.config.key_values import parse_only, select_runs
 from sweep.core.errors import UsageError, nearest
 from sweep.store.layout import SweepPaths, existing_sweep, results_root
 from sweep.store.submissions import read_runs
@@ -38,3 +40,11 @@ def find_run(
     several = ", ".join(f"{sweep.name}: {run_id}" for sweep, run_id in found[:3])
     mend = "write more of the id" + ("" if logs else ", or give --name")
     raise UsageError(f"{beginning!r} fits {len(found)} runs ({several}, ..); {mend}")
+
+
+def select_in_sweep(sweep: SweepPaths, only: Sequence[str]) -> set[str]:
+    """Ids of the sweep's runs with the values of `--only`; all without any. Raises UsageError where there is none."""
+    chosen = select_runs(read_runs(sweep).values(), parse_only(only))
+    if not chosen:
+        raise UsageError(f"--only {','.join(only)}: no run of sweep {sweep.name!r} fits; see `sweep status`")
+    return chosen

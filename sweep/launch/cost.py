@@ -120,7 +120,7 @@ def expected(sweep: SweepPaths, statuses: Sequence[RunStatus], todo: Sequence[Ru
     return estimate(specs, [*done, *rows_beside(sweep)]) if cost.unknown else cost
 
 
-def told(cost: Estimate, cores: int | None = None, gpus: int = 0) -> str:
+def format_cost(cost: Estimate, cores: int | None = None, gpus: int = 0) -> str:
     """The estimate in one line.
 
     Args:
