@@ -1,12 +1,11 @@
 """The masked linear layer, and swapping the linear layers of a model for it."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor, nn
 
-from prune.errors import PruneError
+from prune.errors import PruneError, nearest
 from prune.ops import masked_linear
 
 # Their forward reads the weights of their own linear layers instead of calling the layers: MultiheadAttention always,
@@ -151,9 +150,9 @@ def _skipped_ids(model: nn.Module, skip: Iterable[str]) -> set[int]:
     skipped: set[int] = set()
     for name in skip:
         if name not in modules:
-            close = get_close_matches(name, modules, n=1)
-            hint = f" (did you mean '{close[0]}'?)" if close else ""
-            raise PruneError(f"skip has '{name}', but the model has no submodule of that name{hint}")
+            raise PruneError(
+                f"skip has '{name}', but the model has no submodule of that name{nearest(name, modules)}"
+            )
         skipped.update(map(id, modules[name].modules()))
     return skipped
 

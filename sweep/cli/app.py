@@ -109,7 +109,7 @@ def cancel(
 ) -> None:
     """Cancel the Slurm jobs of a sweep.
 
-    Cancels the jobs and waits until Slurm has released them.
+    Waits until Slurm has released them.
     """
     from sweep.cli.find_run import select_in_sweep
     from sweep.executors.slurm.cancel import cancel as take_back

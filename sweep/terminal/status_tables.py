@@ -43,7 +43,9 @@ def explain(statuses: Sequence[RunStatus]) -> None:
         meaning = Text.assemble("\n", (state, STYLES[state]), (f": {STATES[state]}", "dim"))
         console.print(meaning, soft_wrap=True)
         for status in members[:20]:
-            console.print(Text(f"  {status.run_id}  {_detail(status)}"), soft_wrap=True)
+            # errors may hold paths and commands, which are to be copied whole; progress is only read
+            soft_wrap = state != "running" or not console.is_terminal
+            console.print(Text(f"  {status.run_id}  {_detail(status)}"), soft_wrap=soft_wrap)
         if len(members) > 20:
             console.print(Text(f"  and {len(members) - 20} more", style="dim"))
 
