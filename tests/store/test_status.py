@@ -199,7 +199,7 @@ def test_the_log_of_the_failed_run_and_of_no_other(motley):
     none = work.sweep("logs", ids["grasp", "c1.5"])
     assert (none.returncode, none.stderr) == (
         2,
-        f"error: {ids['grasp', 'c1.5']} has no log yet; it has not begun\n",
+        f"error: {ids['grasp', 'c1.5']} has no log yet; it has not started\n",
     )
 
 
