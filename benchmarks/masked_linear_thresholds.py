@@ -2,8 +2,8 @@
 
     PRUNE_MASKED_LINEAR=sparse python benchmarks/masked_linear_thresholds.py [--shapes 512x512x64 ...] [--autocast]
 
-The table in csrc/masked_linear/cpu/choose_algorithm.cpp comes from this. A shape is out x in x N. The dense way masks the weight or its
-gradient, as bits, and calls PyTorch's product. Times are of the thread's processor time, best of several, on one thread.
+The table in csrc/masked_linear/cpu/choose_algorithm.cpp comes from this. A shape is out x in x N. The dense algorithm masks the
+weight or its gradient, as bits, and calls PyTorch's product. Times are the thread's CPU time, best of several, on one thread.
 
 With --autocast: a forward and backward pass under autocast to bfloat16, where the sparse way computes in float32.
 """
