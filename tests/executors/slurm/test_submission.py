@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.rows import run_record
+from support.waiting import wait_for
 from support.workplace import ROOT
 
 from sweep.config.run_spec import RunSpec
@@ -150,7 +151,7 @@ def test_an_sbatch_that_outlives_its_launcher_is_waited_for(slurm, array):
         start_new_session=True,
     )
     try:
-        _wait_for(lambda: (slurm / "waiting").exists())
+        wait_for("sbatch", (slurm / "waiting").exists)
         launcher.kill()
         launcher.wait()
         ((_, manifest),) = arrays(SweepPaths(array.folder.parent.parent).arrays)
@@ -159,17 +160,8 @@ def test_an_sbatch_that_outlives_its_launcher_is_waited_for(slurm, array):
         assert read_answer(array) is None
     finally:
         os.killpg(launcher.pid, 9)
-    _wait_for(lambda: _free(array.lock))
+    wait_for("the array's lock", lambda: _free(array.lock))
     assert settle(array, manifest) is None
-
-
-def _wait_for(condition):
-    import time
-
-    end = time.monotonic() + 180
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def _free(lock):
