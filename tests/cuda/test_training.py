@@ -7,8 +7,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
-import synthetic  # registers the tasks
 import torch
+from support import synthetic  # registers the tasks
 
 import prune
 from models import Seq2SeqTransformer, translate
@@ -53,7 +53,7 @@ def _one_process_for_many_runs(monkeypatch):
     yield
     torch.cuda.set_sync_debug_mode("default")
     torch.use_deterministic_algorithms(False)
-    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
     torch.set_flush_denormal(False)
     torch.set_num_threads(threads)
 
