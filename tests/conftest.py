@@ -12,6 +12,11 @@ from support.command import SharedForkServer, plugins_forgotten, run_here, write
 from support.workplace import Workplace
 
 from sweep.cli.app import main
+from sweep.terminal.console import console
+
+# as in a pipe: whoever runs the tests may have COLUMNS set, and pytest-xdist sets it
+os.environ.pop("COLUMNS", None)
+console.width = 160
 
 # Each of these starts a process (what multiprocessing spawns raises none of them).
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}

@@ -24,6 +24,7 @@ def test_mistakes_on_the_command_line(command, tmp_path, arguments, message):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("copied")
 def test_a_sweep_or_the_beginning_of_several_ids_where_one_run_is_meant(command):
     refused(command("logs", "grid"), r"'grid' is a sweep: add --failed, or give the id of a run$")

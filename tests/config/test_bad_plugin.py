@@ -62,6 +62,7 @@ def test_a_pruner_by_the_name_of_the_runs_that_prune_nothing(command, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.process
 def test_a_plugin_may_have_any_name(command, tmp_path):
     """Also one of a module that others mean when they say it."""
     write_grid(tmp_path)

@@ -21,6 +21,8 @@ from sweep.cli.app import app
 from sweep.core.errors import UsageError
 from sweep.executors import base
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "results/README.md"]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted(PAGES)}

@@ -25,6 +25,8 @@ from sweep.store.layout import RunPaths, SweepPaths
 from sweep.store.status import survey
 from sweep.store.submissions import read_runs
 
+pytestmark = pytest.mark.process
+
 SWEEP = Path(sys.executable).with_name("sweep")
 """The console script."""
 

@@ -19,6 +19,8 @@ from sweep.core.errors import UsageError
 from sweep.store.layout import SweepPaths
 from sweep.store.submissions import register_runs
 
+pytestmark = pytest.mark.process
+
 STEPS = 5000  # far more than the test lets happen
 
 

@@ -3,9 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import sweep
 from sweep.config.grid import Grid, expand
 from sweep.report.paper import PAPER
+
+pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference"

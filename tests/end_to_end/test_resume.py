@@ -16,6 +16,8 @@ from sweep.config.grid import Grid, expand
 from sweep.store.attempts import latest
 from sweep.store.submissions import Submission, register_runs
 
+pytestmark = pytest.mark.process
+
 TASKS = {
     "toy": {"epochs": 40},
     # dropout and half-precision products, and batches that are made of an order instead of being cut from it

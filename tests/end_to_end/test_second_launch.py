@@ -5,6 +5,8 @@ from support.second_launch import BROKEN, NOTES, ONE_RUN, REPAIRED, STEEPEST, TO
 
 import sweep
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def files(tmp_path):

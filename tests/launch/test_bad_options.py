@@ -85,6 +85,7 @@ def test_the_launch_module_answers_alike(command):
     refused(command("--local", "--grid", "demp", entry=launch_main), r"unknown grid 'demp'")
 
 
+@pytest.mark.process
 def test_a_current_folder_that_is_gone(tmp_path):
     folder = tmp_path / "gone"
     command = f"mkdir {folder} && cd {folder} && rmdir {folder} && exec {sys.executable} -m sweep.launch"
@@ -122,6 +123,7 @@ def test_a_user_without_a_home_folder(command, tmp_path, monkeypatch):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("copied")
 def test_another_grid_under_a_name_that_is_taken(command, tmp_path, monkeypatch):
     """It is refused in a dry run as in earnest, and before any data is looked at."""

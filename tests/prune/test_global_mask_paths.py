@@ -166,6 +166,7 @@ def random_cases(first: int, last: int, largest: int) -> None:
         random_case(seed, largest)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("instructions", ["plain", "avx2", "avx512"])
 def test_every_instruction_set(instructions: str) -> None:
     flags = "avx2 fma bmi1" if instructions == "avx2" else "avx512f avx512bw avx512dq avx512vl"
@@ -195,6 +196,7 @@ def with_instruction_set(name: str, call: str) -> subprocess.CompletedProcess[st
     return subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("call", [MASK, LINEAR])
 def test_an_unknown_instruction_set_is_refused(call: str) -> None:
     done = with_instruction_set("sse9", call)
@@ -202,6 +204,7 @@ def test_an_unknown_instruction_set_is_refused(call: str) -> None:
     assert "PRUNE_CPU is 'sse9': plain, avx2 and avx512 are known" in done.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("call", "result"), [(MASK, "[ True, False, False]"), (LINEAR, "tensor(64.)")])
 def test_an_empty_name_of_an_instruction_set_is_none(call: str, result: str) -> None:
     done = with_instruction_set("", call)

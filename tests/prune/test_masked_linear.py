@@ -236,6 +236,7 @@ def test_opcheck(mask: Tensor, shape: tuple[int, ...]) -> None:
     torch.library.opcheck(OPS.masked_linear_grad_weight, (grad, x, mask))
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("device")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's own, on first use
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
@@ -425,6 +426,7 @@ def test_errors_of_the_gradient_operators(op: str, arguments: tuple[Tensor, ...]
         getattr(OPS, f"masked_linear_{op}")(*arguments)
 
 
+@pytest.mark.process
 def test_without_the_cuda_library_a_cuda_tensor_is_an_error() -> None:
     code = (
         "import sys; sys.modules['prune._C_cuda'] = None\n"
@@ -442,6 +444,7 @@ def test_without_the_cuda_library_a_cuda_tensor_is_an_error() -> None:
     assert "PRUNE_CUDA=1 pip install" in result.stdout
 
 
+@pytest.mark.process
 def test_missing_extension_says_how_to_build_it() -> None:
     code = "import sys; sys.modules['prune._C'] = None; import prune.ops"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

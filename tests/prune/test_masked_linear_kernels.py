@@ -105,6 +105,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("cpu", instruction_sets())
 def test_every_instruction_set_against_float64(cpu: str) -> None:
     code = "import test_masked_linear_kernels as t; t.check_against_float64()"
@@ -112,6 +113,7 @@ def test_every_instruction_set_against_float64(cpu: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
@@ -293,6 +295,7 @@ def _worker(layer: MaskedLinear, x: Tensor, want: Tensor) -> None:
     assert torch.equal(layer(x), want)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_in_worker_processes(layer: MaskedLinear, method: str) -> None:
     x = torch.randn(256, 512)
@@ -327,6 +330,7 @@ def test_no_result_shares_memory_with_another_that_lives() -> None:
             assert torch.equal(result, copied)
 
 
+@pytest.mark.process
 def test_the_pool_keeps_no_more_than_it_may() -> None:
     code = (
         "import json, os, torch\n"

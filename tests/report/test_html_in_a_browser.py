@@ -14,10 +14,13 @@ from support.rows import write_sweep
 
 from sweep.report import write_report
 
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM and os.environ.get("SWEEP_TEST_BROWSER") != "1",
-    reason="no Chromium on this machine (apt install chromium)",
-)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not CHROMIUM and os.environ.get("SWEEP_TEST_BROWSER") != "1",
+        reason="no Chromium on this machine (apt install chromium)",
+    ),
+]
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 

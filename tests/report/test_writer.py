@@ -302,6 +302,7 @@ def test_a_damaged_list_of_files_deletes_nothing(listed, tmp_path):
     assert "report.md" in json.loads(sweep.report_files.read_text())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "directory", sorted(path.parent for path in REFERENCE.glob("*/grid.yaml")), ids=lambda path: path.name
 )
@@ -319,6 +320,7 @@ def test_the_committed_reports_are_of_the_committed_rows(directory, tmp_path):
             assert (directory / "report" / name).read_text() == (written / name).read_text(), name
 
 
+@pytest.mark.process
 def test_the_committed_findings_are_of_the_committed_rows(tmp_path):
     script = (ROOT / "docs/findings.py").read_text()
     moved = tmp_path / "docs" / "findings.py"

@@ -58,6 +58,7 @@ def test_a_launch_is_refused_before_any_work(work, grid):
     assert not work.results.exists()
 
 
+@pytest.mark.process
 @without_gpu
 def test_a_run_elsewhere_fails_with_the_mend_before_any_work(work):
     run = RunSpec.make("toy", "random", 1, 0, {"device": "cuda"})
@@ -70,6 +71,7 @@ def test_a_run_elsewhere_fails_with_the_mend_before_any_work(work):
     assert sorted(path.name for path in work.paths("grid").run(run.id).folder.iterdir()) == ["attempts"]
 
 
+@pytest.mark.process
 def test_nothing_that_is_imported_before_a_fork_asks_for_cuda():
     done = subprocess.run(
         [sys.executable, "-c", IMPORTS],

@@ -11,6 +11,8 @@ from support.workplace import Workplace
 
 import sweep
 
+pytestmark = pytest.mark.process
+
 
 def launched_with_faults(folder, token_cache):
     """One launch of a good run among bad ones. Launch command, finished process."""

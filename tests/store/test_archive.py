@@ -157,6 +157,7 @@ def test_it_is_not_written_over_anything(toy, copy, capsys):
             archive(toy, target)
 
 
+@pytest.mark.process
 def test_a_launch_goes_on_from_it(work, grid):
     path = grid(pruners=["random"])
     assert work("--grid", path, "--local").returncode == 0

@@ -87,6 +87,7 @@ def test_the_heartbeat_carries_the_progress_and_goes_with_the_end(run, monkeypat
     assert sorted(os.listdir(run.attempts)) == ["0001.json"]
 
 
+@pytest.mark.process
 def test_of_many_claiming_at_once_one_holds(run):
     processes = [
         subprocess.Popen([sys.executable, "-c", HOLDER, str(run.folder)], stdout=subprocess.PIPE, text=True)
@@ -101,6 +102,7 @@ def test_of_many_claiming_at_once_one_holds(run):
             process.wait()
 
 
+@pytest.mark.process
 def test_a_killed_holder_is_dead_at_once_and_the_run_is_free(run):
     process, said = holder(run.folder)
     assert said == "held"
@@ -221,6 +223,7 @@ def test_only_numbers_are_claims(run):
     assert latest(run).number == 1
 
 
+@pytest.mark.process
 def test_the_end_of_a_silent_death_is_recorded_by_the_parent(run):
     process, _ = holder(run.folder)
     process.kill()

@@ -13,6 +13,8 @@ from support.workplace import science
 import sweep
 from sweep.core.errors import UsageError
 
+pytestmark = pytest.mark.process
+
 
 def test_a_table_that_there_is_not(copied, work):
     message = r"^no table 'results' \(did you mean 'result'\?\); there are result, epochs, layers$"

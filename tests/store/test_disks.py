@@ -32,6 +32,7 @@ def test_files_where_folders_should_be(command, tmp_path):
     assert (sweep_folder / "runs").read_text() == "mine"
 
 
+@pytest.mark.process
 def test_a_read_only_results_folder(command, tmp_path, finished):
     write_grid(tmp_path, seeds=[0, 1])
     disk = tmp_path / "disk"
@@ -61,6 +62,7 @@ def fill(disk, leave):
     return filler
 
 
+@pytest.mark.process
 def test_a_disk_that_fills_up_during_a_run(tmp_path, finished, work):
     """The second run fails for want of room; the first keeps its files; with room again the same command completes it."""
     grid = write_grid(tmp_path, seeds=[0, 1])
@@ -89,6 +91,7 @@ def test_a_disk_that_fills_up_during_a_run(tmp_path, finished, work):
         assert numbers[0] == numbers[1]
 
 
+@pytest.mark.process
 def test_a_disk_that_is_full_already(command, tmp_path, finished):
     write_grid(tmp_path, seeds=[0, 1])
     with small_disk(tmp_path / "disk", "2m") as disk:
@@ -103,6 +106,7 @@ def test_a_disk_that_is_full_already(command, tmp_path, finished):
         assert snapshot(disk) == before
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("numbers", [100, 5_000, 16_300, 100_000])
 def test_tensors_that_do_not_fit_on_a_disk_are_named_as_such(tmp_path, numbers):
     """torch's own writer says `unexpected pos 576 vs 534`."""

@@ -21,6 +21,8 @@ from sweep.store.status import survey
 from sweep.store.submissions import current_data, read_runs
 from sweep.terminal.progress import PlainDisplay
 
+pytestmark = pytest.mark.process
+
 LONG = {"epochs": 10**6}  # far more than the tests let happen
 
 PLUGIN = """

@@ -30,6 +30,7 @@ def test_a_task_that_fails_before_any_slot_opens(command, tmp_path, task, messag
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.process
 def test_a_compression_that_keeps_nothing_and_tasks_that_break_in_the_run(work, tmp_path):
     """How many weights there are only the model knows, so these fail as runs, each with its reason."""
     (tmp_path / "mine.py").write_text(textwrap.dedent(PLUGIN))

@@ -129,6 +129,7 @@ def test_unknown_options_are_refused() -> None:
         get_task("toy").Options(colour="red")  # type: ignore[call-arg]
 
 
+@pytest.mark.process
 def test_listing_tasks_imports_neither_torch_nor_pyarrow() -> None:
     code = "import sys, sweep.tasks; print([m for m in ('torch', 'pyarrow', 'torchtext', 'pooch') if m in sys.modules])"
     assert (

@@ -115,6 +115,7 @@ def finished(tmp_path_factory, token_cache):
     return work, done
 
 
+@pytest.mark.process
 def test_a_run_leaves_everything_of_a_translation(finished, data):
     work, done = finished
     assert "toy_translation: test BLEU" in done.stdout
@@ -140,6 +141,7 @@ def test_a_run_leaves_everything_of_a_translation(finished, data):
         assert all(sample["output"] for sample in samples)
 
 
+@pytest.mark.process
 def test_the_report_shows_bleu_by_other_definitions_and_sentences(finished):
     work, _ = finished
     report = work.paths().report_markdown.read_text()
@@ -166,6 +168,7 @@ def test_the_report_shows_bleu_by_other_definitions_and_sentences(finished):
     assert "| reference | " in report
 
 
+@pytest.mark.process
 def test_the_stored_score_is_that_of_the_stored_network(finished):
     """Weights are not kept, but ten translations are: they are what the same specification gives again."""
     work, _ = finished

@@ -14,6 +14,8 @@ from sweep.core.errors import SweepError
 from sweep.executors.local.forkserver import ForkServer
 from sweep.store.attempts import latest
 
+pytestmark = pytest.mark.process
+
 # the test process itself must not become a reaper of orphans
 REQUESTS = """
 import json, os, sys

@@ -78,6 +78,7 @@ def test_the_shipped_profiles_are_valid():
     assert preemptible.requeue
 
 
+@pytest.mark.process
 def test_the_script_has_everything_once():
     profile = Profile.checked(
         {
@@ -148,6 +149,7 @@ def test_jobs_at_a_time():
     assert "--array=0-8%5" in script(Profile(), tasks=9, concurrent=5)
 
 
+@pytest.mark.process
 def test_a_dry_run_prints_the_scripts_and_needs_no_slurm(work, grid, tmp_path):
     work.environment["PATH"] = str(tmp_path)
     profile = tmp_path / "profile.yaml"
@@ -189,6 +191,7 @@ def test_options_that_do_not_fit(work, grid, options, complaint):
     assert (done.returncode, done.stderr[: len(complaint)]) == (2, complaint)
 
 
+@pytest.mark.process
 def test_without_slurm_a_launch_says_so(work, grid, tmp_path):
     work.environment["PATH"] = str(tmp_path)
     done = work.process("--grid", grid())

@@ -28,6 +28,8 @@ from sweep.executors.slurm.submission import SubmissionRejected, reconcile, subm
 from sweep.store.layout import SweepPaths
 from sweep.store.status import RunStatus
 
+pytestmark = pytest.mark.process
+
 # A controller in a few lines. The file `says` controls what sbatch does, `jobs` is what it has accepted.
 SBATCH = """#!/bin/bash
 cd "$(dirname "$0")"

@@ -138,6 +138,7 @@ def test_a_path_that_is_no_utf8(tmp_path: Path) -> None:
     assert_right(load_or_build(root, "x", KEY, never))
 
 
+@pytest.mark.process
 def test_two_processes_build_at_once(tmp_path: Path) -> None:
     """Each waits inside its builder until the other is there too, so both publish."""
     script = textwrap.dedent(

@@ -90,12 +90,14 @@ class TestCompiledVocab:
 
 
 class TestImport:
+    @pytest.mark.process
     def test_no_warning(self) -> None:
         code = "from sweep.tasks.data.tokenize import *; get_tokenizer('basic_english'); build_vocabulary([['a']])"
         result = python(code, "-W", "error::UserWarning")
         assert result.returncode == 0, result.stderr
         assert "DEPRECAT" not in result.stderr.upper()
 
+    @pytest.mark.process
     def test_torchtext_that_loads_by_itself_is_left_alone(self, tmp_path: Path) -> None:
         package = tmp_path / "torchtext"
         package.mkdir()
@@ -113,6 +115,7 @@ class TestImport:
         result = python(code)
         assert result.returncode == 0, result.stderr
 
+    @pytest.mark.process
     def test_missing_torchtext_is_named(self) -> None:
         code = (
             "import sys; sys.modules['torchtext'] = None\n"
