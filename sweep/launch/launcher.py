@@ -35,7 +35,7 @@ def launch(options: LaunchOptions) -> ExitCode:
     """
     _require_current_directory()
     check_options(options)
-    checkpoint_seconds()  # the runs would all stumble over it
+    checkpoint_seconds()  # every run would fail on it
     load_plugins(options.plugin or [])
     plan = make_plan(options)
     # `register_runs` checks it again, but only when data has been downloaded
@@ -46,18 +46,18 @@ def launch(options: LaunchOptions) -> ExitCode:
 
     submission = _prepare(plan)
     register_runs(plan.sweep, plan.grid.dump(), plan.specs.values())
-    # for the cost and the question; whoever executes or submits a run checks it again, under its lock
+    # for the cost and the question, which may take its time; what is submitted is decided again, under the lock
     statuses, _ = current_status(plan.sweep, submission.data, plan.specs)
     cost = _print_cost(plan, statuses)
     require_consent(cost, options.ask_above, options.yes)
     if plan.slurm:
-        return hand_over(plan, submission)
+        return hand_over(plan, plan.slurm, submission)
     _execute(plan, submission, statuses)
-    return finish(plan.sweep, set(plan.specs))
+    return finish(plan, submission)
 
 
 def _require_current_directory() -> None:
-    """Raise UsageError where it was deleted: torch's libraries end the process without a word that helps."""
+    """Raise UsageError where it was deleted: torch's libraries end the process without a helpful message."""
     try:
         os.getcwd()
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection
 from functools import partial
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -15,37 +16,43 @@ from sweep.store.submissions import Submission
 from sweep.terminal.console import console
 from sweep.terminal.progress import make_display
 
+if TYPE_CHECKING:
+    from sweep.executors.slurm.launch import SlurmRequest
+
 _PAUSE_SECONDS = 30.0
 
 
-def hand_over(plan: LaunchPlan, submission: Submission) -> ExitCode:
+def hand_over(plan: LaunchPlan, slurm: "SlurmRequest", submission: Submission) -> ExitCode:
     """Submit what is missing; with --wait stay until it has ended."""
-    count = _submit(plan, submission, plan.retried)
+    count = _submit(plan, slurm, submission, plan.retried)
     left = len(plan.specs) - count
     _say(plan.sweep, f"{count} runs submitted" + (f", {left} complete or left alone" if left else ""))
     if not plan.options.wait:
         _say(plan.sweep, f"`sweep status {plan.sweep.name}` shows their states")
         return ExitCode.OK
     _wait(plan, submission)
-    while _submit(plan, submission, retried=()):  # only what ended by a cause that another job may survive
+    while _submit(
+        plan, slurm, submission, retried=()
+    ):  # only runs that ended for a cause that a retry may survive
         _wait(plan, submission)
-    return finish(plan.sweep, set(plan.specs))
+    return finish(plan, submission)
 
 
-def _submit(plan: LaunchPlan, submission: Submission, retried: Collection[State]) -> int:
+def _submit(
+    plan: LaunchPlan, slurm: "SlurmRequest", submission: Submission, retried: Collection[State]
+) -> int:
     """Submit the runs in a state of `retried`, and those that retries are left for; returns how many.
 
-    With --wait this takes as long as Slurm has no room for all of them.
+    With --wait it returns when Slurm has had room for all of them.
     """
     from sweep.executors.slurm.executor import PartialSubmission
     from sweep.executors.slurm.launch import submit_missing
 
-    assert plan.slurm
     say = partial(_say, plan.sweep)
     missing, count = plan.specs, 0
     while True:
         try:
-            return count + submit_missing(plan.slurm, plan.sweep, missing, submission, retried, say)
+            return count + submit_missing(slurm, plan.sweep, missing, submission, retried, say)
         except PartialSubmission as partly:
             if not plan.options.wait:
                 raise

@@ -114,9 +114,8 @@ def _readable_result(sweep: SweepPaths, spec: RunRecord) -> dict[str, Any] | Non
     try:
         if paths.folder.exists() or not sweep.collected.is_dir():
             return read_result(paths.result)
-        from sweep.store.collection import (
-            row_alone,  # on demand: runs that are started from a launch have a directory
-        )
+        # on demand: runs that are started from a launch have a directory
+        from sweep.store.collection import row_alone
 
         return row_alone(sweep, spec.id, spec.task)
     except UsageError:

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from support.waiting import wait_for
 from support.workplace import science
 
 import sweep
@@ -96,10 +97,8 @@ def test_ctrl_c_or_a_lost_terminal_stops_cleanly(work, grid, number):
             signal.SIGHUP, signal.SIG_DFL
         ),  # the tests may be under nohup themselves
     )
-    deadline = time.monotonic() + 60
-    while '"epoch"' not in "".join(p.read_text() for p in work.results.glob("long/runs/*/attempts/*.live")):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    live = "long/runs/*/attempts/*.live"
+    wait_for("a first epoch", lambda: any('"epoch"' in p.read_text() for p in work.results.glob(live)))
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -122,7 +122,8 @@ def test_a_user_without_a_home_folder(command, tmp_path, monkeypatch):
     assert not (tmp_path / "results").exists()
 
 
-def test_another_grid_under_a_name_that_is_taken(command, copied, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("copied")
+def test_another_grid_under_a_name_that_is_taken(command, tmp_path, monkeypatch):
     """It is refused in a dry run as in earnest, and before any data is looked at."""
     before = snapshot(tmp_path / "results")
     monkeypatch.setattr("sweep.launch.launcher.prepared", lambda *_: pytest.fail("data was prepared"))

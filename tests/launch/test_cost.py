@@ -73,12 +73,12 @@ def test_gpu_time_is_counted_by_gpu():
     )
 
 
-@pytest.mark.parametrize(("answer", "goes_on"), [("y", True), ("YES", True), ("", False), ("n", False)])
-def test_a_dear_launch_asks_on_a_terminal(monkeypatch, answer, goes_on):
-    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
+@pytest.mark.parametrize(("answer", "launched"), [("y", True), ("YES", True), ("", False), ("n", False)])
+def test_a_dear_launch_asks_on_a_terminal(monkeypatch, answer, launched):
+    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda _: True})())
     monkeypatch.setattr("builtins.input", lambda: answer)
     dear = Estimate(1, 0, 1, 7201, 0, 0, 0)
-    if goes_on:
+    if launched:
         require_consent(dear, 2, yes=False)
     else:
         with pytest.raises(UsageError, match="not launched"):
