@@ -141,7 +141,7 @@ def test_files_of_ones_own(tmp_path):
     [
         (
             {"mine__fr": b"a\nb\nc\n"},
-            r"mine\.fr has 3 sentences in 'fr' and \S+mine\.cs 2 in 'cs'; make line n",
+            r"mine\.fr has 3 sentences in 'fr' and \S+mine\.cs 2 in 'cs'; line n of one must translate",
         ),
         (
             {"mine__fr": b"a\n\n"},

@@ -78,7 +78,7 @@ class TestRegistry:
     def test_what_is_no_task(self) -> None:
         for kind in (Corpus, 5):
             with pytest.raises(
-                UsageError, match=r"'mine' is .*no subclass of sweep\.tasks\.Task; make it one"
+                UsageError, match=r"'mine' is .*not a subclass of sweep\.tasks\.Task; make it one"
             ):
                 task("mine")(kind)  # type: ignore[type-var]
 
