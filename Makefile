@@ -1,6 +1,11 @@
 # make sweep   set everything up, execute the demo grid on this machine, print its results
 # make test    set everything up, run the test suite
-# make test-slurm   the tests on a real Slurm, which they start on this machine (root, Debian)
+# make check   the linters, and the tests that start no process: a minute, nothing is built
+# make format  format the sources
+# make test-all     also the tests in a browser, on a real Slurm (root, Debian), and those that take minutes each
+# make test-slurm   the tests on a real Slurm, which they start on this machine
+# make test-long    those that take minutes each
+# make lint    the linters alone
 # make storm   300 runs on a real Slurm while faults strike every few seconds (SEED=1; half an hour)
 # make sanitize  the operators' tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # Options: PRUNE_CUDA=1 (build for CUDA with any torch)   PYTHON=python3.12   TORCH_INDEX=<package index with another build of torch>   VENV=<folder>
@@ -13,14 +18,31 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 SOURCES := $(shell find csrc -type f)
 
-.PHONY: sweep test test-long test-slurm storm sanitize lint clean tools
+# on more than four workers, the tests that have to share one take longest
+WORKERS := -n logical --maxprocesses 4 --dist loadgroup
+
+.PHONY: sweep test check lint-sources test-quick format test-all test-long test-slurm storm sanitize lint clean tools
 .DEFAULT_GOAL := sweep
 
 sweep: $(VENV)/.built
 	@$(BIN)/python -m sweep.launch --grid demo --local
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -m "not long"
+	@$(BIN)/python -m pytest $(WORKERS) -m "not long"
+
+check:
+	@test -e $(VENV)/.dev || { echo "error: nothing is installed yet: make test" >&2; exit 2; }
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync lint-sources test-quick
+
+test-quick:
+	@$(BIN)/python -m pytest -q $(WORKERS) -m "not (process or slow or browser or slurm or long)"
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
+	@$(BIN)/clang-format -i $(SOURCES)
+
+test-all: $(VENV)/.dev
+	@SWEEP_TEST_SLURM=1 SWEEP_TEST_BROWSER=1 $(BIN)/python -m pytest $(WORKERS)
 
 test-long: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m long
@@ -33,7 +55,10 @@ storm: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python tests/end_to_end/slurm/storm.py --seed $(SEED)
 
 lint: $(VENV)/.dev
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(MAKE) --no-print-directory lint-sources
+
+lint-sources:
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/mypy --config-file tests/mypy.ini tests
 	@$(BIN)/clang-format --dry-run -Werror $(SOURCES)
 
 # The operators' tests with the extension built under AddressSanitizer and UndefinedBehaviorSanitizer.

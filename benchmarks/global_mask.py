@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from process_memory import megabytes, reset_peak
 from torch import Tensor
 
 from prune import ops
@@ -196,17 +197,12 @@ def extra_megabytes(select: Select, scores: list[Tensor], keep: int) -> float:
         living = [ours(scores, keep) for _ in range(2 + (256 << 20) // sum(s.numel() for s in scores))]
     gc.collect()
     LIBC.malloc_trim(0)
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before = megabytes("VmRSS")
+    reset_peak()
     masks = select(scores, keep)
-    extra = resident("VmHWM") - before - sum(m.numel() for m in masks) / 1e6
+    extra = megabytes("VmHWM") - before - sum(m.numel() for m in masks) / 1e6
     del living
     return extra
-
-
-def resident(name: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6
 
 
 def read_pass(scores: list[Tensor]) -> Callable[[], float]:
@@ -248,7 +244,7 @@ def measure(
             if i == 0 or name != "sort" or scores[0].is_cuda:
                 seconds[name].append(timed(select, scores, keep))
     alone = [timed(ours, scores, keep) for _ in range(2 * rounds)]
-    megabytes = {name: extra_megabytes(select, scores, keep) for name, select in everyone.items()}
+    extra = {name: extra_megabytes(select, scores, keep) for name, select in everyone.items()}
     return {
         "data": data,
         "scores": total,
@@ -258,7 +254,7 @@ def measure(
         "seconds": seconds,
         "alone": alone,
         "read_pass": reads,
-        "extra_megabytes": megabytes,
+        "extra_megabytes": extra,
     }
 
 
@@ -273,10 +269,10 @@ def show(found: dict[str, Any]) -> None:
     )
     for name, times in seconds.items():
         ratio = median(b / a for a, b in zip(seconds["ours"], times, strict=False))
-        megabytes = found["extra_megabytes"][name]
+        extra = found["extra_megabytes"][name]
         print(
             f"  {name:18}{median(times) * 1e3:10.2f} ms {ratio:7.1f} x {median(times) / one_pass:8.1f} passes "
-            f"{megabytes:8.1f} MB {megabytes * 1e6 / found['scores']:7.2f} B a score"
+            f"{extra:8.1f} MB {extra * 1e6 / found['scores']:7.2f} B a score"
         )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from process_memory import megabytes, reset_peak
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from turns import Turn, Worker, work
@@ -118,12 +119,6 @@ def whole(model: Seq2SeqTransformer, batches: Batches, compression: float) -> Se
 FORMS = {"plain": plain, "project": project, "prune_model": whole}
 
 
-def memory(name: str) -> float:
-    """A line of /proc/self/status in MB (10^6 bytes)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6
-
-
 def job(form: str, compression: float, batches: int, rounds: int, threads: int, turn: Turn) -> dict[str, Any]:
     """Take a step a turn; return the seconds of each part in each, and the most that a step added to memory, MB."""
     torch.set_num_threads(threads)
@@ -131,10 +126,10 @@ def job(form: str, compression: float, batches: int, rounds: int, threads: int, 
     parts, added = [], 0.0
     for _ in range(rounds):
         model, data = model_and_batches(batches)
-        before = memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+        before = megabytes("VmRSS")
+        reset_peak()
         parts.append(FORMS[form](model, data, compression))
-        added = max(added, memory("VmHWM") - before)
+        added = max(added, megabytes("VmHWM") - before)
         turn()
     return {"parts": parts, "megabytes": added}
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from process_memory import megabytes, reset_peak
 from torch import Tensor, nn
 from torch.nn import functional
 from turns import Turn, Worker, work
@@ -144,18 +145,12 @@ def job(kind: str, compression: float, threads: int, steps: int, turn: Turn) -> 
     added = 0.0
     for _ in range(steps):
         optimizer.zero_grad()
-        before = _memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+        before = megabytes("VmRSS")
+        reset_peak()
         step()
-        added = _memory("VmHWM") - before
+        added = megabytes("VmHWM") - before
         turn()
     return added
-
-
-def _memory(name: str) -> float:
-    """A line of /proc/self/status in MB (10^6 bytes)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6
 
 
 def measure(compression: float, threads: int, steps: int) -> dict[str, Any]:
@@ -186,8 +181,8 @@ def show(found: dict[str, Any]) -> None:
     for kind, seconds in medians.items():
         ratios = zip(found["seconds"]["plain PyTorch"], found["seconds"][kind], strict=True)
         print(f"  {kind:34}{seconds:6.2f} s {statistics.median(a / b for a, b in ratios):6.2f} x")
-    for kind, megabytes in found["megabytes"].items():
-        print(f"  {kind:34}{megabytes:6.0f} MB")
+    for kind, added in found["megabytes"].items():
+        print(f"  {kind:34}{added:6.0f} MB")
 
 
 def main() -> None:

@@ -260,8 +260,8 @@ def weights(task: TaskResults | None) -> list[str]:
     dense = (task.pruners[0], 0.0)
     if dense in raw:
         answers.append(
-            f"Weights move the number a long way, but so does what it is compared with: the dense network has "
-            f"{tokens[dense].mean:.2f} on tokens and {raw[dense].mean:.2f} against raw references, the paper's way "
+            f"The weights change the number considerably, and so does the reference it is compared with: the dense network has "
+            f"{tokens[dense].mean:.2f} on tokens and {raw[dense].mean:.2f} against raw references, as in the paper "
             f"(the paper: {PAPER['multi30k'].metric['grasp', 0.0]:.2f})."
         )
     return answers
@@ -269,7 +269,7 @@ def weights(task: TaskResults | None) -> list[str]:
 
 def sensitive(news: TaskResults | None, translation: TaskResults | None) -> list[str]:
     if news is None or translation is None:
-        return ["Not answered: the reference has no pruned translation runs beside those of AG News."]
+        return ["Not answered: the reference has no pruned translation runs besides those of AG News."]
     answers = []
     compared: dict[float, dict[str, list[str]]] = {}
     for pruner in news.pruners:
@@ -281,8 +281,8 @@ def sensitive(news: TaskResults | None, translation: TaskResults | None) -> list
                 f"{pruner} at c = {c:g}: the metric loses {share(shares[0])} of the dense network's in classification, "
                 f"{share(shares[1])} in translation (n={left[c].n} and {right[c].n})."
             )
-            told = any(drops[c].contains(0.0) is False for drops in (left, right))
-            verdict = ("more" if shares[1] > shares[0] else "less") if told else "untold"
+            distinguishable = any(drops[c].contains(0.0) is False for drops in (left, right))
+            verdict = ("more" if shares[1] > shares[0] else "less") if distinguishable else "neither"
             compared.setdefault(c, {}).setdefault(verdict, []).append(pruner)
     for c, verdicts_of in compared.items():
         found = [
@@ -290,7 +290,7 @@ def sensitive(news: TaskResults | None, translation: TaskResults | None) -> list
             for verdict, text in (
                 ("more", "translation loses more"),
                 ("less", "translation loses less"),
-                ("untold", "neither loss can be told from none"),
+                ("neither", "neither loss is distinguishable from zero"),
             )
             if verdict in verdicts_of
         ]

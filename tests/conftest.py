@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,42 @@ from support.command import SharedForkServer, plugins_forgotten, run_here, write
 from support.workplace import Workplace
 
 from sweep.cli.app import main
+
+# Each of these starts a process (what multiprocessing spawns raises none of them).
+STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
+MAY_START = ("process", "slurm", "browser", "long")
+alone = [False]
+"""Whether the test of the moment has none of these marks."""
+
+
+def _forbid_processes(event: str, arguments: tuple) -> None:
+    if alone[0] and event in STARTS:
+        pytest.fail(f"starts a process ({event}) and is not marked `process`: {arguments[:2]}")
+
+
+sys.addaudithook(_forbid_processes)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """`make check` runs the tests without those marks; one that starts a process, slow as that is, must not be among them."""
+    alone[0] = not any(map(item.get_closest_marker, MAY_START))
+    try:
+        return (yield)
+    finally:
+        alone[0] = False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a fixture of their module, or the Slurm cluster, go to one of pytest-xdist's workers."""
+    for item in items:
+        scopes = {name: found[-1].scope for name, found in item._fixtureinfo.name2fixturedefs.items()}  # type: ignore[attr-defined]
+        if item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.xdist_group("slurm"))
+        elif "module" in scopes.values():
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 

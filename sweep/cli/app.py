@@ -9,14 +9,14 @@ import typer
 
 from sweep.core.errors import BUSY, ExitCode
 from sweep.launch.command import launch
-from sweep.launch.options import DataDir, Plugins, Results, Unverified, folder
+from sweep.launch.options import DataDir, Plugins, Results, Unverified, directory
 from sweep.terminal.command_line import run_app
 
 app = typer.Typer(
     help="Sweeps of pruning-at-initialisation experiments on NLP models.",
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # to which `[cores / threads]` is a style
+    rich_markup_mode=None,  # which takes `[cores / threads]` for a style
 )
 
 Name = Annotated[str, typer.Argument(help="name of the sweep", metavar="NAME")]
@@ -43,9 +43,11 @@ app.command()(launch)
 
 @app.command()
 def run(
-    run_id: Annotated[str, typer.Argument(metavar="ID", help="id of a run, or its beginning")],
-    name: Annotated[str | None, typer.Option(help="its sweep [looked for in all]", metavar="NAME")] = None,
-    again: Annotated[bool, typer.Option("--again", help="make it anew although it is complete")] = False,
+    run_id: Annotated[str, typer.Argument(metavar="ID", help="id of a run, or the start of it")],
+    name: Annotated[
+        str | None, typer.Option(help="its sweep [all sweeps are searched]", metavar="NAME")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="rerun it although it is complete")] = False,
     results: Results = None,
 ) -> None:
     """Execute one run of a sweep in the foreground."""
@@ -63,13 +65,13 @@ def run(
 @app.command()
 def status(
     name: Name,
-    json: Annotated[bool, typer.Option("--json", help="as JSON, a run a line")] = False,
+    json: Annotated[bool, typer.Option("--json", help="print JSON, one line per run")] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="again every two seconds until nothing runs")
+        bool, typer.Option("--watch", help="refresh every two seconds until nothing runs")
     ] = False,
     results: Results = None,
 ) -> None:
-    """Show how the runs of a sweep are.
+    """Show the status of a sweep's runs.
 
     They are done, running, pending, interrupted, failed, stale or unknown.
     """
@@ -81,10 +83,10 @@ def status(
 @app.command()
 def logs(
     which: Annotated[str, typer.Argument(metavar="NAME|ID", help="a sweep, with --failed; or a run")],
-    failed: Annotated[bool, typer.Option("--failed", help="the end of the log of every failed run")] = False,
-    lines: Annotated[int, typer.Option(help="how many lines from the end", metavar="N", min=1)] = 20,
+    failed: Annotated[bool, typer.Option("--failed", help="print the logs of all failed runs")] = False,
+    lines: Annotated[int, typer.Option(help="number of lines from the end", metavar="N", min=1)] = 20,
     follow: Annotated[
-        bool, typer.Option("--follow", help="go on printing what a run writes, until it ends")
+        bool, typer.Option("--follow", help="keep printing what the run writes until it ends")
     ] = False,
     results: Results = None,
 ) -> None:
@@ -101,20 +103,20 @@ def logs(
 def cancel(
     name: Name,
     only: Annotated[
-        list[str] | None, typer.Option(help="just the runs with these values", metavar="K=V,..")
+        list[str] | None, typer.Option(help="only the runs with these values", metavar="K=V,..")
     ] = None,
     results: Results = None,
 ) -> None:
     """Cancel the Slurm jobs of a sweep.
 
-    The command returns when Slurm has let go of them.
+    Cancels the jobs and waits until Slurm has released them.
     """
+    from sweep.cli.find_run import select_in_sweep
     from sweep.executors.slurm.cancel import cancel as take_back
-    from sweep.launch.request import chosen_runs
     from sweep.store.layout import existing_sweep
 
     sweep = existing_sweep(name, results)
-    count = take_back(sweep, chosen_runs(sweep, only or []), print)
+    count = take_back(sweep, select_in_sweep(sweep, only or []), print)
     print(f"{count} jobs cancelled" if count else "no job to cancel")
 
 
@@ -122,7 +124,7 @@ def cancel(
 def report(
     name: Name,
     watch: Annotated[
-        bool, typer.Option("--watch", help="again whenever a run has ended, until nothing runs")
+        bool, typer.Option("--watch", help="rewrite whenever a run has ended, until nothing runs")
     ] = False,
     results: Results = None,
 ) -> None:
@@ -146,14 +148,14 @@ def collect(
         typer.Option(
             help="write them to a copy of the sweep in DIR, which needs no other files",
             metavar="DIR",
-            parser=folder,
+            parser=directory,
         ),
     ] = None,
     results: Results = None,
 ) -> None:
-    """Gather the rows of a sweep in few files.
+    """Gather the rows of a sweep in a few files.
 
-    One Parquet file for each task and kind, instead of some for each run: they load in a moment.
+    One Parquet file per task and kind instead of several per run; they load in a moment.
     """
     from sweep.store.archive import archive
     from sweep.store.collection import collect as gather
@@ -176,9 +178,9 @@ def prepare(
     allow_unverified_data: Unverified = False,
     plugin: Plugins = None,
 ) -> None:
-    """Download, verify and tokenise data ahead.
+    """Download, verify and tokenise data in advance.
 
-    Once, where there is a network: runs then map what is in the cache.
+    Once, on a machine with a network; runs then read the cache.
     """
     from sweep.config.plugins import load_plugins
     from sweep.tasks import prepared

@@ -14,7 +14,7 @@ _FOLLOW_SECONDS = 1.0
 def print_logs(which: str, failed: bool, lines: int, follow: bool, results: Path | None) -> None:
     """Print the last `lines` lines of one run's log, or of every failed run's of the sweep `which`.
 
-    With `follow` go on with what a run's log grows by, until the run has ended.
+    With `follow` keep printing what is added to a run's log until the run has ended.
     """
     if failed and follow:
         raise UsageError("--follow follows one run; give its id in place of --failed")
@@ -22,7 +22,7 @@ def print_logs(which: str, failed: bool, lines: int, follow: bool, results: Path
         sweep, run_id = find_run(which, None, results, logs=True)
         log = _log_of(sweep, run_id)
         if log is None and not follow:
-            raise UsageError(f"{run_id} has no log yet; it has not begun")
+            raise UsageError(f"{run_id} has no log yet; it has not started")
         size = _print_end(log, lines) if log else 0
         if follow:
             _follow(sweep, run_id, size)
@@ -40,7 +40,7 @@ def print_logs(which: str, failed: bool, lines: int, follow: bool, results: Path
 
 
 def _log_of(sweep: SweepPaths, run_id: str) -> Path | None:
-    """The run's own log; where it did not even begin, that of its Slurm job."""
+    """The run's own log; if it did not even start, that of its Slurm job."""
     log = sweep.run(run_id).log
     if log.is_file():
         return log

@@ -1,8 +1,7 @@
 """A grid: the YAML that is expanded into runs."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -10,7 +9,8 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from sweep.config.run_spec import RunSpec, settable_fields
+from sweep.config.key_values import select_runs
+from sweep.config.run_spec import RunSpec
 from sweep.core.errors import UsageError, nearest, summarise_validation
 from sweep.store.schema import DENSE
 from sweep.tasks import TASKS
@@ -114,7 +114,7 @@ class Grid(BaseModel):
                 # as text, like a profile: YAML makes 36000 of a time 10:00:00
                 content["slurm"] = yaml.load(text, _TextLoader)["slurm"] or {}
         except RecursionError:
-            raise UsageError(f"grid {origin!r} has brackets within brackets without end; mend it") from None
+            raise UsageError(f"grid {origin!r} has brackets nested too deeply; fix it") from None
         except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
             mark = getattr(error, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark else ""
@@ -199,12 +199,10 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
                     overrides = {**general, **task_keys, **pruner_keys, **particular}
                     run = RunSpec.make(task, pruner, compression, seed, overrides)
                     runs.setdefault(run.id, run)
-    options = {key for run in runs.values() for key in run.options}
-    fields = {"task", "pruner", "compression", "seed", *settable_fields(), *options}
-    for key in only:
-        if key not in fields:
-            raise UsageError(f"--only: unknown field {key!r}{nearest(key, fields)}")
-    return [run for run in runs.values() if all(_field(run, k) in as_text(v) for k, v in only.items())]
+    if not only:
+        return list(runs.values())
+    chosen = select_runs([run.to_record() for run in runs.values()], only)
+    return [run for run in runs.values() if run.id in chosen]
 
 
 def _settings_for(task: str, grid: Grid) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -238,17 +236,6 @@ def parse_seeds(text: str) -> list[int]:
     return list(seeds)
 
 
-def parse_value(text: str) -> Any:
-    """A value of the command line, read as in a grid: `3`, `0.5`, `[0.9, 0.99]`, `true`, `null`, text."""
-    try:
-        return yaml.safe_load(text)
-    except RecursionError:
-        raise UsageError(f"value {text[:20]}.. has brackets within brackets without end; mend it") from None
-    except (yaml.YAMLError, ValueError) as error:
-        what = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise UsageError(f"value {text!r} is not valid YAML ({what}); quote it if it is text") from None
-
-
 def shipped_grids() -> list[str]:
     """Names of the grids that come with the project."""
     return sorted(
@@ -258,20 +245,3 @@ def shipped_grids() -> list[str]:
 
 def _keys() -> list[str]:
     return [field.alias or name for name, field in Grid.model_fields.items()]
-
-
-def _field(run: RunSpec, key: str) -> str:
-    return _text(run.options.get(key) if key not in RunSpec.model_fields else getattr(run, key))
-
-
-def as_text(values: Iterable[str]) -> set[str]:
-    """Values of the command line in the form in which they are compared: `1.0` is `1`, and `1e-2` is `0.01`."""
-    return {_text(parse_value(value)) for value in values}
-
-
-def _text(value: Any) -> str:
-    """One text for each value: numbers in full, a whole one without a point."""
-    if isinstance(value, str):
-        with suppress(ValueError):  # to YAML 1.1 a number without a point, 1e-2, is text
-            value = float(value)
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value)

@@ -8,8 +8,8 @@ from sweep.core.env import source_root
 
 
 def main() -> None:
-    # `python -m` looks for modules in the current folder first, where a folder `models` of the user's may lie
-    with suppress(FileNotFoundError):  # a folder that is gone has none; `launch` says so
+    # `python -m` looks for modules in the current directory first, where the user may have a package `models`
+    with suppress(FileNotFoundError):  # a deleted directory has none; `launch` reports it
         here = Path(sys.path[0]).resolve()
         if here == Path.cwd() and here != source_root():
             del sys.path[0]

@@ -87,8 +87,8 @@ def estimate(specs: Iterable[RunRecord], finished: Iterable[Mapping[str, Any]]) 
     return Estimate(len(specs), unknown, samples, total, max(0.0, total - half), total + half, longest)
 
 
-def rows_beside(sweep: SweepPaths) -> list[Mapping[str, Any]]:
-    """A few results of each sweep beside `sweep`."""
+def rows_of_other_sweeps(sweep: SweepPaths) -> list[Mapping[str, Any]]:
+    """A few results of each other sweep in the same directory."""
     rows: list[Mapping[str, Any]] = []
     for neighbour in sorted(sweep.folder.parent.glob("*/runs")):
         if neighbour.parent == sweep.folder:
@@ -113,14 +113,14 @@ def _kinds(run: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 
 
 def expected(sweep: SweepPaths, statuses: Sequence[RunStatus], todo: Sequence[RunStatus]) -> Estimate:
-    """What the runs of `todo` will cost, by what has finished in the sweep (`statuses`) or, failing that, beside it."""
+    """What the runs of `todo` will cost, by what has finished in the sweep (`statuses`) or, failing that, in others."""
     specs = [status.spec for status in todo]
     done = [status.row for status in statuses if status.state == "done" and status.row]
     cost = estimate(specs, done)
-    return estimate(specs, [*done, *rows_beside(sweep)]) if cost.unknown else cost
+    return estimate(specs, [*done, *rows_of_other_sweeps(sweep)]) if cost.unknown else cost
 
 
-def told(cost: Estimate, cores: int | None = None, gpus: int = 0) -> str:
+def format_cost(cost: Estimate, cores: int | None = None, gpus: int = 0) -> str:
     """The estimate in one line.
 
     Args:
@@ -142,7 +142,7 @@ def told(cost: Estimate, cores: int | None = None, gpus: int = 0) -> str:
 
 
 def require_consent(cost: Estimate, ask_above: float, yes: bool) -> None:
-    """Ask on a terminal whether a launch of more than `ask_above` core-hours shall go on; elsewhere nobody is there to ask.
+    """Ask on a terminal whether a launch of more than `ask_above` core-hours is to start; elsewhere there is nobody to ask.
 
     Raises:
         UsageError: the answer was no.
@@ -161,7 +161,7 @@ def _hours(seconds: float) -> str:
 
 
 def time_left(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> str:
-    """When the sweep may be done, with its spread, if as many cores go on working as do now; empty if none does."""
+    """When the sweep may be done, with its spread, if as many cores keep working as do now; empty if none does."""
     running = [status for status in statuses if status.state == "running"]
     cores = sum(status.spec.threads for status in running)
     if not cores:
@@ -170,12 +170,9 @@ def time_left(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> str:
     cost = expected(sweep, statuses, left)
     if cost.unknown == cost.runs:
         return ""
-    # what the running ones have behind them
-    begun = sum(status.progress.get("fraction", 0.0) for status in running) / len(left)
-    part = 1 - begun
+    finished = sum(status.progress.get("fraction", 0.0) for status in running) / len(left)
+    part = 1 - finished
     low, high = (duration(part * seconds / cores) for seconds in (cost.low, cost.high))
     wall = duration(part * cost.core_seconds / cores)
     unknown = f"; nothing is known of {cost.unknown} of {cost.runs} runs" if cost.unknown else ""
-    return (
-        f"left: about {wall} ({low} to {high}) with {cores} core{'s' if cores > 1 else ''} at work{unknown}"
-    )
+    return f"left: about {wall} ({low} to {high}) with {cores} busy core{'s' if cores > 1 else ''}{unknown}"

@@ -6,35 +6,35 @@ from rich.text import Text
 
 from sweep.core.errors import ExitCode, StorageError
 from sweep.executors.status import current_status
+from sweep.launch.plan import LaunchPlan
 from sweep.report.terminal_tables import results
-from sweep.store.layout import SweepPaths
 from sweep.store.status import counts, exit_code
+from sweep.store.submissions import Submission
 from sweep.terminal.console import console
 from sweep.terminal.status_tables import explain
 
 
-def finish(sweep: SweepPaths, run_ids: set[str]) -> ExitCode:
-    """Write the report, show the results and what is not complete, and choose the exit code for the runs `run_ids`."""
+def finish(plan: LaunchPlan, submission: Submission) -> ExitCode:
+    """Show the results of a launch and what is not complete, write the sweep's report, and choose the exit code."""
     from sweep.report import write_report
 
-    statuses, problem = current_status(sweep)
-    statuses = [status for status in statuses if status.run_id in run_ids]
+    # what the executors left, for the runs of this launch; the report reads the whole sweep, after collecting it
+    statuses, problem = current_status(plan.sweep, submission.data, plan.specs)
     if problem:
         console.print(Text(problem, style="yellow"))
     results(statuses)
     explain(statuses)
-    number = counts(statuses)
-    tally = ", ".join(f"{count} {state}" for state, count in number.items())
+    tally = ", ".join(f"{count} {state}" for state, count in counts(statuses).items())
     console.print(f"\n{len(statuses)} runs: {tally}")
     code = exit_code(statuses)
     # last, so that what came out is seen, and counts, also where the report cannot be written
     try:
-        report = write_report(sweep)
+        report = write_report(plan.sweep)
     except StorageError as error:
         if code == ExitCode.OK:
             raise
         print(f"error: {error}", file=sys.stderr)
     else:
-        line = Text.assemble("report: ", (str(report), "bold"), f" and {sweep.report_html.name}")
+        line = Text.assemble("report: ", (str(report), "bold"), f" and {plan.sweep.report_html.name}")
         console.print(line, soft_wrap=True)
     return code

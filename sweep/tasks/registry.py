@@ -99,7 +99,7 @@ def prepared(name: str, options: Mapping[str, Any], source: DataSource) -> Datas
 def _check_data(name: str, data: Any) -> None:
     if not isinstance(data, Dataset):
         raise UsageError(
-            f"task {name!r}: prepare() returned {type(data).__name__}; return a sweep.data.Dataset"
+            f"task {name!r}: prepare() returned {type(data).__name__}; return a sweep.tasks.Dataset"
         )
     for split, rows in (("training", data.train_rows), ("test", data.test_rows)):
         if not rows:

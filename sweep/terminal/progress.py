@@ -15,7 +15,7 @@ from sweep.terminal.console import STYLES, WIDE, console, duration
 
 
 class Display(Protocol):
-    """What is told while runs go on. `total` counts the runs of this launch."""
+    """What is reported while runs are executed. `total` counts the runs of this launch."""
 
     def started(self, status: RunStatus) -> None: ...
     def ended(self, status: RunStatus) -> None: ...
@@ -62,7 +62,7 @@ class LiveDisplay(Display):
     def __init__(self, total: int, slots: int) -> None:
         self.total, self.slots = total, slots
         self.finished = 0
-        self.began = time.monotonic()
+        self.started_at = time.monotonic()
         self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "LiveDisplay":
@@ -86,7 +86,7 @@ class LiveDisplay(Display):
         done = self.finished + partial
         counted = f"{self.finished}/{self.total} done · {len(running)} running · {waiting} waiting"
         if done > 0.5:
-            left = (time.monotonic() - self.began) / done * (self.total - done)
+            left = (time.monotonic() - self.started_at) / done * (self.total - done)
             counted += f" · {duration(left)} left"
         overall = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=self.total, completed=done, width=30)

@@ -52,9 +52,9 @@ def _detail(status: RunStatus) -> str:
     if status.state != "running":
         return status.detail
     phase, *numbers = progress_cells(status.progress)
-    told = [
+    shown = [
         form.format(value)
         for form, value in zip(("loss {}", "metric {}", "{} left"), numbers, strict=True)
         if value
     ]
-    return ", ".join([phase, *told, *([f"job {status.job}"] if status.job else [])])
+    return ", ".join([phase, *shown, *([f"job {status.job}"] if status.job else [])])

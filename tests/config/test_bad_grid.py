@@ -35,7 +35,7 @@ from support.command import GRID, refused
             r"line \d+: not valid YAML: the key 'seeds' is given twice; leave one",
         ),
         ("set: {lr: 1, lr: 2}", r"line \d+: not valid YAML: the key 'lr' is given twice; leave one"),
-        pytest.param("set: " + "[" * 3000, r"grid 'grid.yaml' has brackets .* without end", id="brackets"),
+        pytest.param("set: " + "[" * 3000, r"grid 'grid.yaml' has brackets .*too deep", id="brackets"),
         ("seeds: true", r"grid 'grid.yaml': seeds = True: true and false are no seeds"),
         ("seeds: [1, false]", r"grid 'grid.yaml': seeds = \[1, False\]: true and false are no seeds"),
     ],

@@ -7,14 +7,14 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
-import synthetic  # registers the tasks
 import torch
+from support import synthetic  # registers the tasks
 
 import prune
 from models import Seq2SeqTransformer, translate
 from sweep.config.run_spec import RunSpec
 from sweep.core import provenance
-from sweep.core.errors import SweepError
+from sweep.core.errors import Cause, SweepError
 from sweep.core.signals import Stopped, StopRequest
 from sweep.run import cuda_graphs
 from sweep.run.checkpoint import Checkpoint
@@ -26,7 +26,6 @@ from sweep.run.train_loop import train
 from sweep.store.attempts import Attempt
 from sweep.store.layout import SweepPaths
 from sweep.store.parquet import read_table
-from sweep.store.retries import cause_of
 from sweep.store.schema import EPOCHS
 from sweep.store.submissions import Submission, register_runs
 from sweep.tasks.data.dataset import DataSource
@@ -54,7 +53,7 @@ def _one_process_for_many_runs(monkeypatch):
     yield
     torch.cuda.set_sync_debug_mode("default")
     torch.use_deterministic_algorithms(False)
-    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
     torch.set_flush_denormal(False)
     torch.set_num_threads(threads)
 
@@ -259,11 +258,11 @@ def test_a_run_gets_no_more_than_its_share_of_the_memory(monkeypatch):
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def test_want_of_memory_is_one_line_and_a_cause():
+def test_out_of_memory_is_one_line_and_a_cause():
     with pytest.raises(SweepError) as caught, explain_out_of_memory(batch_size=64):
         torch.empty(2**46, dtype=torch.uint8, device=DEVICE)
     assert str(caught.value).startswith("out of GPU memory (tried to allocate ")
-    assert cause_of(str(caught.value)) == "gpu memory"
+    assert caught.value.cause is Cause.OUT_OF_GPU_MEMORY
 
 
 # the process that forks would become the parent of this one's orphans

@@ -3,6 +3,7 @@
 import inspect
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,9 +55,12 @@ def only(*first):
 
 @pytest.fixture
 def demo(tmp_path, monkeypatch):
-    """A directory from which the pages' paths are right, with a finished sweep `demo`."""
+    """A directory from which the pages' paths are right, with finished sweeps `demo` and `ag_news`."""
     write_sweep(tmp_path / "results" / "demo")
-    (tmp_path / "results/reference").symlink_to(ROOT / "results/reference")
+    write_sweep(tmp_path / "results" / "ag_news")
+    for name in ("ag_news", "multi30k"):  # copies, since commands write into them
+        copy = tmp_path / "results/reference" / name
+        shutil.copytree(ROOT / "results/reference" / name, copy, ignore=shutil.ignore_patterns("report"))
     (tmp_path / "slurm").symlink_to(ROOT / "slurm")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SWEEP_RESULTS", raising=False)
@@ -102,10 +106,10 @@ def test_sweep_commands_run(words):
         words[1] in ("prepare", "run") or "ID" in words
     ):  # need data, or a run's files; tests of their own run them
         return
-    arguments = [
-        "demo" if word in ("full", "NAME") else "copies" if word == "DIR" else word for word in words[1:]
-    ]
-    arguments = [word.replace("multi30k", "toy") for word in arguments]
+    meant = {"full": "demo", "NAME": "demo", "DIR": "copies", "task=multi30k": "task=toy"}
+    if "--to" in words:  # a copy is not written over another
+        meant["results/reference"] = "copies"
+    arguments = [meant.get(word, word) for word in words[1:]]
     assert app(arguments, standalone_mode=False) in (0, None)
 
 

@@ -9,12 +9,13 @@ import time
 
 import pytest
 import torch
+from support.waiting import wait_for
 from support.workplace import science
 
 import sweep
+from sweep.cli.find_run import select_in_sweep
 from sweep.config.grid import Grid, expand
 from sweep.core.errors import UsageError
-from sweep.launch.request import chosen_runs
 from sweep.store.layout import SweepPaths
 from sweep.store.submissions import register_runs
 
@@ -96,14 +97,12 @@ def test_ctrl_c_or_a_lost_terminal_stops_cleanly(work, grid, number):
             signal.SIGHUP, signal.SIG_DFL
         ),  # the tests may be under nohup themselves
     )
-    deadline = time.monotonic() + 60
-    while '"epoch"' not in "".join(p.read_text() for p in work.results.glob("long/runs/*/attempts/*.live")):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    live = "long/runs/*/attempts/*.live"
+    wait_for("a first epoch", lambda: any('"epoch"' in p.read_text() for p in work.results.glob(live)))
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on from here" in err
+    assert "the same command resumes" in err
     (run_id,) = work.run_ids("long")
     assert work.states("long") == {run_id: "interrupted"}
     assert work.paths("long").run(run_id).checkpoint.is_file()
@@ -169,9 +168,9 @@ def test_only_of_a_sweep_is_as_of_its_grid(tmp_path):
     for only in ("prunable=paper", "seed=1,prunable=paper", "prunable=null", "seed=0,seed=1.0"):
         pairs = [pair.split("=") for pair in only.split(",")]
         wanted = {key: [value for name, value in pairs if name == key] for key, _ in pairs}
-        assert chosen_runs(paths, [only]) == {run.id for run in expand(grid, wanted)} != set(), only
+        assert select_in_sweep(paths, [only]) == {run.id for run in expand(grid, wanted)} != set(), only
     with pytest.raises(UsageError, match=r"--only: unknown field 'prunabel' \(did you mean 'prunable'\?\)"):
-        chosen_runs(paths, ["prunabel=paper"])
+        select_in_sweep(paths, ["prunabel=paper"])
 
 
 def test_only_a_part_of_a_grid(work, grid):

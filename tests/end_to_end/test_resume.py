@@ -1,16 +1,14 @@
 """Killed at any moment and repeated, a run ends bit for bit as if it had never been disturbed."""
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 import yaml
+from support.waiting import wait_for
 from support.workplace import Workplace, science
 
 import sweep
@@ -40,20 +38,26 @@ def recorded(work, name, task="toy"):
 
 
 def begin(work, name, run_id, interval):
-    environment = work.environment | {"SWEEP_CHECKPOINT_SECONDS": str(interval)}
-    command = [sys.executable, "-m", "sweep.run", run_id, "--sweep", str(work.paths(name).folder)]
-    return subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL)
+    return work.begin_run(run_id, name, SWEEP_CHECKPOINT_SECONDS=str(interval))
+
+
+def ended(process):
+    """Its exit status."""
+    wait_for("the end of the run", lambda: process.poll() is not None, 1800)
+    return process.poll()
 
 
 def until_saved(checkpoint, times, process):
     """Wait until the checkpoint has been written so many times by `process`."""
-    deadline, before, seen = time.monotonic() + 300, identity(checkpoint), 0
-    while seen < times:
-        assert time.monotonic() < deadline
+    found = [identity(checkpoint)]
+
+    def saved():
         assert process.poll() is None, "the run was too quick to be disturbed"
-        if (now := identity(checkpoint)) != before:
-            before, seen = now, seen + 1
-        time.sleep(0.005)
+        if (now := identity(checkpoint)) != found[-1]:
+            found.append(now)
+        return len(found) > times
+
+    wait_for("a checkpoint", saved, 300, pause=0.005)
 
 
 def identity(path):
@@ -77,7 +81,7 @@ def undisturbed(request, tmp_path_factory, token_cache):
     """Where a run was never disturbed, its id and its tables."""
     work = Workplace(tmp_path_factory.mktemp("calm") / "results", {"SWEEP_CACHE": str(token_cache)})
     run_id = recorded(work, "calm", request.param)
-    assert begin(work, "calm", run_id, 3600).wait(timeout=1800) == 0
+    assert ended(begin(work, "calm", run_id, 3600)) == 0
     return work, run_id, tables(work, "calm")
 
 
@@ -101,8 +105,8 @@ def test_killed_again_and_again(work, undisturbed, number):
         until_saved(work.paths("rough").run(run_id).checkpoint, saved, process)
         time.sleep(generator.uniform(0.0, 0.1))
         process.send_signal(number)
-        assert process.wait(timeout=180) != 0, "the run was too quick to be disturbed"
-    assert begin(work, "rough", run_id, 0.05).wait(timeout=1800) == 0
+        assert ended(process) != 0, "the run was too quick to be disturbed"
+    assert ended(begin(work, "rough", run_id, 0.05)) == 0
     assert tables(work, "rough") == expected
     (row,) = sweep.load(work.results / "rough").to_pylist()
     assert row["resumed"] >= 1
@@ -115,16 +119,13 @@ def test_a_checkpoint_of_other_data_is_not_used(work, undisturbed):
     assert recorded(work, "other") == run_id
     run = work.paths("other").run(run_id)
     process = begin(work, "other", run_id, 0.05)
-    deadline = time.monotonic() + 180
-    while not run.checkpoint.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for("a checkpoint", run.checkpoint.exists)
     process.kill()
     process.wait()
     saved = torch.load(run.checkpoint)
     saved["identity"]["torch"] = "1.0"
     torch.save(saved, run.checkpoint)
-    assert begin(work, "other", run_id, 3600).wait(timeout=1800) == 0
+    assert ended(begin(work, "other", run_id, 3600)) == 0
     (row,) = sweep.load(work.results / "other").to_pylist()
     assert row["resumed"] == 0
     assert tables(work, "other") == expected
@@ -139,5 +140,5 @@ def test_death_between_result_and_end_of_the_attempt_costs_nothing(undisturbed):
         json.dumps({k: v for k, v in claim.content.items() if k not in ("outcome", "ended_at")})
     )
     assert work.states("calm") == {run_id: "done"}
-    assert begin(work, "calm", run_id, 60).wait(timeout=180) == 0
+    assert ended(begin(work, "calm", run_id, 60)) == 0
     assert latest(run).number == claim.number

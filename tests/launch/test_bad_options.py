@@ -31,11 +31,11 @@ from sweep.launch.command import launch_main
         ("launch --local --grid grid.yaml --only seed=7", r"--only seed=7: no run .*--dry-run"),
         ("launch --local --grid grid.yaml --only seed=[x", r"value '\[x' is not valid YAML"),
         pytest.param(
-            "launch --local --grid grid.yaml --set epochs=" + "[" * 3000, r"value \[+.. has brackets .* without end",
+            "launch --local --grid grid.yaml --set epochs=" + "[" * 3000, r"value \[+.. has brackets .*too deep",
             id="set brackets",
         ),
         pytest.param(
-            "launch --local --grid grid.yaml --only seed=" + "[" * 3000, r"value \[+.. has brackets .* without end",
+            "launch --local --grid grid.yaml --only seed=" + "[" * 3000, r"value \[+.. has brackets .*too deep",
             id="only brackets",
         ),
         ("launch --local --grid grid.yaml --only seed", r"--only seed: write --only KEY=VALUE"),
@@ -67,9 +67,9 @@ def test_mistakes_on_the_command_line(command, tmp_path, arguments, message):
         ("--name", r"sweep name '' cannot be a folder name; give another with --name"),
         (
             "--results",
-            r"'--results': is empty; name a folder or leave the option out; see sweep launch --help",
+            r"'--results': is empty; name a directory or leave the option out; see sweep launch --help",
         ),
-        ("--data-dir", r"'--data-dir': is empty; name a folder or leave the option out"),
+        ("--data-dir", r"'--data-dir': is empty; name a directory or leave the option out"),
     ],
 )
 def test_a_value_that_is_empty_is_not_taken_for_none(command, tmp_path, option, message):
@@ -96,7 +96,7 @@ def test_a_current_folder_that_is_gone(tmp_path):
         text=True,
     )
     assert done.returncode == 2
-    assert done.stderr == "error: the current folder is gone; change to one that exists\n"
+    assert done.stderr == "error: the current directory is gone; change to one that exists\n"
 
 
 @pytest.mark.parametrize("value", ["a minute", "-1", "nan"])
@@ -122,7 +122,8 @@ def test_a_user_without_a_home_folder(command, tmp_path, monkeypatch):
     assert not (tmp_path / "results").exists()
 
 
-def test_another_grid_under_a_name_that_is_taken(command, copied, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("copied")
+def test_another_grid_under_a_name_that_is_taken(command, tmp_path, monkeypatch):
     """It is refused in a dry run as in earnest, and before any data is looked at."""
     before = snapshot(tmp_path / "results")
     monkeypatch.setattr("sweep.launch.launcher.prepared", lambda *_: pytest.fail("data was prepared"))

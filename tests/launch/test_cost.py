@@ -6,7 +6,7 @@ import pytest
 from support.rows import run_record
 
 from sweep.core.errors import UsageError
-from sweep.launch.cost import Estimate, estimate, require_consent, told
+from sweep.launch.cost import Estimate, estimate, format_cost, require_consent
 from sweep.store.run_record import RunRecord
 
 RUN = run_record(threads=2)
@@ -57,28 +57,28 @@ def test_next_come_the_compression_and_then_the_work():
     ],
 )  # fmt: skip
 def test_in_words(cost, expected):
-    assert told(cost) == expected
+    assert format_cost(cost) == expected
 
 
 def test_the_wall_time_where_it_is_known_who_works():
     cost = Estimate(3, 0, 1, 90, 60, 120, 30)
-    assert told(cost, cores=2) == (
+    assert format_cost(cost, cores=2) == (
         "expected: 1 min 30 s core time (1 min 00 s to 2 min 00 s), 45.0 s on 2 cores, from 1 finished run of the same kind"
     )
 
 
 def test_gpu_time_is_counted_by_gpu():
-    assert "2.5 h core time (2.0 h to 3.0 h), 5.0 h GPU time" in told(
+    assert "2.5 h core time (2.0 h to 3.0 h), 5.0 h GPU time" in format_cost(
         Estimate(3, 0, 2, 9000, 7200, 10800, 30), gpus=2
     )
 
 
-@pytest.mark.parametrize(("answer", "goes_on"), [("y", True), ("YES", True), ("", False), ("n", False)])
-def test_a_dear_launch_asks_on_a_terminal(monkeypatch, answer, goes_on):
-    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
+@pytest.mark.parametrize(("answer", "launched"), [("y", True), ("YES", True), ("", False), ("n", False)])
+def test_a_dear_launch_asks_on_a_terminal(monkeypatch, answer, launched):
+    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda _: True})())
     monkeypatch.setattr("builtins.input", lambda: answer)
     dear = Estimate(1, 0, 1, 7201, 0, 0, 0)
-    if goes_on:
+    if launched:
         require_consent(dear, 2, yes=False)
     else:
         with pytest.raises(UsageError, match="not launched"):

@@ -299,7 +299,7 @@ def test_in_worker_processes(layer: MaskedLinear, method: str) -> None:
     with torch.no_grad():
         want = layer(x)
     layer.requires_grad_(False)
-    process = multiprocessing.get_context(method).Process(target=_worker, args=(layer, x, want))
+    process = multiprocessing.get_context(method).Process(target=_worker, args=(layer, x, want))  # type: ignore[attr-defined]
     process.start()
     process.join(300)
     assert process.exitcode == 0

@@ -242,13 +242,13 @@ def test_pruning_again_starts_from_what_is_left() -> None:
     model = network()
     arguments = (model, functional.cross_entropy, batches())
     prune.prune_model(*arguments, "random", 0.5, generator=torch.Generator().manual_seed(3))
-    first = [m.weight_mask.clone() for m in model[::2]]
+    first = [m.weight_mask.clone() for m in model[::2]]  # type: ignore[attr-defined]
     report = prune.prune_model(*arguments, "random", 1, iterations=5, shuffle=True)
     assert report.kept == 60
     assert not any((m.weight_mask & ~mask).any() for m, mask in zip(model[::2], first, strict=True))
     with pytest.raises(PruneError, match="asks for 189 weights, but earlier pruning left 60"):
         prune.prune_model(*arguments, "random", 0.5)
-    assert sum(int(m.weight_mask.sum()) for m in model[::2]) == 60
+    assert sum(int(m.weight_mask.sum()) for m in model[::2]) == 60  # type: ignore[attr-defined]
 
 
 def test_skipped_layers_stay_plain() -> None:
@@ -399,7 +399,7 @@ def test_a_method_may_change_its_own_copy_of_the_weights_which_may_hold_anything
 
     model, plain = network(), network()
     prune.prune_model(model, functional.cross_entropy, batches(), "random", 0.5)
-    for layer in model[::2]:
+    for layer in model[::2]:  # type: ignore[attr-defined]
         layer.weight.data[~layer.weight_mask] = float("nan")
     assert prune.prune_model(model, functional.cross_entropy, batches(), "probe", 1).kept == 60
     for layer, before in zip(model[::2], plain[::2], strict=True):

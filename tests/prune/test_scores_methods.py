@@ -228,7 +228,7 @@ def test_synflow_layer_sums_are_conserved(density_kept: float) -> None:
         layer.weight_mask.copy_(torch.rand(layer.weight.shape) < density_kept)
     scores = prune.score(model, functional.cross_entropy, [((torch.randn(2, 7).double(),), None)], "synflow")
     flow = torch.ones(7).double()
-    for layer in model[::2]:
+    for layer in model[::2]:  # type: ignore[attr-defined]
         flow = (layer.weight * layer.weight_mask).detach().abs() @ flow
     assert flow.sum() > 0
     for s in scores.values():

@@ -86,7 +86,7 @@ def test_all_rows_move_and_the_cpu_moves_nothing(bags):
     data = Dataset(bags, bags, "hash", True)
     assert data.to(torch.device("cpu")) is data
     moved = data.to(torch.device("meta"))
-    assert (moved.train.ids.is_meta, moved.test.labels.is_meta, moved.validation) == (True, True, None)
+    assert (moved.train.ids.is_meta, moved.test.labels.is_meta, moved.validation) == (True, True, None)  # type: ignore[attr-defined]
     assert Dataset(bags, bags, "hash", True, validation=bags).to(torch.device("meta")).validation.ids.is_meta
 
 

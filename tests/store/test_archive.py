@@ -11,7 +11,7 @@ from support.rows import change, write_sweep
 import sweep
 from sweep.cli.app import app
 from sweep.core.errors import UsageError
-from sweep.executors.status import look
+from sweep.executors.status import current_status
 from sweep.report import write_report
 from sweep.report.inputs import gather
 from sweep.store.archive import archive
@@ -56,7 +56,7 @@ def test_it_has_the_rows_and_no_directory_of_a_run(toy, copy):
 
 
 def test_its_runs_are_done(toy, copy):
-    assert {status.state for status in look(copy)[0]} == {"done"}
+    assert {status.state for status in current_status(copy)[0]} == {"done"}
     assert survey(copy) == survey(toy)
 
 

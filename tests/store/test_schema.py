@@ -31,7 +31,11 @@ COLUMNS = [
     pytest.param(field, id=f"{name}.{field.name}") for name, (schema, _) in TABLES.items() for field in schema
 ]
 
-ADDED = {2: {"precision", "padding_waste"}, 3: {"retries", "retry_history"}, 4: {"device", "peak_gpu_memory_bytes"}}
+ADDED = {
+    2: {"precision", "padding_waste"},
+    3: {"retries", "retry_history"},
+    4: {"device", "peak_gpu_memory_bytes"},
+}
 """Columns of `result` by the version that brought them; the BLEU columns are left out here."""
 
 

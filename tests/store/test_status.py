@@ -5,14 +5,13 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 from dataclasses import replace
 
 import pytest
 import yaml
+from support.waiting import wait_for
 from support.workplace import Workplace
 
 import sweep
@@ -49,15 +48,6 @@ PLUGIN = """
 WHY = f"mine.py, line {PLUGIN[: PLUGIN.index('raise')].count(chr(10)) + 1}: RuntimeError: no scores"
 
 
-def wait_for(condition, seconds=90):
-    """Wait until `condition()` is true; its value."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return value
-
-
 def write_rows(folder, *, last):
     """A CSV of 64 texts in four classes, the last one as given; the hash that the task `shelf` gives it."""
     lines = [f"{number % 4},text {number} of {number % 4}\n" for number in range(63)]
@@ -68,10 +58,9 @@ def write_rows(folder, *, last):
 
 def begin(work, run_id, name="grid"):
     """Start one run by hand, as engines do, and wait until it trains."""
-    command = [sys.executable, "-m", "sweep.run", run_id, "--sweep", str(work.paths(name).folder)]
-    process = subprocess.Popen(command, env=os.environ | work.environment, stdout=subprocess.DEVNULL)
+    process = work.begin_run(run_id, name)
     live = work.paths(name).run(run_id).heartbeat(1)
-    wait_for(lambda: live.exists() and '"epoch"' in live.read_text())
+    wait_for("a first epoch", lambda: live.exists() and '"epoch"' in live.read_text())
     return process
 
 
@@ -90,7 +79,9 @@ def motley(tmp_path_factory, token_cache):
 
     # in one slot: random ends, broken fails, magnitude is stopped; the others never begin
     launch = work.start(*command)
-    wait_for(lambda: list(work.results.glob("grid/runs/shelf-magnitude-c1-*/attempts/0001.live")))
+    wait_for(
+        "the third run", lambda: list(work.results.glob("grid/runs/shelf-magnitude-c1-*/attempts/0001.live"))
+    )
     launch.send_signal(signal.SIGINT)
     launch.communicate(timeout=60)
     assert launch.returncode == 130
@@ -199,7 +190,7 @@ def test_the_log_of_the_failed_run_and_of_no_other(motley):
     none = work.sweep("logs", ids["grasp", "c1.5"])
     assert (none.returncode, none.stderr) == (
         2,
-        f"error: {ids['grasp', 'c1.5']} has no log yet; it has not begun\n",
+        f"error: {ids['grasp', 'c1.5']} has no log yet; it has not started\n",
     )
 
 
@@ -248,7 +239,7 @@ def deaths(tmp_path_factory, token_cache):
     work = Workplace(folder / "results", {"SWEEP_CACHE": str(token_cache)})
     grid = write_grid(folder, ["random", "magnitude"], **LONG)
     launch = work.start("--grid", grid, "--local", "--slots", 2)
-    wait_for(lambda: len(list(work.results.glob("grid/runs/*/attempts/0001.live"))) == 2)
+    wait_for("two runs", lambda: len(list(work.results.glob("grid/runs/*/attempts/0001.live"))) == 2)
     watch = work.start("status", "grid", "--watch", module="sweep.cli")
     assert watch.stdout.readline().startswith("grid ")
     for run_id, number in zip(work.run_ids(), (signal.SIGKILL, signal.SIGSEGV), strict=True):

@@ -5,23 +5,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "slurm/dev/cluster.sh"
 DEADLINE = 180.0
-
-
-def wait_for(what: str, condition: Callable[[], object], seconds: float = DEADLINE):
-    """Poll until `condition` returns something true, which is returned."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"no sign of {what} after {seconds:.0f} s"
-        time.sleep(0.2)
-    return found
 
 
 @dataclass

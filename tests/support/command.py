@@ -22,7 +22,7 @@ import yaml
 from prune import METHODS
 from sweep.cli.app import main
 from sweep.executors.local import executor
-from sweep.executors.local.forkserver import Nursery, RunProcess
+from sweep.executors.local.forkserver import ChildProcess, ForkServer
 from sweep.launch.command import launch_main
 from sweep.tasks import TASKS
 from sweep.terminal.console import console
@@ -43,14 +43,14 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 class SharedForkServer:
     """Stands in for the fork server of a launch: all launches of this process fork their runs from the same one."""
 
-    _servers: dict[int, Nursery] = {}  # noqa: RUF012 - shared on purpose
+    _servers: dict[int, ForkServer] = {}  # noqa: RUF012 - shared on purpose
 
     def __init__(self, threads: int) -> None:
-        self._server = self._servers.setdefault(threads, Nursery(threads))
+        self._server = self._servers.setdefault(threads, ForkServer(threads))
 
     def start(
         self, arguments: list[str], log: Path, environment: Mapping[str, str] | None = None
-    ) -> RunProcess:
+    ) -> ChildProcess:
         return self._server.start(arguments, log, environment)
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ def run_here(
         mock.patch.dict(os.environ, environment, clear=True),
         mock.patch.object(sys, "argv", ["sweep", *map(str, arguments)]),
         mock.patch("sweep.core.streams.install"),  # it would replace these two
-        mock.patch.object(executor, "Nursery", SharedForkServer),
+        mock.patch.object(executor, "ForkServer", SharedForkServer),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         contextlib.chdir(folder),

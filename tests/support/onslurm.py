@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from support.cluster import Cluster, wait_for
+from support.cluster import Cluster
+from support.waiting import wait_for
 from support.workplace import Workplace, science
 
 import sweep

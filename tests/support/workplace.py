@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.command import ENTRIES, ROOT, plugins_forgotten, run_here
+from support.command import ENTRIES, ROOT, SharedForkServer, parent_of_runs, plugins_forgotten, run_here
 
 from sweep.store.layout import SweepPaths
 from sweep.store.submissions import read_runs
@@ -47,6 +47,15 @@ class Workplace:
         process = self.start(*arguments, module=module, **options)
         out, err = process.communicate(timeout=timeout)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def begin_run(self, run_id, name="grid", **environment):
+        """Start one run by hand, as executors do; its process."""
+        paths = self.paths(name)
+        log = paths.run(run_id).log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        arguments = [run_id, "--sweep", str(paths.folder)]
+        with parent_of_runs():
+            return SharedForkServer(1).start(arguments, log, self._all() | environment)
 
     def _all(self):
         return os.environ | {"SWEEP_RESULTS": str(self.results)} | self.environment

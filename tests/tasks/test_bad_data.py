@@ -9,10 +9,10 @@ from support.command import refused, write_grid
     [
         (None, r"ag_news train rows: no train.csv or train_partial.csv in .*data; .*--data-dir"),
         (b"", r"train.csv is empty; replace it"),
-        (b"1,title,text\n2,title\n", r"train.csv, row 2: 2 columns instead of class, title and description; mend"),
-        (b"1,title,text\n7,title,text\n", r"train.csv, row 2: class '7' is none of 1, 2, 3, 4; mend"),
-        (b'1,title,text\n2,title,"text\n', r"train.csv, row 2: unexpected end of data; mend"),
-        (b"1,title,text\n1,title,\xff\n", r"train.csv, row 2: byte 0xff is not UTF-8; mend"),
+        (b"1,title,text\n2,title\n", r"train.csv, row 2: 2 columns instead of class, title and description; fix"),
+        (b"1,title,text\n7,title,text\n", r"train.csv, row 2: class '7' is none of 1, 2, 3, 4; fix"),
+        (b'1,title,text\n2,title,"text\n', r"train.csv, row 2: unexpected end of data; fix"),
+        (b"1,title,text\n1,title,\xff\n", r"train.csv, row 2: byte 0xff is not UTF-8; fix"),
     ],
 )  # fmt: skip
 def test_missing_and_broken_data(command, tmp_path, train, message):

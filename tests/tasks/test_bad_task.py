@@ -13,7 +13,7 @@ from support.faults import PLUGIN, line_of
     ("task", "message"),
     [
         ("bad_prepare", r"task 'bad_prepare' \(.*mine.py, line {}\): ValueError: no corpus today"),
-        ("no_data", r"task 'no_data': prepare\(\) returned NoneType; return a sweep.data.Dataset"),
+        ("no_data", r"task 'no_data': prepare\(\) returned NoneType; return a sweep.tasks.Dataset"),
         ("no_corpus", r"task 'no_corpus': corpus\(\) returned NoneType; return a Corpus"),
         ("no_test_rows", r"task 'no_test_rows' has no test rows; give it at least one"),
         ("no_training_rows", r"task 'no_training_rows' has no training rows; give it at least one"),

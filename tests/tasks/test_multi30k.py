@@ -182,7 +182,7 @@ def test_a_language_that_spacy_lacks(tmp_path):
         prepare(tmp_path, **OWN | {"source": "xy"})
 
 
-@pytest.mark.parametrize("content", [b"no archive", gzip.compress(b"x" * 2000)[:30]])
+@pytest.mark.parametrize("content", [b"no archive", gzip.compress(b"x" * 2000)[:30]], ids=["none", "cut off"])
 def test_a_broken_archive(published, tmp_path, content):
     (published / "training.tar.gz").write_bytes(content)
     with pytest.raises(DataError, match=r"training\.tar\.gz cannot be unpacked \(.+\); replace it"):

@@ -46,7 +46,9 @@ class TestRegistry:
         assert Colours.name == "colours"
 
     def test_a_taken_name_is_refused(self) -> None:
-        with pytest.raises(UsageError, match=r"'toy' of Colours is taken by sweep\.tasks\.toy\.Toy"):
+        with pytest.raises(
+            UsageError, match=r"'toy' of Colours is taken by sweep\.tasks\.toy_classification\.Toy"
+        ):
             task("toy")(Colours)
 
     @pytest.mark.parametrize("name", [5, None, Colours])

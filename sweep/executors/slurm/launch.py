@@ -1,6 +1,7 @@
 """A launch on Slurm: from the runs of a grid to jobs, whatever earlier launches have left behind."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from sweep.run.smoke import ABOVE_RUNS
 from sweep.store.layout import SubmissionNumber, SweepPaths
 from sweep.store.run_record import RunRecord
 from sweep.store.status import State, survey
-from sweep.store.submissions import DataStamp, Submission, locked
+from sweep.store.submissions import Submission, locked
 
 
 class SlurmRequest(BaseModel):
@@ -56,9 +57,8 @@ def submit_missing(
     request: SlurmRequest,
     sweep: SweepPaths,
     specs: Mapping[str, RunRecord],
-    stamps: Mapping[str, DataStamp],
+    submission: Submission,
     retried: Collection[State],
-    make_submission: Callable[[list[str]], Submission],
     say: Callable[[str], None],
 ) -> int:
     """Submit every run that is in a state of `retried` and not held or queued; returns how many there were.
@@ -67,9 +67,8 @@ def submit_missing(
         request: how.
         sweep: where.
         specs: the runs by id.
-        stamps: the current data by task.
+        submission: with the current data by task, and plug-ins, of which jobs are to load copies.
         retried: states; with `done` complete ones are executed again.
-        make_submission: given the copies of the plug-ins that jobs are to load.
         say: reports what happens, a line at a time.
 
     Raises:
@@ -79,7 +78,7 @@ def submit_missing(
     check_folder(sweep.folder)
     with locked(sweep.arrays):  # one launch after the other: each sees what the one before has submitted
         reconcile_all(sweep, say)
-        statuses, problem = with_slurm(sweep, survey(sweep, stamps, specs=specs))
+        statuses, problem = with_slurm(sweep, survey(sweep, submission.data, specs=specs))
         if problem:
             raise SlurmUnavailable(f"nothing is submitted: {problem}; the same command later")
         release_failed_starts(statuses, say)
@@ -89,19 +88,18 @@ def submit_missing(
         _say_choice(choice, request.retries, say)
         if not todo:
             return 0
-        plan = make_submission([])
-        code, plugins = code_snapshot.take(sweep, map(Path, plan.plugins))
-        submission = make_submission([str(path) for path in plugins]).save(sweep)
+        code, plugins = code_snapshot.take(sweep, map(Path, submission.plugins))
+        number = replace(submission, plugins=[str(path) for path in plugins]).save(sweep)
         again = {status.run_id for status in todo} if "done" in retried else set()
         large = len(todo) > ABOVE_RUNS
-        smoke = SmokeTests(sweep, submission, code, say) if request.smoke and large else None
-        executor = SlurmExecutor(sweep, submission, request.job_plan(choice.changes), code, again, smoke, say)
+        smoke = SmokeTests(sweep, number, code, say) if request.smoke and large else None
+        executor = SlurmExecutor(sweep, number, request.job_plan(choice.changes), code, again, smoke, say)
         try:
             executor.execute([status.spec for status in todo])
         finally:  # also after those that Slurm took before it took no more
             if request.auto_retry:
                 ids = [status.run_id for status in todo]
-                submit_follow_up(sweep, submission, request.profile, code, ids, say)
+                submit_follow_up(sweep, number, request.profile, code, ids, say)
         return len(todo)
 
 

@@ -20,8 +20,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from support.cluster import Cluster, free_ports, install, wait_for
+from support.cluster import Cluster, free_ports, install
 from support.onslurm import OnSlurm
+from support.waiting import wait_for
 
 from sweep.store.attempts import claims
 

@@ -4,8 +4,8 @@ import json
 import subprocess
 
 import pytest
-from support.cluster import wait_for
 from support.onslurm import SLOW, SLOW_TOY
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.slurm
 

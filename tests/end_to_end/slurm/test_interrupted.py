@@ -1,8 +1,8 @@
 """Whatever stops a job in the middle, its run resumes from the checkpoint and ends as if nothing had happened."""
 
 import pytest
-from support.cluster import wait_for
 from support.onslurm import SLOW, SLOW_TOY
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.slurm
 

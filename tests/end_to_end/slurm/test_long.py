@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from support.cluster import wait_for
 from support.mounts import small_disk
 from support.onslurm import SLOW, SLOW_TOY
+from support.waiting import wait_for
 
 import sweep
 from sweep.store.attempts import latest, process_start

@@ -1,7 +1,7 @@
 """Runs that share a job, and the job that tries a launch out, on a real Slurm."""
 
 import pytest
-from support.cluster import wait_for
+from support.waiting import wait_for
 
 from sweep.executors.slurm.manifest import arrays
 

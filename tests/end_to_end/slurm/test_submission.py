@@ -6,7 +6,7 @@ import json
 import signal
 
 import pytest
-from support.cluster import wait_for
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.slurm
 

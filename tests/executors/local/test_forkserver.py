@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from support.waiting import wait_for
 
 from sweep.core.errors import SweepError
 from sweep.executors.local.forkserver import ForkServer
@@ -32,14 +32,6 @@ seen.append({"exit": server.start(["--help"], Path(sys.argv[2])).wait()})
 server.close()
 print(json.dumps(seen))
 """
-
-
-def wait_for(condition, what):
-    deadline = time.monotonic() + 180
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
-    return found
 
 
 def children(pid):
@@ -86,7 +78,7 @@ def test_runs_outlive_the_process_they_were_forked_from(work, grid):
 
     try:
         for _ in range(2):
-            (run,) = wait_for(running, "no run has started")
+            (run,) = wait_for("a run", running)
             others = {pid: command_line(pid) for pid in children(launcher.pid) if pid != run}
             (server,) = [
                 pid for pid, words in others.items() if "sweep.executors.local.forkserver_main" in words

@@ -5,12 +5,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.rows import run_record
+from support.waiting import wait_for
 from support.workplace import ROOT
 
 from sweep.config.run_spec import RunSpec
@@ -153,7 +153,7 @@ def test_an_sbatch_that_outlives_its_launcher_is_waited_for(slurm, array):
         [sys.executable, "-c", code, *importable, array.folder], cwd=ROOT, start_new_session=True
     )
     try:
-        _wait_for(lambda: (slurm / "waiting").exists())
+        wait_for("sbatch", (slurm / "waiting").exists)
         launcher.kill()
         launcher.wait()
         ((_, manifest),) = arrays(SweepPaths(array.folder.parent.parent).arrays)
@@ -162,15 +162,8 @@ def test_an_sbatch_that_outlives_its_launcher_is_waited_for(slurm, array):
         assert read_answer(array) is None
     finally:
         os.killpg(launcher.pid, 9)
-    _wait_for(lambda: _free(array.lock))
+    wait_for("the array's lock", lambda: _free(array.lock))
     assert reconcile(array, manifest) is None
-
-
-def _wait_for(condition):
-    end = time.monotonic() + 180
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def _free(lock):

@@ -142,21 +142,16 @@ def follow_up(
 
     Raises as `submit_missing`.
     """
-
-    def submission(plugins: list[str]) -> Submission:
-        return Submission(
-            runs=[*specs],
-            data=before.data,
-            data_dir=before.data_dir,
-            allow_unverified=before.allow_unverified,
-            plugins=plugins or before.plugins,
-            engine=before.engine,
-            slurm=before.slurm,
-        )
-
-    return submit_missing(
-        SlurmRequest.model_validate(before.slurm), sweep, specs, before.data, (), submission, say
+    submission = Submission(
+        runs=[*specs],
+        data=before.data,
+        data_dir=before.data_dir,
+        allow_unverified=before.allow_unverified,
+        plugins=before.plugins,
+        engine=before.engine,
+        slurm=before.slurm,
     )
+    return submit_missing(SlurmRequest.model_validate(before.slurm), sweep, specs, submission, (), say)
 
 
 def _examine(task: _Task, run_id: str) -> RunStatus:

@@ -1,0 +1,71 @@
+"""`KEY=VALUE` on the command line: what `--set` sets, and the runs that `--only` leaves."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import yaml
+
+from sweep.core.errors import UsageError, nearest
+from sweep.store.run_record import RunRecord
+
+
+def split_pair(option: str, text: str) -> tuple[str, str]:
+    """Key and value of `text`, which was given to `option`."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"{option} {text}: write {option} KEY=VALUE")
+    return key.strip(), value
+
+
+def parse_value(text: str) -> Any:
+    """A value of the command line, read as in a grid: `3`, `0.5`, `[0.9, 0.99]`, `true`, `null`, text."""
+    try:
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise UsageError(f"value {text[:20]}.. has brackets nested too deeply; fix it") from None
+    except (yaml.YAMLError, ValueError) as error:
+        what = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise UsageError(f"value {text!r} is not valid YAML ({what}); quote it if it is text") from None
+
+
+def parse_only(texts: Iterable[str]) -> dict[str, list[str]]:
+    """The values for each key of `--only`, which may be given several times: `["task=toy,seed=0", "seed=1"]`."""
+    wanted: dict[str, list[str]] = {}
+    for pair in (pair for text in texts for pair in text.split(",")):
+        key, value = split_pair("--only", pair)
+        wanted.setdefault(key, []).append(value)
+    return wanted
+
+
+def select_runs(runs: Iterable[RunRecord], only: Mapping[str, Sequence[str]]) -> set[str]:
+    """Ids of the runs whose field or option has one of the values that `only` has for it.
+
+    An option that one task has is known, and the runs of other tasks have null there.
+
+    Args:
+        runs: as in a sweep's list.
+        only: as `parse_only` gives it. Values are compared as text: `1.0` is `1`, and `1e-2` is `0.01`.
+
+    Raises:
+        UsageError: a key that no run has, or a value that is not YAML.
+    """
+    fields = {run.id: dict(run.options) | run.to_json() for run in runs}
+    known = {key for run in fields.values() for key in run}
+    for key in only:
+        if key not in known:
+            raise UsageError(f"--only: unknown field {key!r}{nearest(key, known)}")
+    wanted = {key: {_as_text(parse_value(value)) for value in values} for key, values in only.items()}
+    return {
+        run_id
+        for run_id, run in fields.items()
+        if all(_as_text(run.get(key)) in values for key, values in wanted.items())
+    }
+
+
+def _as_text(value: Any) -> str:
+    """One text for each value: numbers in full, a whole one without a point."""
+    if isinstance(value, str):
+        with suppress(ValueError):  # to YAML 1.1 a number without a point, 1e-2, is text
+            value = float(value)
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
