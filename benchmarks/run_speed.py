@@ -25,7 +25,7 @@ from turns import Turn, Worker, work
 import prune
 from sweep.config.run_spec import RunSpec
 from sweep.core.provenance import machine
-from sweep.core.signals import Stop
+from sweep.core.signals import StopRequest
 from sweep.run.checkpoint import Checkpoint
 from sweep.run.experiment import make_task
 from sweep.run.train_loop import train
@@ -52,7 +52,9 @@ def project(threads: int, arguments: argparse.Namespace, turn: Turn) -> float:
     with tempfile.TemporaryDirectory() as directory:
         checkpoint = Checkpoint(Path(directory) / "checkpoint.pt", {})
         turn()
-        at = train(run, task, data, model, checkpoint, None, {}, Stop(), lambda _: None, lambda _: turn())
+        at = train(
+            run, task, data, model, checkpoint, None, {}, StopRequest(), lambda _: None, lambda _: turn()
+        )
     return at.history[-1]["eval_metric"]
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sweep.config.key_values import select_runs
 from sweep.config.run_spec import RunSpec
-from sweep.core.errors import UsageError, nearest, one_line
+from sweep.core.errors import UsageError, nearest, summarise_validation
 from sweep.store.schema import DENSE
 from sweep.tasks import TASKS
 
@@ -132,7 +132,7 @@ class Grid(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise UsageError(f"grid {origin!r}: {one_line(error)}") from None
+            raise UsageError(f"grid {origin!r}: {summarise_validation(error)}") from None
 
     def with_settings(self, settings: Mapping[str, Any], seeds: Sequence[int] | None = None) -> Self:
         """This grid with `settings` for every run (a key `task.key`: for that task's runs), winning over what the file says."""

@@ -1,11 +1,11 @@
-"""Tasks and pruners of one's own, in one's own file."""
+"""Custom tasks and pruners, in files of the user's."""
 
 import importlib.util
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from sweep.core.errors import SweepError, UsageError, in_one_line, line_in
+from sweep.core.errors import SweepError, UsageError, source_line, summarise_exception
 
 
 def load_plugins(paths: Iterable[Path]) -> None:
@@ -14,8 +14,7 @@ def load_plugins(paths: Iterable[Path]) -> None:
     Raises:
         UsageError: no such file, a second one of the same name, or the file raises while it is imported.
     """
-    for path in paths:
-        path = path.expanduser().absolute()
+    for path in (given.expanduser().absolute() for given in paths):
         # the prefix keeps a file `random.py` from standing in for the module that others mean
         name = f"plugin_{path.stem}"
         loaded = sys.modules.get(name)
@@ -32,7 +31,7 @@ def load_plugins(paths: Iterable[Path]) -> None:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
-        if str(path.parent) not in sys.path:  # what lies beside it can be imported, last of all
+        if str(path.parent) not in sys.path:  # what is in its directory can be imported, last of all
             sys.path.append(str(path.parent))
         try:
             spec.loader.exec_module(module)
@@ -41,11 +40,13 @@ def load_plugins(paths: Iterable[Path]) -> None:
             raise UsageError(f"plug-in {path}: {error}") from error
         except (Exception, SystemExit) as error:
             del sys.modules[name]
-            raise UsageError(f"plug-in {path}{line_in(path, error)}: {in_one_line(error)}") from error
+            raise UsageError(
+                f"plug-in {path}{source_line(path, error)}: {summarise_exception(error)}"
+            ) from error
 
 
-def told(error: BaseException, paths: Iterable[Path]) -> str:
-    """`in_one_line`, with the line of the plug-in of `paths` that the error came through, if there is one."""
-    lines = ((path, line_in(path, error)) for path in paths)
+def format_error(error: BaseException, paths: Iterable[Path]) -> str:
+    """`summarise_exception`, with the line of the plug-in of `paths` that the error came through, if there is one."""
+    lines = ((path, source_line(path, error)) for path in paths)
     where = next((f"{path.name}{line}: " for path, line in lines if line), "")
-    return where + in_one_line(error)
+    return where + summarise_exception(error)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from sweep.core.errors import UsageError, nearest, one_line
+from sweep.core.errors import UsageError, nearest, summarise_validation
 from sweep.store.layout import is_folder_name
 from sweep.store.run_record import RunRecord
 from sweep.store.schema import DENSE
@@ -123,7 +123,7 @@ class RunSpec(BaseModel):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise UsageError(f"run {record.id}: {one_line(error)}") from None
+            raise UsageError(f"run {record.id}: {summarise_validation(error)}") from None
 
     @classmethod
     def make(
@@ -170,7 +170,7 @@ class RunSpec(BaseModel):
                 **fields,
             )
         except ValidationError as error:
-            raise UsageError(f"task {task!r}: {one_line(error)}") from None
+            raise UsageError(f"task {task!r}: {summarise_validation(error)}") from None
         if not is_folder_name(run.id):
             raise UsageError(f"run {run.id!r} cannot be a folder name; rename its task or pruner")
         return run

@@ -1,4 +1,4 @@
-"""Errors a user can mend: one line that names the thing, the value and the mend; no traceback."""
+"""Errors a user can fix: one line that names the thing, the value and the fix; no traceback."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -72,7 +72,7 @@ class DataError(SweepError):
 
 
 class StorageError(SweepError):
-    """A file or folder cannot be read or written: a full disk, missing permission, damage."""
+    """A file or directory cannot be read or written: a full disk, missing permission, damage."""
 
     exit_code = ExitCode.USAGE
 
@@ -89,8 +89,8 @@ class NotFiniteError(SweepError):
     cause = Cause.NOT_FINITE
 
 
-def in_one_line(error: BaseException) -> str:
-    """What a traceback ends with, `ValueError: no rows`, without line breaks and in at most 500 letters."""
+def summarise_exception(error: BaseException) -> str:
+    """What a traceback ends with, `ValueError: no rows`, without line breaks and in at most 500 characters."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return shorten(text, 500, placeholder=" ...")
 
@@ -101,7 +101,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
-def line_in(path: Path, error: BaseException) -> str:
+def source_line(path: Path, error: BaseException) -> str:
     """`", line N"` for the last line of `path` on the way to `error`."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f", line {error.lineno}"
@@ -109,7 +109,7 @@ def line_in(path: Path, error: BaseException) -> str:
     return f", line {lines[-1]}" if lines else ""
 
 
-def one_line(error: "ValidationError") -> str:
+def summarise_validation(error: "ValidationError") -> str:
     """The first fault of a pydantic error as `field = value: what is wrong`."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])

@@ -12,7 +12,7 @@ class Stopped(BaseException):
     """A signal asked the run to stop. Not an Exception, so that no `except Exception` on the way swallows it."""
 
 
-class BetweenSteps:
+class DeferredSignals:
     """Inside this context signals wait until `heed` calls their handlers: a step is done whole or not begun.
 
     For those that have a handler; what is ignored, or ends the process, is left as it is (main thread only).
@@ -21,7 +21,9 @@ class BetweenSteps:
     def __enter__(self) -> Self:
         self._noted: list[int] = []
         self._handlers = {
-            int(number): handler for number in Stop.SIGNALS if callable(handler := signal.getsignal(number))
+            int(number): handler
+            for number in StopRequest.SIGNALS
+            if callable(handler := signal.getsignal(number))
         }
         for number in self._handlers:
             signal.signal(number, lambda number, _: self._noted.append(number))
@@ -39,7 +41,7 @@ class BetweenSteps:
             self._handlers[number](number, None)
 
 
-class Stop:
+class StopRequest:
     """Turns SIGTERM, SIGUSR2 (Slurm's warnings), SIGINT and SIGHUP into `Stopped`, at once or, inside `deferred`, when asked."""
 
     SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)

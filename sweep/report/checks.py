@@ -94,7 +94,7 @@ def _masks(task: TaskResults) -> list[Notice]:
 
 def _exact(row: Row) -> bool:
     """floor(density * prunable); one apart where the product is a whole number that rounding misses."""
-    return abs(row["kept"] - math.floor(row["density_asked"] * row["prunable"])) <= 1
+    return abs(row["kept"] - math.floor(row["target_density"] * row["prunable"])) <= 1
 
 
 def _training(task: TaskResults) -> list[Notice]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweep.core.errors import StorageError, in_one_line
+from sweep.core.errors import StorageError, summarise_exception
 from sweep.store.archive import archived_samples
 from sweep.store.layout import SweepPaths
 
@@ -39,7 +39,7 @@ def read_samples(
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
-            problems.append(f"{path}: cannot be read ({in_one_line(error)})")
+            problems.append(f"{path}: cannot be read ({summarise_exception(error)})")
     return found, problems
 
 

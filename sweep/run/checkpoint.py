@@ -12,7 +12,7 @@ import torch
 
 from sweep.core.atomic_files import replacing
 from sweep.core.env import checkpoint_seconds
-from sweep.core.errors import StorageError, in_one_line
+from sweep.core.errors import StorageError, summarise_exception
 
 FORMAT = 1
 
@@ -59,7 +59,7 @@ class Checkpoint:
             TypeError,
             zipfile.BadZipFile,
         ) as error:
-            told = f"checkpoint {self.path} cannot be read ({in_one_line(error)})"
+            told = f"checkpoint {self.path} cannot be read ({summarise_exception(error)})"
             # what damage moved to a place before the file's beginning is looked for there
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
                 raise StorageError(f"{told}; repeat the launch command with --retry failed") from error

@@ -88,7 +88,7 @@ def gpu_columns(device: str) -> dict[str, Any]:
 
 
 @contextmanager
-def memory_told(batch_size: int) -> Iterator[None]:
+def explain_out_of_memory(batch_size: int) -> Iterator[None]:
     """Make one line with the mend of a GPU's want of memory: OutOfGpuMemoryError."""
     try:
         yield

@@ -1,31 +1,33 @@
-"""What one run does: prepare, build, score, mask, train, evaluate, write."""
+"""What one run does: prepare, build, prune or resume, train, evaluate, write."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import prune
 from sweep.config.run_spec import RunSpec
 from sweep.core import provenance
 from sweep.core.atomic_files import write_json
 from sweep.core.errors import NotFiniteError, SweepError
-from sweep.core.signals import Stop
+from sweep.core.signals import StopRequest
 from sweep.run.checkpoint import Checkpoint
 from sweep.run.device import gpu_columns, use
 from sweep.run.pruning import prune_network
 from sweep.run.result_row import Seconds, asked, cost, weights_hash, write_tables
 from sweep.run.seeds import derive
-from sweep.run.train_loop import epoch_batches, train
+from sweep.run.train_loop import Controls, Position, epoch_batches, train
 from sweep.store.attempts import Attempt, claims
 from sweep.store.layout import RunPaths
 from sweep.store.retries import summarise_retries
-from sweep.store.schema import SCHEMA_VERSION, TRANSLATION
+from sweep.store.schema import SCHEMA_VERSION, TRANSLATION, ResultRow
 from sweep.tasks import get_task
-from sweep.tasks.base import Task
+from sweep.tasks.base import Dataset, Task
 from sweep.tasks.data.dataset import DataSource
 
 
@@ -34,19 +36,19 @@ def run_one(
     paths: RunPaths,
     source: DataSource,
     attempt: Attempt,
-    stop: Stop,
+    stop: StopRequest,
     *,
     sweep: str = "",
     plugins: Sequence[Path] = (),
     log: Callable[[str], None] = print,
-) -> dict[str, Any]:
+) -> ResultRow:
     """Execute `run` from its beginning or from its checkpoint, and write its tables; the result last, when all else is durable.
 
     Args:
         run: what to do.
-        paths: the run's folder.
+        paths: the run's directory.
         source: where data may come from.
-        attempt: the held right to execute the run; told the progress.
+        attempt: the held right to execute the run; progress is reported to it.
         stop: where signals arrive.
         sweep: name of the sweep, for the row.
         plugins: loaded plug-ins, for the row.
@@ -57,103 +59,186 @@ def run_one(
 
     Raises:
         UsageError: the run's device is not here.
+        SweepError: it cannot be pruned or trained.
     """
-    seconds = Seconds()
-    # Adam's first moment of a rare token decays into denormal numbers within an epoch, and arithmetic on those is many times
-    # slower: AG News trains four times faster without them. They are below 1.2e-38, so no weight feels it.
-    torch.set_flush_denormal(True)
-    device = use(run.device)
-    torch.set_num_threads(run.threads)
-    write_json(paths.spec, run.to_record().to_json())
+    experiment = _Experiment(run, paths, attempt, stop, log)
+    experiment.prepare(source, plugins)
+    experiment.build()
+    experiment.prune_or_resume()
+    with stop.deferred():
+        experiment.train()
+        experiment.evaluate()
+        row = experiment.row(sweep)
+        experiment.write(row)
+    return row
 
-    # before anything else: the row names the code that ran, not what the checkout holds when the run ends
-    origin = {**provenance.code(), **provenance.machine(), "plugins": provenance.plugins(list(plugins))}
-    attempt.report({"phase": "data"})
-    task = make_task(run)
-    with seconds.of("data"):
-        data = task.prepare(source).to(device)
-    checkpoint = Checkpoint(
-        paths.checkpoint,
-        {
-            "run_id": run.id,
-            "data_hash": data.data_hash,
-            "pipeline_version": task.pipeline_version,
+
+@dataclass
+class _Pruned:
+    """A masked model, and what a checkpoint keeps of how it came about."""
+
+    pruning: dict[str, Any]
+    layers: list[dict[str, Any]]
+    resumed: int
+
+
+@dataclass
+class _Evaluated:
+    """Metrics and loss of the trained model, and examples of what it does."""
+
+    test: Mapping[str, float]
+    training: Mapping[str, float]
+    samples: Sequence[Mapping[str, str]]
+
+
+class _Experiment:
+    """The steps of a run in their order; each leaves what the next ones need."""
+
+    task: Task
+    data: Dataset
+    model: nn.Module
+    checkpoint: Checkpoint
+    pruned: _Pruned
+    position: Position
+    evaluated: _Evaluated
+
+    def __init__(
+        self,
+        run: RunSpec,
+        paths: RunPaths,
+        attempt: Attempt,
+        stop: StopRequest,
+        log: Callable[[str], None],
+    ) -> None:
+        self.run, self.paths, self.attempt, self.stop, self.log = run, paths, attempt, stop, log
+        self.seconds = Seconds()
+        self.saved: dict[str, Any] | None = None
+        """What an earlier attempt left to resume from."""
+        self.origin: dict[str, Any] = {}
+        """Code, versions and machine, as the row has them."""
+
+    def prepare(self, source: DataSource, plugins: Sequence[Path]) -> None:
+        """Set up this process, have the data ready, and read the checkpoint."""
+        # Adam's first moment of a rare token decays into denormal numbers within an epoch, and arithmetic on those is many times
+        # slower: AG News trains four times faster without them. They are below 1.2e-38, so no weight feels it.
+        torch.set_flush_denormal(True)
+        self.device = use(self.run.device)
+        torch.set_num_threads(self.run.threads)
+        write_json(self.paths.spec, self.run.to_record().to_json())
+        # before anything else: the row names the code that ran, not what the checkout holds when the run ends
+        versions = {**provenance.code(), **provenance.machine()}
+        self.origin = {**versions, "plugins": provenance.plugins(list(plugins))}
+        self.attempt.report({"phase": "data"})
+        self.task = make_task(self.run)
+        with self.seconds.of("data"):
+            self.data = self.task.prepare(source).to(self.device)
+        identity = {
+            "run_id": self.run.id,
+            "data_hash": self.data.data_hash,
+            "pipeline_version": self.task.pipeline_version,
             "torch": str(torch.__version__),
-            "plugins": origin["plugins"],
-        },
-        attempt.require_held,
-    )
-    saved = checkpoint.load(log)
-    torch.manual_seed(derive(run.seed, "init"))
-    model = task.model(data).to(device)  # made on the CPU, whose numbers are the same for every device
+            "plugins": self.origin["plugins"],
+        }
+        self.checkpoint = Checkpoint(self.paths.checkpoint, identity, self.attempt.require_held)
+        self.saved = self.checkpoint.load(self.log)
 
-    attempt.report({"phase": "prune"})
-    if saved:
-        seconds.add(saved["seconds"])
-        pruning, layers, resumed = saved["pruning"], saved["layers"], saved["resumed"] + 1
-        origin |= provenance.joined(saved["code"], origin)
-        prune.mask_linears(model, task.unpruned(model))
-        log(
-            f"going on from the checkpoint: epoch {saved['position']['epoch'] + 1}, step {saved['position']['step']}"
-        )
-    else:
-        with seconds.of("prune"):
+    def build(self) -> None:
+        """Make the model with its initial weights: on the CPU, whose numbers are the same for every device."""
+        torch.manual_seed(derive(self.run.seed, "init"))
+        self.model = self.task.model(self.data).to(self.device)
+
+    def prune_or_resume(self) -> None:
+        """Mask the model; where there is a checkpoint, so that its masks and weights can be put into it."""
+        self.attempt.report({"phase": "prune"})
+        self.pruned = self._prune() if self.saved is None else self._resume(self.saved)
+
+    def _prune(self) -> _Pruned:
+        with self.seconds.of("prune"):
             try:
-                pruning, layers = prune_network(run, task, data, model)
+                pruning, layers = prune_network(self.run, self.task, self.data, self.model)
             except prune.PruneError as error:
                 raise SweepError(str(error)) from error
-        resumed = 0
-        log(f"kept {pruning['kept']} of {pruning['prunable']} weights")
+        self.log(f"kept {pruning['kept']} of {pruning['prunable']} weights")
+        return _Pruned(pruning, layers, resumed=0)
 
-    extra = {"seconds": seconds.spent, "pruning": pruning, "layers": layers, "resumed": resumed}
-    extra["code"] = {name: origin[name] for name in ("git_sha", "git_dirty")}
-    with stop.deferred():
-        at = train(run, task, data, model, checkpoint, saved, extra, stop, attempt.report, log)
-        attempt.report({"phase": "evaluate", "fraction": 1.0})
-        with seconds.of("evaluate"):
-            test = task.measure(model, data.test, run.eval_batch_size)
-            training = task.measure_training(model, data.train, run.eval_batch_size)
-            samples = task.samples(model, data.test)
+    def _resume(self, saved: Mapping[str, Any]) -> _Pruned:
+        self.seconds.add(saved["seconds"])
+        self.origin |= provenance.joined(saved["code"], self.origin)
+        prune.mask_linears(self.model, self.task.unpruned(self.model))
+        position = saved["position"]
+        self.log(f"resuming from the checkpoint: epoch {position['epoch'] + 1}, step {position['step']}")
+        return _Pruned(saved["pruning"], saved["layers"], saved["resumed"] + 1)
+
+    def train(self) -> None:
+        """Train the masked model; what the row needs besides is kept in each checkpoint."""
+        extra = {"seconds": self.seconds.spent, **vars(self.pruned)}
+        extra["code"] = {name: self.origin[name] for name in ("git_sha", "git_dirty")}
+        controls = Controls(self.checkpoint, self.stop, self.attempt.report, self.log)
+        self.position = train(self.run, self.task, self.data, self.model, controls, self.saved, extra)
+
+    def evaluate(self) -> None:
+        """Measure the trained model, and check that its masks still hold.
+
+        Raises:
+            NotFiniteError: a loss or the metric is not a number.
+        """
+        run, task, model = self.run, self.task, self.model
+        self.attempt.report({"phase": "evaluate", "fraction": 1.0})
+        with self.seconds.of("evaluate"):
+            test = task.measure(model, self.data.test, run.eval_batch_size)
+            training = task.measure_training(model, self.data.train, run.eval_batch_size)
+            samples = task.samples(model, self.data.test)
+        self.evaluated = _Evaluated(test, training, samples)
         _check_finite(run, {"test": test["loss"], "training": training["loss"]})
-        if not math.isfinite(test[task.metric]):  # after the losses, which say what is to be mended
+        if not math.isfinite(test[task.metric]):  # after the losses, which say what is to be fixed
             raise NotFiniteError(
-                f"the test {task.metric} is {test[task.metric]} while the losses are numbers; mend evaluate() of {run.task}"
+                f"the test {task.metric} is {test[task.metric]} while the losses are numbers; fix evaluate() of {run.task}"
             )
-        inputs, _ = data.test.batches(run.eval_batch_size)[0]
-        pruning["mask_effective"] &= prune.mask_effective(model, inputs)
-        retries, ends = summarise_retries([claim for claim in claims(paths) if claim.number < attempt.number])
-        row = {
+        inputs, _ = self.data.test.batches(run.eval_batch_size)[0]
+        self.pruned.pruning["mask_effective"] &= prune.mask_effective(model, inputs)
+
+    def row(self, sweep: str) -> ResultRow:
+        """The row of the finished run."""
+        run, task, data = self.run, self.task, self.data
+        test, training = self.evaluated.test, self.evaluated.training
+        earlier = [claim for claim in claims(self.paths) if claim.number < self.attempt.number]
+        retries, ends = summarise_retries(earlier)
+        translation: dict[str, Any] = {name: test.get(name) for name in TRANSLATION}
+        return ResultRow(
             **asked(run, sweep),
-            **pruning,
-            "metric": task.metric,
-            "test_metric": test[task.metric],
-            "test_accuracy": test.get("accuracy"),
-            "train_accuracy": training.get("accuracy"),
-            "test_loss": test["loss"],
-            "train_loss": training["loss"],
-            **{name: test.get(name) for name in TRANSLATION},
-            "weights_hash": weights_hash(model),
-            **cost(seconds, at),
-            "data_hash": data.data_hash,
-            "data_verified": data.data_verified,
-            "padding_waste": getattr(epoch_batches(run, task, data, 0), "padding_waste", None),
-            "train_rows": data.train_rows,
-            "test_rows": data.test_rows,
-            "pipeline_version": task.pipeline_version,
-            "attempt": attempt.number,
-            "resumed": resumed,
-            "retries": retries,
-            "retry_history": ends,
-            "started_at": attempt.started_at,
-            "finished_at": datetime.now(UTC),
-            **origin,
+            **self.pruned.pruning,
+            metric=task.metric,
+            test_metric=test[task.metric],
+            test_accuracy=test.get("accuracy"),
+            train_accuracy=training.get("accuracy"),
+            test_loss=test["loss"],
+            train_loss=training["loss"],
+            **translation,
+            weights_hash=weights_hash(self.model),
+            **cost(self.seconds, self.position),
+            data_hash=data.data_hash,
+            data_verified=data.data_verified,
+            padding_waste=getattr(epoch_batches(run, task, data, 0), "padding_waste", None),
+            train_rows=data.train_rows,
+            test_rows=data.test_rows,
+            pipeline_version=task.pipeline_version,
+            attempt=self.attempt.number,
+            resumed=self.pruned.resumed,
+            retries=retries,
+            retry_history=ends,
+            started_at=self.attempt.started_at,
+            finished_at=datetime.now(UTC),
+            **self.origin,
             **gpu_columns(run.device),
-            "schema_version": SCHEMA_VERSION,
-        }
-        attempt.require_held()
-        write_tables(paths, run, row, at, layers, samples, model)
-        checkpoint.delete()
-    return row
+            schema_version=SCHEMA_VERSION,
+        )
+
+    def write(self, row: ResultRow) -> None:
+        """Write the tables, unless the run was taken over, and delete the checkpoint."""
+        self.attempt.require_held()
+        layers, epochs = self.pruned.layers, self.position.history
+        write_tables(self.paths, row, epochs, layers, self.evaluated.samples, self.model)
+        self.checkpoint.delete()
 
 
 def _check_finite(run: RunSpec, losses: Mapping[str, float]) -> None:

@@ -19,12 +19,12 @@ from sweep.run.checkpoint import save_tensors
 from sweep.run.train_loop import Position
 from sweep.store.layout import RunPaths
 from sweep.store.parquet import write_rows
-from sweep.store.schema import EPOCHS, LAYERS, RESULT
+from sweep.store.schema import EPOCHS, LAYERS, RESULT, EpochRow, LayerRow, ResultRow, as_mapping
 
 
 @dataclass
 class Seconds:
-    """Wall time per phase; what earlier attempts spent is added when a run goes on."""
+    """Wall time per phase; what earlier attempts spent is added when a run is resumed."""
 
     spent: dict[str, float] = field(default_factory=dict)
 
@@ -51,7 +51,7 @@ def asked(run: RunSpec, sweep: str) -> dict[str, Any]:
         "beta1": run.betas[0],
         "beta2": run.betas[1],
         "options": json.dumps(run.options, sort_keys=True),
-        "density_asked": run.density,
+        "target_density": run.density,
     }
 
 
@@ -65,6 +65,7 @@ def weights_hash(model: nn.Module) -> str:
 
 
 def cost(seconds: Seconds, at: Position) -> dict[str, Any]:
+    """The columns of time and memory."""
     spent = {"data": 0.0, "prune": 0.0, **seconds.spent, "train": at.seconds}
     spent["evaluate"] += at.evaluate_seconds
     return {
@@ -76,14 +77,22 @@ def cost(seconds: Seconds, at: Position) -> dict[str, Any]:
 
 def write_tables(
     paths: RunPaths,
-    run: RunSpec,
-    row: dict[str, Any],
-    at: Position,
-    layers: list[dict[str, Any]],
+    row: ResultRow,
+    epochs: Sequence[Mapping[str, Any]],
+    layers: Sequence[Mapping[str, Any]],
     samples: Sequence[Mapping[str, str]],
     model: nn.Module,
 ) -> None:
-    """Everything of a finished run. `result.parquet` comes last: where it is, the rest is."""
+    """Everything of a finished run. `result.parquet` comes last: where it is, the rest is.
+
+    Args:
+        paths: the run's directory.
+        row: of the result.
+        epochs: the columns of `EpochRow` but for the run's id, a row an epoch.
+        layers: those of `LayerRow`, a row a masked layer.
+        samples: what the task shows of single rows; none writes no file.
+        model: whose masks are written.
+    """
     masks = {
         name: layer.weight_mask.cpu()  # to be read where there is no GPU
         for name, layer in model.named_modules()
@@ -92,6 +101,6 @@ def write_tables(
     save_tensors(paths.mask, masks)
     if samples:
         write_text(paths.samples, json.dumps(samples, indent=1, ensure_ascii=False) + "\n")
-    write_rows(paths.layers, LAYERS, [{"run_id": run.id, **layer} for layer in layers])
-    write_rows(paths.epochs, EPOCHS, [{"run_id": run.id, **epoch} for epoch in at.history])
-    write_rows(paths.result, RESULT, [row])
+    write_rows(paths.layers, LAYERS, [as_mapping(LayerRow(run_id=row.run_id, **layer)) for layer in layers])
+    write_rows(paths.epochs, EPOCHS, [as_mapping(EpochRow(run_id=row.run_id, **epoch)) for epoch in epochs])
+    write_rows(paths.result, RESULT, [as_mapping(row)])

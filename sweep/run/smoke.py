@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from sweep.config.plugins import load_plugins, told
+from sweep.config.plugins import format_error, load_plugins
 from sweep.config.run_spec import RunSpec
 from sweep.core.errors import SweepError
 from sweep.run.device import use
@@ -46,7 +46,9 @@ def try_out(specs: Sequence[RunRecord], submission: Submission, log: Callable[[s
         try:
             loss = _one_batch(run, source)
         except (Exception, SystemExit) as error:
-            raise SweepError(f"smoke test of {run.task} with {run.pruner}: {told(error, plugins)}") from error
+            raise SweepError(
+                f"smoke test of {run.task} with {run.pruner}: {format_error(error, plugins)}"
+            ) from error
         log(f"smoke test of {run.task} with {run.pruner}: loss {loss:.4f}")
 
 

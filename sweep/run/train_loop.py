@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sweep.config.run_spec import RunSpec
 from sweep.core.errors import NotFiniteError
-from sweep.core.signals import Stop
+from sweep.core.signals import StopRequest
 from sweep.run.checkpoint import Checkpoint
 from sweep.run.device import random_state, set_random_state
 from sweep.run.seeds import derive
@@ -42,17 +42,31 @@ class Position:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Controls:
+    """What training is saved, stopped and watched by.
+
+    Attributes:
+        checkpoint: where to save at most once a minute, and when stopped.
+        stop: asked between steps; when it says so the state is saved and `Stopped` raised.
+        report: takes the progress.
+        log: takes a line an epoch.
+    """
+
+    checkpoint: Checkpoint
+    stop: StopRequest
+    report: Callable[[dict[str, Any]], None]
+    log: Callable[[str], None]
+
+
 def train(
     run: RunSpec,
     task: Task,
     data: Dataset,
     model: nn.Module,
-    checkpoint: Checkpoint,
+    controls: Controls,
     resume: dict[str, Any] | None,
     extra: dict[str, Any],
-    stop: Stop,
-    report: Callable[[dict[str, Any]], None],
-    log: Callable[[str], None],
 ) -> Position:
     """Train `model` in place for `run.epochs` epochs, from the beginning or from a checkpoint.
 
@@ -61,12 +75,9 @@ def train(
         task: loss and evaluation.
         data: training rows to learn from, validation (else test) rows to evaluate on after each epoch; on the model's device.
         model: on its device; when resuming already masked, its weights are overwritten.
-        checkpoint: where to save at most once a minute, and when stopped.
+        controls: what saves, stops and watches it.
         resume: what `checkpoint.load` gave.
-        extra: kept in the checkpoint beside the state, for the caller.
-        stop: asked between steps; when it says so the state is saved and `Stopped` raised.
-        report: told the progress.
-        log: takes a line an epoch.
+        extra: kept in the checkpoint next to the state, for the caller.
 
     Returns:
         The final position, whose history has a row an epoch.
@@ -75,14 +86,7 @@ def train(
         NotFiniteError: the loss is not finite.
     """
     step = Step(run, task, model)
-    at = Position()
-    if resume:
-        model.load_state_dict(resume["model"])
-        step.optimizer.load_state_dict(resume["optimizer"])
-        set_random_state(run.device, resume)
-        at = Position(**resume["position"])
-    else:
-        torch.manual_seed(derive(run.seed, "train"))
+    at = _start(run, model, step, resume)
 
     def save() -> None:
         state = {
@@ -90,44 +94,73 @@ def train(
             "optimizer": step.optimizer.state_dict(),
             **random_state(run.device),
         }
-        checkpoint.save({**state, "position": asdict(at), **extra})
+        controls.checkpoint.save({**state, "position": asdict(at), **extra})
+        controls.stop.raise_if_requested()
 
     while at.epoch < run.epochs:
-        batches = epoch_batches(run, task, data, at.epoch)
-        model.train()
-        unseen: list[Tensor] = []
-        began = time.perf_counter()
-        while at.step < len(batches):
-            inputs, target = batches[at.step]
-            unseen.append(step(inputs, target) * len(target))
-            at.rows += len(target)
-            at.step += 1
-            saving = checkpoint.due() or stop.requested
-            if saving or len(unseen) == _LOOK_EVERY or at.step == len(batches):
-                at.loss_sum = _total(at.loss_sum, unseen, run, at)
-                began = _tick(at, began)
-                report(_progress(run, at, len(batches)))
-            if saving:
-                save()
-                stop.raise_if_requested()
-        metrics = task.measure(model, data.validation or data.test, run.eval_batch_size)
-        at.evaluate_seconds += time.perf_counter() - began
-        at.history.append(
-            {
-                "epoch": at.epoch + 1,
-                "train_loss": at.loss_sum / at.rows,
-                "eval_split": "validation" if data.validation else "test",
-                "eval_loss": metrics["loss"],
-                "eval_metric": metrics[task.metric],
-                "seconds": at.epoch_seconds,
-            }
-        )
-        log(_epoch_line(run, task, at.history[-1]))
+        _train_epoch(run, epoch_batches(run, task, data, at.epoch), model, step, at, controls, save)
+        at.history.append(_evaluated_epoch(run, task, data, model, at))
+        controls.log(_epoch_line(run, task, at.history[-1]))
         at.epoch, at.step, at.loss_sum, at.rows, at.epoch_seconds = at.epoch + 1, 0, 0.0, 0, 0.0
-    if stop.requested:
+    if controls.stop.requested:
         save()
-        stop.raise_if_requested()
     return at
+
+
+def _start(run: RunSpec, model: nn.Module, step: Step, resume: dict[str, Any] | None) -> Position:
+    """The position to train from; model, optimizer and random numbers are brought there."""
+    if resume is None:
+        torch.manual_seed(derive(run.seed, "train"))
+        return Position()
+    model.load_state_dict(resume["model"])
+    step.optimizer.load_state_dict(resume["optimizer"])
+    set_random_state(run.device, resume)
+    return Position(**resume["position"])
+
+
+def _train_epoch(
+    run: RunSpec,
+    batches: Sequence[Batch],
+    model: nn.Module,
+    step: Step,
+    at: Position,
+    controls: Controls,
+    save: Callable[[], None],
+) -> None:
+    """Do the steps of an epoch from `at.step` on."""
+    model.train()
+    unseen: list[Tensor] = []
+    began = time.perf_counter()
+    while at.step < len(batches):
+        inputs, target = batches[at.step]
+        unseen.append(step(inputs, target) * len(target))
+        at.rows += len(target)
+        at.step += 1
+        saving = controls.checkpoint.due() or controls.stop.requested
+        if saving or len(unseen) == _LOOK_EVERY or at.step == len(batches):
+            at.loss_sum = _total(at.loss_sum, unseen, run, at)
+            began = _tick(at, began)
+            controls.report(_progress(run, at, len(batches)))
+        if saving:
+            save()
+    _tick(at, began)  # a checkpoint after the last step
+
+
+def _evaluated_epoch(
+    run: RunSpec, task: Task, data: Dataset, model: nn.Module, at: Position
+) -> dict[str, Any]:
+    """The columns of `EpochRow` but for the run's id."""
+    began = time.perf_counter()
+    metrics = task.measure(model, data.validation or data.test, run.eval_batch_size)
+    at.evaluate_seconds += time.perf_counter() - began
+    return {
+        "epoch": at.epoch + 1,
+        "train_loss": at.loss_sum / at.rows,
+        "eval_split": "validation" if data.validation else "test",
+        "eval_loss": metrics["loss"],
+        "eval_metric": metrics[task.metric],
+        "seconds": at.epoch_seconds,
+    }
 
 
 def epoch_batches(run: RunSpec, task: Task, data: Dataset, epoch: int) -> Sequence[Batch]:

@@ -4,19 +4,19 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from sweep.config.plugins import load_plugins, told
+from sweep.config.plugins import format_error, load_plugins
 from sweep.core import streams
 from sweep.core.env import slurm_job
-from sweep.core.errors import BUSY, Cause, ExitCode, SweepError, UsageError, in_one_line, nearest
-from sweep.core.signals import Stop, Stopped, stop_with_parent
+from sweep.core.errors import BUSY, Cause, ExitCode, SweepError, UsageError, nearest, summarise_exception
+from sweep.core.signals import Stopped, StopRequest, stop_with_parent
 from sweep.store.attempts import Attempt, Busy
-from sweep.store.layout import AttemptNumber, RunPaths, SubmissionNumber, SweepPaths
-from sweep.store.parquet import read_result
+from sweep.store.layout import SubmissionNumber, SweepPaths
 from sweep.store.run_record import RunRecord
-from sweep.store.status import staleness
+from sweep.store.status import is_complete
 from sweep.store.submissions import Submission, latest_submission, read_runs
 
 
@@ -34,101 +34,102 @@ def execute(
         sweep: the sweep it belongs to.
         run_id: its id.
         submission: where the data is and which plug-ins are needed.
-        again: make it anew although it is complete, and without its checkpoint.
+        again: execute it although it is complete, and without its checkpoint.
         log: takes one line.
     """
     spec = read_runs(sweep).get(run_id)
     if spec is None:
         raise UsageError(f"sweep {sweep.name!r} has no run {run_id!r}{nearest(run_id, read_runs(sweep))}")
-    paths = sweep.run(run_id)
     stamp = submission.data.get(spec.task)
-
-    def complete() -> bool:
-        row = _readable_result(sweep, spec)
-        return row is not None and not staleness(row, stamp)
-
-    if complete() and not again:
+    if not again and is_complete(sweep, spec, stamp):
         log(f"{run_id} is complete")
         return ExitCode.OK
     try:
-        attempt = Attempt.claim(paths)
+        attempt = Attempt.claim(sweep.run(run_id))
     except Busy as busy:
         log(f"{run_id}: {busy}")
         return BUSY
-    stop = Stop()
+    stop = StopRequest()
     stop.install()
     try:
-        if complete() and not again:  # it was finished between the look and the claim
-            attempt.end("done", None, ExitCode.OK)
-            return ExitCode.OK
-        _set_aside(paths, attempt.number, again)
-        # the imports cost more than all of the above
-        from sweep.config.run_spec import RunSpec
-        from sweep.tasks.data.dataset import DataSource
-
-        try:
-            from sweep.run.device import memory_told
-            from sweep.run.experiment import run_one
-        except ImportError as error:  # no extension for this machine, or no torch
-            raise SweepError(in_one_line(error)) from error
-
-        plugins = [Path(path) for path in submission.plugins]
-        load_plugins(plugins)
-        run = RunSpec.from_record(spec)
-        if run.id != run_id:
-            raise SweepError(
-                f"run {run_id}: this version's defaults give it the id {run.id}; launch under a new --name"
-            )
-        source = DataSource.from_env(submission.data_dir, submission.allow_unverified)
-        log(f"attempt {attempt.number} of {run_id}")
-        with memory_told(run.batch_size):
-            row = run_one(run, paths, source, attempt, stop, sweep=sweep.name, plugins=plugins, log=log)
+        # another attempt may have finished it before the claim
+        if again or not is_complete(sweep, spec, stamp):
+            _set_aside(attempt, again)
+            _carry_out(sweep, spec, submission, attempt, stop, log)
         stop.ignore()
-        log(f"done: {row['metric']} {row['test_metric']:.2f}")
-        attempt.end("done", None, ExitCode.OK)
-        return ExitCode.OK
+        end = _End("done", None, ExitCode.OK)
     except Stopped as stopped:
         stop.ignore()
-        if complete():  # the signal came when there was nothing left to do
-            attempt.end("done", None, ExitCode.OK)
-            return ExitCode.OK
-        log(f"stopped by {stopped}")
-        code = ExitCode.INTERRUPTED if str(stopped) == "SIGINT" else ExitCode.INCOMPLETE
-        attempt.end("interrupted", f"stopped by {stopped}", code, Cause.of_signal(str(stopped)))
-        return code
+        # the signal may have come when there was nothing left to do
+        end = _End("done", None, ExitCode.OK) if is_complete(sweep, spec, stamp) else _stopped(stopped, log)
     except SweepError as error:
         stop.ignore()
         log(f"error: {error}")
-        attempt.end("failed", str(error), ExitCode.FAILED, error.cause)
-        return ExitCode.FAILED
+        end = _End("failed", str(error), ExitCode.FAILED, error.cause)
     except (Exception, SystemExit) as error:
         stop.ignore()
         traceback.print_exc()
-        attempt.end("failed", told(error, map(Path, submission.plugins)), ExitCode.FAILED)
-        return ExitCode.FAILED
+        end = _End("failed", format_error(error, map(Path, submission.plugins)), ExitCode.FAILED)
+    attempt.end(end.outcome, end.error, end.code, end.cause)
+    return end.code
 
 
-def _readable_result(sweep: SweepPaths, spec: RunRecord) -> dict[str, Any] | None:
-    """The result's row; None where there is none or it is damaged. A newer schema is an error: it must not be overwritten."""
-    paths = sweep.run(spec.id)
+@dataclass(frozen=True)
+class _End:
+    """How an attempt ended, and what its process exits with."""
+
+    outcome: Literal["done", "failed", "interrupted"]
+    error: str | None
+    code: ExitCode
+    cause: Cause | None = None
+
+
+def _stopped(stopped: Stopped, log: Callable[[str], None]) -> _End:
+    log(f"stopped by {stopped}")
+    code = ExitCode.INTERRUPTED if str(stopped) == "SIGINT" else ExitCode.INCOMPLETE
+    return _End("interrupted", f"stopped by {stopped}", code, Cause.of_signal(str(stopped)))
+
+
+def _carry_out(
+    sweep: SweepPaths,
+    spec: RunRecord,
+    submission: Submission,
+    attempt: Attempt,
+    stop: StopRequest,
+    log: Callable[[str], None],
+) -> None:
+    """Execute the claimed run; afterwards no signal is heeded."""
+    # on demand: these imports cost more than finding out that there is nothing to do
+    from sweep.config.run_spec import RunSpec
+    from sweep.tasks.data.dataset import DataSource
+
     try:
-        if paths.folder.exists() or not sweep.collected.is_dir():
-            return read_result(paths.result)
-        # on demand: runs that are started from a launch have a directory
-        from sweep.store.collection import row_alone
+        from sweep.run.device import explain_out_of_memory
+        from sweep.run.experiment import run_one
+    except ImportError as error:  # no extension for this machine, or no torch
+        raise SweepError(summarise_exception(error)) from error
 
-        return row_alone(sweep, spec.id, spec.task)
-    except UsageError:
-        raise
-    except SweepError:
-        return None
+    plugins = [Path(path) for path in submission.plugins]
+    load_plugins(plugins)
+    run = RunSpec.from_record(spec)
+    if run.id != spec.id:
+        raise SweepError(
+            f"run {spec.id}: this version's defaults give it the id {run.id}; launch under a new --name"
+        )
+    source = DataSource.from_env(submission.data_dir, submission.allow_unverified)
+    log(f"attempt {attempt.number} of {run.id}")
+    with explain_out_of_memory(run.batch_size):
+        row = run_one(run, attempt.run, source, attempt, stop, sweep=sweep.name, plugins=plugins, log=log)
+    stop.ignore()
+    log(f"done: {row.metric} {row.test_metric:.2f}")
 
 
-def _set_aside(paths: RunPaths, attempt: AttemptNumber, again: bool) -> None:
+def _set_aside(attempt: Attempt, again: bool) -> None:
     """Keep what this attempt will replace, under the attempt's number; the result first, so that no half is taken for whole."""
+    paths = attempt.run
     for table in (paths.result, paths.layers, paths.epochs):
         if table.exists():
-            table.rename(paths.superseded(table, attempt))
+            table.rename(paths.superseded(table, attempt.number))
     if again:
         paths.checkpoint.unlink(missing_ok=True)
 
@@ -144,15 +145,15 @@ def main() -> int:
         metavar="N",
         help="whose data and plug-ins to use (default: the latest)",
     )
-    parser.add_argument("--again", action="store_true", help="make it anew although it is complete")
+    parser.add_argument("--again", action="store_true", help="run it again although it is complete")
     arguments = parser.parse_args()
     if slurm_job():
         stop_with_parent()
     streams.install()
     sweep = SweepPaths(arguments.sweep.absolute())
     try:
-        number = arguments.submission
-        submission = Submission.read(sweep, number) if number else latest_submission(sweep, arguments.run_id)
+        chosen = arguments.submission
+        submission = Submission.read(sweep, chosen) if chosen else latest_submission(sweep, arguments.run_id)
         return execute(sweep, arguments.run_id, submission, again=arguments.again, log=_log)
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)

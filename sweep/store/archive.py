@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sweep.core.atomic_files import write_text
-from sweep.core.errors import StorageError, UsageError, in_one_line
+from sweep.core.errors import StorageError, UsageError, summarise_exception
 from sweep.store.collection import SOURCE, TABLES, Collected, write_collection
 from sweep.store.layout import SweepPaths
 from sweep.store.load import load_sweep
@@ -55,7 +55,7 @@ def archived_samples(sweep: SweepPaths, task: str) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
-        raise StorageError(f"{path}: cannot be read ({in_one_line(error)})") from None
+        raise StorageError(f"{path}: cannot be read ({summarise_exception(error)})") from None
     return {run_id: samples for run_id, samples in found.items() if not sweep.run(run_id).folder.exists()}
 
 
@@ -70,5 +70,5 @@ def _samples(sweep: SweepPaths, task: str, run_ids: Iterable[str]) -> tuple[dict
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
-            problems.append(f"{path}: cannot be read ({in_one_line(error)})")
+            problems.append(f"{path}: cannot be read ({summarise_exception(error)})")
     return found, problems

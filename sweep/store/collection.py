@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweep.core.errors import StorageError, SweepError, in_one_line
+from sweep.core.errors import StorageError, SweepError, summarise_exception
 from sweep.store.layout import SweepPaths, is_folder_name
 from sweep.store.parquet import (
     DAMAGE,
@@ -233,7 +233,9 @@ def _read_collection(path: Path, schema: pa.Schema) -> tuple[pa.Table | None, Se
         require_values(table)
         return table, []
     except DAMAGE as error:
-        told = f"{path}: not a whole collection ({in_one_line(error)}); `sweep collect` writes it anew"
+        told = (
+            f"{path}: not a whole collection ({summarise_exception(error)}); `sweep collect` writes it anew"
+        )
         return None, [told]
 
 

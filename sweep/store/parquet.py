@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweep.core.atomic_files import replacing
-from sweep.core.errors import SweepError, in_one_line
+from sweep.core.errors import SweepError, summarise_exception
 from sweep.store.schema import EPOCH, EPOCHS, MAY_BE_NULL, RESULT, SCHEMA_VERSION, UTC_TIME, NewerSchema
 
 MANY_RESULTS = 1000
@@ -78,7 +78,7 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     except FileNotFoundError:
         raise
     except DAMAGE as error:
-        raise SweepError(f"{path}: not a whole Parquet file ({in_one_line(error)})") from None
+        raise SweepError(f"{path}: not a whole Parquet file ({summarise_exception(error)})") from None
 
 
 def version_of(path: Path, schema: pa.Schema) -> int:
@@ -98,8 +98,10 @@ def brought_forward(table: pa.Table, schema: pa.Schema, version: int) -> pa.Tabl
         return table.replace_schema_metadata(schema.metadata)
     if version < 2:
         table = _from_1(table, schema)
-    if schema is RESULT:  # all runs were on the CPU
+    if schema is RESULT and version < 4:  # all runs were on the CPU
         table = table.append_column("device", pa.array(["cpu"] * len(table)))
+    if schema is RESULT:
+        table = _renamed(table, {"density_asked": "target_density"})
     return _migrated(table, schema)
 
 
@@ -114,10 +116,13 @@ def _from_1(table: pa.Table, schema: pa.Schema) -> pa.Table:
     if schema is RESULT:
         return table.append_column("precision", pa.array(["float32"] * len(table)))
     if schema is EPOCHS:
-        renamed = {"test_loss": "eval_loss", "test_metric": "eval_metric"}
-        table = table.rename_columns([renamed.get(name, name) for name in table.column_names])
+        table = _renamed(table, {"test_loss": "eval_loss", "test_metric": "eval_metric"})
         return table.append_column("eval_split", pa.array(["test"] * len(table)))
     return table
+
+
+def _renamed(table: pa.Table, names: Mapping[str, str]) -> pa.Table:
+    return table.rename_columns([names.get(name, name) for name in table.column_names])
 
 
 def _migrated(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -1,4 +1,4 @@
-"""What is done, running, failed or unknown: told by the files alone."""
+"""What is done, running, failed or unknown, by the files alone."""
 
 import os
 from collections import Counter
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sweep.core.errors import Cause, ExitCode, SweepError
+from sweep.core.errors import Cause, ExitCode, SweepError, UsageError
 from sweep.store.attempts import latest, liveness, read_progress
 from sweep.store.layout import RunPaths, SweepPaths
 from sweep.store.parquet import MANY_RESULTS, read_result
@@ -20,9 +20,9 @@ State = Literal["done", "running", "pending", "interrupted", "failed", "stale", 
 STATES: dict[State, str] = {
     "done": "its result is complete, for the current data and pipeline",
     "running": "an attempt is alive",
-    "pending": "not begun: waiting in Slurm's queue, or never launched",
-    "interrupted": "stopped, killed or lost; the launch command goes on from its checkpoint",
-    "failed": "ended with an error (`sweep logs NAME --failed` shows more); --retry failed tries again",
+    "pending": "not started: waiting in Slurm's queue, or never launched",
+    "interrupted": "stopped, killed or lost; the launch command resumes from its checkpoint",
+    "failed": "ended with an error (`sweep logs NAME --failed` shows more); --retry failed runs it again",
     "stale": "its result is of other data or another pipeline version, or damaged; the launch command runs it again",
     "unknown": "silent on another machine for too short a time to be lost; or Slurm does not answer; or a newer prunesweep's",
 }
@@ -59,7 +59,7 @@ def survey(
     data: Mapping[str, DataStamp] | None = None,
     specs: Mapping[str, RunRecord] | None = None,
 ) -> list[RunStatus]:
-    """The state of runs of a sweep. Those that have not begun cost no look at a file, which on a file server takes its time.
+    """The state of runs of a sweep. For those that have not started no file is opened, which on a file server takes time.
 
     Args:
         sweep: where.
@@ -106,15 +106,9 @@ def examine(
     life = liveness(run, claim) if claim else "ended"
     if claim and life == "live":
         return status("running", progress=read_progress(run, claim))
-    try:
-        row = read(run.result)
-    except NewerSchema as error:
-        return status("unknown", str(error))
-    except SweepError as error:
-        return status("stale", str(error))
-    if row is not None:
-        reason = staleness(row, stamp)
-        return status("stale", reason, row=row) if reason else status("done", row=row)
+    result = check_result(run, stamp, read)
+    if result.state is not None:
+        return status(result.state, result.detail, row=result.row)
     if not claim:
         return status("pending")
     if life == "unknown":
@@ -123,6 +117,47 @@ def examine(
     if claim.outcome == "failed":
         return status("failed", claim.content.get("error") or "", **ended)
     return status("interrupted", claim.content.get("error") or KILLED, **ended)
+
+
+@dataclass(frozen=True)
+class ResultCheck:
+    """What a run's result file says, whatever its attempts say. `state` is None where there is no file."""
+
+    state: Literal["done", "stale", "unknown"] | None
+    detail: str = ""
+    row: Mapping[str, Any] | None = None
+
+
+def check_result(run: RunPaths, stamp: DataStamp | None, read: ReadResult = read_result) -> ResultCheck:
+    """Whether a run is complete: its result is whole, and of the data and pipeline of `stamp`, if that is known."""
+    try:
+        row = read(run.result)
+    except NewerSchema as error:
+        return ResultCheck("unknown", str(error))
+    except SweepError as error:
+        return ResultCheck("stale", str(error))
+    if row is None:
+        return ResultCheck(None)
+    reason = staleness(row, stamp)
+    return ResultCheck("stale" if reason else "done", reason, row)
+
+
+def is_complete(sweep: SweepPaths, spec: RunRecord, stamp: DataStamp | None) -> bool:
+    """Whether one run is complete, for the process that is to execute it.
+
+    Raises:
+        UsageError: the result is of a newer prunesweep, and must not be overwritten.
+    """
+    run = sweep.run(spec.id)
+    read: ReadResult = read_result
+    if sweep.collected.is_dir() and not run.folder.exists():
+        from sweep.store.collection import row_alone  # on demand: runs of a launch have a directory
+
+        read = lambda _: row_alone(sweep, spec.id, spec.task)  # noqa: E731 - a reader of one run
+    result = check_result(run, stamp, read)
+    if result.state == "unknown":
+        raise UsageError(result.detail)
+    return result.state == "done"
 
 
 def staleness(row: Mapping[str, Any], stamp: DataStamp | None) -> str:
@@ -138,8 +173,8 @@ def staleness(row: Mapping[str, Any], stamp: DataStamp | None) -> str:
 
 def counts(statuses: list[RunStatus]) -> dict[State, int]:
     """How many runs are in each state that occurs, in the order of `STATES`."""
-    number = Counter(status.state for status in statuses)
-    return {state: number[state] for state in STATES if number[state]}
+    by_state = Counter(status.state for status in statuses)
+    return {state: by_state[state] for state in STATES if by_state[state]}
 
 
 def pruners_of(statuses: Iterable[RunStatus], task: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from sweep.core.errors import DataError, in_one_line
+from sweep.core.errors import DataError, summarise_exception
 from sweep.tasks.corpus import Corpus
 from sweep.tasks.data.dataset import DataSource
 from sweep.tasks.data.download import (
@@ -173,7 +173,9 @@ def _lines(file: FileContent, language: str) -> list[str]:
     try:
         content = _unpacked(file, language)
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise DataError(f"{file.path} cannot be unpacked ({in_one_line(error)}); replace it") from None
+        raise DataError(
+            f"{file.path} cannot be unpacked ({summarise_exception(error)}); replace it"
+        ) from None
     lines = content.removesuffix(b"\n").split(b"\n")
     try:
         texts = [line.decode("utf-8").strip() for line in lines]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from sweep.core.errors import DataError, SweepError, UsageError, in_one_line, line_in, nearest
+from sweep.core.errors import DataError, SweepError, UsageError, nearest, source_line, summarise_exception
 from sweep.tasks.base import DEFAULTS, Task
 from sweep.tasks.data.dataset import Dataset, DataSource
 
@@ -91,7 +91,7 @@ def prepared(name: str, options: Mapping[str, Any], source: DataSource) -> Datas
     except (Exception, SystemExit) as error:
         file = inspect.getfile(kind)
         raise DataError(
-            f"task {name!r} ({file}{line_in(Path(file), error)}): {in_one_line(error)}"
+            f"task {name!r} ({file}{source_line(Path(file), error)}): {summarise_exception(error)}"
         ) from error
     return data
 

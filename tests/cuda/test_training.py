@@ -15,10 +15,10 @@ from models import Seq2SeqTransformer, translate
 from sweep.config.run_spec import RunSpec
 from sweep.core import provenance
 from sweep.core.errors import Cause, SweepError
-from sweep.core.signals import Stop, Stopped
+from sweep.core.signals import Stopped, StopRequest
 from sweep.run import cuda_graphs
 from sweep.run.checkpoint import Checkpoint
-from sweep.run.device import memory_told, use
+from sweep.run.device import explain_out_of_memory, use
 from sweep.run.experiment import make_task, run_one
 from sweep.run.pruning import prune_network
 from sweep.run.seeds import derive
@@ -67,7 +67,7 @@ def source(folder):
     return DataSource(None, False, folder / "cache")
 
 
-class StopAfter(Stop):
+class StopAfter(StopRequest):
     """Asks to stop when it has been looked at so many times, which is once a step."""
 
     def __init__(self, steps):
@@ -89,7 +89,7 @@ def execute(run, folder, stop=None):
     paths = SweepPaths(folder).run(run.id)
     attempt = Attempt.claim(paths)
     try:
-        row = run_one(run, paths, source(folder), attempt, stop or Stop(), log=lambda line: None)
+        row = run_one(run, paths, source(folder), attempt, stop or StopRequest(), log=lambda line: None)
     except Stopped:
         attempt.end("interrupted")
         return None
@@ -199,7 +199,7 @@ class Watched(Sequence):
         return self.batches[index]
 
 
-class Unwatch(Stop):
+class Unwatch(StopRequest):
     """Looked at when a step is done."""
 
     steps = 0
@@ -259,7 +259,7 @@ def test_a_run_gets_no_more_than_its_share_of_the_memory(monkeypatch):
 
 
 def test_out_of_memory_is_one_line_and_a_cause():
-    with pytest.raises(SweepError) as caught, memory_told(batch_size=64):
+    with pytest.raises(SweepError) as caught, explain_out_of_memory(batch_size=64):
         torch.empty(2**46, dtype=torch.uint8, device=DEVICE)
     assert str(caught.value).startswith("out of GPU memory (tried to allocate ")
     assert caught.value.cause is Cause.OUT_OF_GPU_MEMORY

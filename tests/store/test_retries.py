@@ -12,7 +12,7 @@ from sweep.executors.slurm.commands import Limits
 from sweep.executors.slurm.executor import JobPlan, SlurmExecutor
 from sweep.executors.slurm.profile import Profile
 from sweep.executors.slurm.selection import choose
-from sweep.run.device import memory_told
+from sweep.run.device import explain_out_of_memory
 from sweep.store.attempts import claims
 from sweep.store.layout import SweepPaths
 from sweep.store.retries import RetryHistory, summarise_retries
@@ -54,7 +54,7 @@ def ended(sweep, run_id, *errors, node="n1"):
 
 
 def test_out_of_gpu_memory_is_a_cause_of_its_own():
-    with pytest.raises(SweepError) as caught, memory_told(batch_size=64):
+    with pytest.raises(SweepError) as caught, explain_out_of_memory(batch_size=64):
         raise torch.OutOfMemoryError(
             "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of"
         )
@@ -63,7 +63,7 @@ def test_out_of_gpu_memory_is_a_cause_of_its_own():
         "take fewer --slots or a smaller --pack, or a smaller batch_size (now 64)"
     )
     assert caught.value.cause is Cause.OUT_OF_GPU_MEMORY
-    with pytest.raises(RuntimeError, match="shapes"), memory_told(batch_size=64):
+    with pytest.raises(RuntimeError, match="shapes"), explain_out_of_memory(batch_size=64):
         raise RuntimeError("shapes do not fit")
 
 

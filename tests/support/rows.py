@@ -52,7 +52,7 @@ def write_sweep(
                 density = 10**-compression
                 row = row_of(
                     RESULT, run_id=run_id, task=task, pruner=pruner, compression=compression, seed=seed,
-                    metric="accuracy", test_metric=score(pruner, compression, seed), density_asked=density,
+                    metric="accuracy", test_metric=score(pruner, compression, seed), target_density=density,
                     density=density, kept=int(1000 * density), prunable=1000, scope="global", ties=1, dead_units=0,
                     effective_density=density, layer_collapse=False, empty_layers=0, flops_remaining=density,
                     flops_remaining_paper=density, gpu=None, plugins=None, retries=0, retry_history="[]",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sweep.core.atomic_files import cannot_write
 from sweep.core.errors import BUSY, Cause, ExitCode, StorageError
-from sweep.core.signals import BetweenSteps
+from sweep.core.signals import DeferredSignals
 from sweep.executors.base import Executor
 from sweep.executors.local.forkserver import ChildProcess, ForkServer
 from sweep.executors.local.oom import OomKillCounter
@@ -73,7 +73,7 @@ class LocalExecutor(Executor):
         next_check = 0.0
         try:
             # a signal between the start of a run and its being registered here would leave it behind
-            with BetweenSteps() as signals:
+            with DeferredSignals() as signals:
                 while waiting or self._running or elsewhere:
                     signals.heed()
                     self._reap(elsewhere)

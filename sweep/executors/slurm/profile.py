@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from sweep.core.errors import UsageError, nearest, one_line
+from sweep.core.errors import UsageError, nearest, summarise_validation
 
 _DURATION = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?$")
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?) *(|K|M|G|T)B?$", re.IGNORECASE)
@@ -107,7 +107,7 @@ class Profile(BaseModel):
         try:
             return cls.model_validate({key: None if v == "" else v for key, v in content.items()})
         except ValidationError as error:
-            raise UsageError(f"{origin}: {one_line(error)}") from None
+            raise UsageError(f"{origin}: {summarise_validation(error)}") from None
 
     def overridden(self, changes: Mapping[str, Any], origin: str) -> Self:
         """This profile with `changes`."""

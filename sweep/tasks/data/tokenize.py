@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sweep.core.errors import DataError, in_one_line
+from sweep.core.errors import DataError, summarise_exception
 from sweep.tasks.data.torchtext_compat import import_torchtext
 
 UNKNOWN = "<unk>"
@@ -36,7 +36,7 @@ def spacy_tokenizer(language: str) -> Tokenizer:
         rules = spacy.blank(language).tokenizer
     except ImportError as error:
         raise DataError(
-            f"spaCy cannot tokenize the language {language!r} ({in_one_line(error)}); give a code that it has, such as de"
+            f"spaCy cannot tokenize the language {language!r} ({summarise_exception(error)}); give a code that it has, such as de"
         ) from None
     return lambda text: [token.text for token in rules(text)]
 

@@ -15,7 +15,7 @@ from support.workplace import science
 
 from sweep.config.grid import Grid, expand
 from sweep.config.plugins import load_plugins
-from sweep.core.signals import Stop
+from sweep.core.signals import StopRequest
 from sweep.run.worker import execute
 from sweep.store.layout import SweepPaths
 from sweep.store.load import load
@@ -119,7 +119,7 @@ def _executed(grid, folder, cache):
     load_plugins([plugin])
     specs = {run.id: run.to_record() for run in expand(grid)}
     register_runs(sweep, grid.dump(), specs.values())
-    handlers = {signal_number: signal.getsignal(signal_number) for signal_number in Stop.SIGNALS}
+    handlers = {signal_number: signal.getsignal(signal_number) for signal_number in StopRequest.SIGNALS}
     try:
         with mock.patch.dict(os.environ, {"SWEEP_CACHE": str(cache)}):
             for run_id in specs:
