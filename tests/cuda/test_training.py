@@ -22,7 +22,7 @@ from sweep.run.device import explain_out_of_memory, use
 from sweep.run.experiment import make_task, run_one
 from sweep.run.pruning import prune_network
 from sweep.run.seeds import derive
-from sweep.run.train_loop import train
+from sweep.run.train_loop import Controls, train
 from sweep.store.attempts import Attempt
 from sweep.store.layout import SweepPaths
 from sweep.store.parquet import read_table
@@ -228,7 +228,8 @@ def test_no_step_waits_for_the_device(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(task, "training_batches", lambda *arguments: Watched(batches(*arguments)))
     stop = Unwatch()
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {})
-    at = train(run, task, data, model, checkpoint, None, {}, stop, lambda _: None, lambda _: None)
+    controls = Controls(checkpoint, stop, lambda _: None, lambda _: None)
+    at = train(run, task, data, model, controls, None, {})
     assert at.epoch == run.epochs
     assert stop.steps >= 9 * run.epochs
 

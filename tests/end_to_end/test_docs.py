@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -101,7 +102,8 @@ def test_launch_commands_are_accepted(words):
 @pytest.mark.parametrize("words", only("sweep"))
 @pytest.mark.usefixtures("demo")
 def test_sweep_commands_run(words):
-    command = typer.main.get_command(app).commands[words[1]]
+    group: Any = typer.main.get_command(app)
+    command = group.commands[words[1]]
     options = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= options
     if (

@@ -1,7 +1,7 @@
 """Each option of a launch is defined once: its command line and its checks follow from that."""
 
 from dataclasses import fields, replace
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 import typer
@@ -42,7 +42,8 @@ def test_an_option_with_a_rule_is_spelled_like_its_field_and_says_for_which_laun
     seen = []
     app = typer.Typer()
     app.command()(with_options(LaunchOptions)(seen.append))
-    spelled = {parameter.name: parameter for parameter in typer.main.get_command(app).params}
+    command: Any = typer.main.get_command(app)
+    spelled = {parameter.name: parameter for parameter in command.params}
     annotations = get_type_hints(LaunchOptions, include_extras=True)
     for field in fields(LaunchOptions):
         for rule in getattr(annotations[field.name], "__metadata__", ()):
