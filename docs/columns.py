@@ -11,8 +11,9 @@ PAGE = Path(__file__).with_suffix(".md")
 _HEAD = f"""# Every column
 
 What `sweep.load` returns, and what `result.parquet`, `epochs.parquet` and `layers.parquet` hold, at schema version
-{SCHEMA_VERSION}. Each file carries these descriptions and units as metadata of its columns (`doc`, `unit`). A number without a dimension has the
-unit 1; text and truth values have none. "null" marks columns in which a null says something; in any other column it is damage.
+{SCHEMA_VERSION}. Each file carries these descriptions and units as metadata of its columns (`doc`, `unit`). A number without a
+dimension has the unit 1; text and truth values have none. "null" marks columns in which a null says something; in any other
+column it is damage.
 `python docs/columns.py` writes this page.
 """
 
