@@ -1,5 +1,6 @@
 """A grid: the YAML that is expanded into runs."""
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -21,7 +22,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
-    """Takes a key that is given twice in one mapping for the mistake that it is."""
+    """Raises for a key that is given twice in one mapping."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -37,7 +38,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _TextLoader(yaml.SafeLoader):
-    """Takes every value as text, but knows what `<<` means."""
+    """Reads every value as text, but merges with `<<`."""
 
 
 _TextLoader.yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}
@@ -79,7 +80,7 @@ class Grid(BaseModel):
             return parse_seeds(value)
         listed = [value] if isinstance(value, int) else value
         if isinstance(listed, list) and any(isinstance(seed, bool) for seed in listed):
-            raise ValueError("true and false are no seeds; write whole numbers")
+            raise ValueError("true and false are not seeds; write integers")
         return listed
 
     @classmethod
@@ -103,7 +104,7 @@ class Grid(BaseModel):
         try:
             return cls.parse(path.read_text(encoding="utf-8"), name)
         except UnicodeDecodeError as error:
-            raise UsageError(f"grid {name!r} is no text in UTF-8 ({error}); save it as such") from None
+            raise UsageError(f"grid {name!r} is not text in UTF-8 ({error}); save it as UTF-8") from None
 
     @classmethod
     def parse(cls, text: str, origin: str) -> Self:
@@ -115,7 +116,7 @@ class Grid(BaseModel):
                 content["slurm"] = yaml.load(text, _TextLoader)["slurm"] or {}
         except RecursionError:
             raise UsageError(f"grid {origin!r} has brackets nested too deeply; fix it") from None
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
             mark = getattr(error, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark else ""
             raise UsageError(
@@ -173,36 +174,45 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
             out is not even checked, so a part of a grid runs although another part cannot.
     """
     only = only or {}
+    _require_known(grid, only)
+    runs: dict[str, RunSpec] = {}
+    for task, task_keys in grid.tasks.items():
+        if task not in only.get("task", [task]):
+            continue
+        _require_task(grid, task)
+        general, particular = _settings_for(task, grid)
+        for seed, compression in itertools.product(grid.seeds, grid.compressions):
+            for pruner, pruner_keys in grid.pruners.items():
+                own_keys = pruner_keys if compression else {}
+                overrides = {**general, **task_keys, **own_keys, **particular}
+                run = RunSpec.make(task, pruner, compression, seed, overrides)
+                runs.setdefault(run.id, run)
+    if not only:
+        return list(runs.values())
+    chosen = select_runs([run.to_record() for run in runs.values()], only)
+    return [run for run in runs.values() if run.id in chosen]
+
+
+def _require_known(grid: Grid, only: Mapping[str, Sequence[str]]) -> None:
+    """Raise UsageError for a task or a pruner in `only` that the grid does not have."""
     for key, names in (("task", grid.tasks), ("pruner", [DENSE, *grid.pruners])):
         for value in only.get(key, []):
             if value not in names:
                 raise UsageError(
                     f"--only {key}={value}: grid {grid.name!r} has no such {key}{nearest(value, names)}"
                 )
-    runs: dict[str, RunSpec] = {}
-    for task, task_keys in grid.tasks.items():
-        if task not in only.get("task", [task]):
-            continue
-        if task not in TASKS:
-            known = [name for name in grid.tasks if name in TASKS]
-            mend = f", or leave it out with --only task={known[0]}" if known else ""
-            raise UsageError(
-                f"grid {grid.name!r} has the task {task!r}, which is unknown{nearest(task, TASKS)}; if it is yours, "
-                f"name its file with --plugin{mend}"
-            )
-        general, particular = _settings_for(task, grid)
-        for seed in grid.seeds:
-            for compression in grid.compressions:
-                for pruner, pruner_keys in grid.pruners.items():
-                    if compression == 0:
-                        pruner_keys = {}
-                    overrides = {**general, **task_keys, **pruner_keys, **particular}
-                    run = RunSpec.make(task, pruner, compression, seed, overrides)
-                    runs.setdefault(run.id, run)
-    if not only:
-        return list(runs.values())
-    chosen = select_runs([run.to_record() for run in runs.values()], only)
-    return [run for run in runs.values() if run.id in chosen]
+
+
+def _require_task(grid: Grid, task: str) -> None:
+    """Raise UsageError for a task that is not registered."""
+    if task in TASKS:
+        return
+    known = [name for name in grid.tasks if name in TASKS]
+    without = f", or leave it out with --only task={known[0]}" if known else ""
+    raise UsageError(
+        f"grid {grid.name!r} has the task {task!r}, which is unknown{nearest(task, TASKS)}; if it is yours, "
+        f"name its file with --plugin{without}"
+    )
 
 
 def _settings_for(task: str, grid: Grid) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -226,10 +236,10 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         found = re.fullmatch(r"\s*(\d{1,20})\s*(?:-\s*(\d{1,20})\s*)?", part)
         if not found:
-            raise UsageError(f"seeds {text!r} are no list or range of whole numbers; write 0-4 or 0,2,5")
+            raise UsageError(f"seeds: expected a list or range of integers, got {text!r}; write 0-4 or 0,2,5")
         first, last = int(found[1]), int(found[2] or found[1])
         if last < first:
-            raise UsageError(f"seeds {text!r}: the range {part.strip()} falls; write {last}-{first}")
+            raise UsageError(f"seeds {text!r}: range {part.strip()} is descending; write {last}-{first}")
         if last - first >= _MOST_SEEDS:
             raise UsageError(f"seeds {text!r} are {last - first + 1}; give at most {_MOST_SEEDS}")
         seeds |= dict.fromkeys(range(first, last + 1))

@@ -13,16 +13,16 @@ from sweep.store.layout import is_folder_name
 from sweep.store.run_record import RunRecord
 from sweep.store.schema import DENSE
 from sweep.tasks import get_task
-from sweep.tasks.base import MOST
+from sweep.tasks.base import MOST, Task
 
 _LISTED = {"task": "tasks", "pruner": "pruners", "compression": "compressions", "seed": "seeds"}
-"""Fields that are no keys of a grid, and the lists there that they come from."""
+"""Fields that are not keys of a grid, and the lists there that they come from."""
 
 
 class RunSpec(BaseModel):
     """What is asked of one run. Every field belongs to its identity: equal fields give equal numbers, bit for bit.
 
-    Where the data lies, how many slots there are and where results go is not in here.
+    Where the data is, how many slots there are and where results go is not in here.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -80,7 +80,7 @@ class RunSpec(BaseModel):
     @classmethod
     def _betas_below_one(cls, betas: tuple[float, float]) -> tuple[float, float]:
         if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError("both betas must lie in [0, 1)")
+            raise ValueError("both betas must be in [0, 1)")
         return betas
 
     @property
@@ -139,19 +139,8 @@ class RunSpec(BaseModel):
             if key not in settable_fields():
                 hint = nearest(key, settable_fields())
                 raise UsageError(f"task {task!r}: unknown key {key!r} in its `defaults`{hint}; leave it out")
-        known_options = kind.Options.model_fields
-        fields: dict[str, Any] = dict(kind.defaults)
-        options: dict[str, Any] = {}
-        for key, value in overrides.items():
-            if key in known_options:
-                options[key] = value
-            elif key in cls.model_fields and key not in ("task", "pruner", "compression", "seed", "options"):
-                fields[key] = value
-            elif key in _LISTED:
-                raise UsageError(f"unknown key {key!r} for task {task!r}: the grid lists {_LISTED[key]}")
-            else:
-                hint = nearest(key, [*settable_fields(), *known_options])
-                raise UsageError(f"unknown key {key!r} for task {task!r}{hint}")
+        given, options = cls._sorted_out(kind, overrides)
+        fields: dict[str, Any] = dict(kind.defaults) | given
         if compression == 0:
             pruner = DENSE
             for name in ("scope", "iterations", "schedule", "shuffle", "invert"):
@@ -172,12 +161,32 @@ class RunSpec(BaseModel):
         except ValidationError as error:
             raise UsageError(f"task {task!r}: {summarise_validation(error)}") from None
         if not is_folder_name(run.id):
-            raise UsageError(f"run {run.id!r} cannot be a folder name; rename its task or pruner")
+            raise UsageError(f"run {run.id!r} cannot be a directory name; rename its task or pruner")
         return run
+
+    @classmethod
+    def _sorted_out(
+        cls, kind: type[Task], overrides: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """`overrides` as fields of this class and options of the task. Raises UsageError for a key that is neither."""
+        known_options = kind.Options.model_fields
+        given: dict[str, Any] = {}
+        options: dict[str, Any] = {}
+        for key, value in overrides.items():
+            if key in known_options:
+                options[key] = value
+            elif key in settable_fields():
+                given[key] = value
+            elif key in _LISTED:
+                raise UsageError(f"unknown key {key!r} for task {kind.name!r}: the grid lists {_LISTED[key]}")
+            else:
+                hint = nearest(key, [*settable_fields(), *known_options])
+                raise UsageError(f"unknown key {key!r} for task {kind.name!r}{hint}")
+        return given, options
 
 
 def settable_fields() -> list[str]:
-    """The keys that a grid or `--set` may give besides a task's own options."""
+    """The keys that a grid or `--set` may give in addition to a task's own options."""
     return [
         name
         for name in RunSpec.model_fields
@@ -201,5 +210,5 @@ def check_pruner(name: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as it looks after a round trip through JSON."""
+    """`value` as it is after a round trip through JSON."""
     return list(value) if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""Files that are either there and whole, or not there: written beside their place, synced, then renamed."""
+"""Files that are either there and whole, or not there: written next to their place, synced, then renamed."""
 
 import json
 import os
@@ -10,16 +10,16 @@ from typing import Any
 
 from sweep.core.errors import StorageError
 
-# Readers of Parquet folders skip names that start with a dot, and so does everything here.
+# Readers of Parquet directories skip names that start with a dot, and so does everything here.
 _PREFIX = ".tmp-"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in `path`'s folder; when the block succeeds it becomes `path`, atomically and durably.
+    """Yield a temporary path in `path`'s directory; when the block succeeds it becomes `path`, atomically and durably.
 
     A reader sees the old file or the new one, whole, whatever is killed at any moment. An `OSError` inside the block (a full
-    disk, a read-only folder) becomes a `StorageError` that names the file; the old file stays.
+    disk, a read-only directory) becomes a `StorageError` that names the file; the old file stays.
     """
     temporary = _beside(path)
     try:
@@ -37,8 +37,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """The one-line form of a failed write, with what to do about it."""
-    mend = "make room or choose another folder with --results, then repeat the command with --retry failed"
-    return StorageError(f"cannot write {path}: {error.strerror or error}; {mend}")
+    fix = "make room or choose another directory with --results, then repeat the command with --retry failed"
+    return StorageError(f"cannot write {path}: {error.strerror or error}; {fix}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -49,7 +49,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON through `replacing`."""
-    # escaped, since a path that is not UTF-8 has letters that cannot be written otherwise
+    # escaped, since a path that is not UTF-8 has characters that cannot be written otherwise
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
@@ -76,9 +76,9 @@ def create(path: Path, text: str) -> bool:
     return True
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what a killed writer left half-written in `folder`."""
-    for leftover in folder.glob(f"{_PREFIX}*"):
+def remove_leftovers(directory: Path) -> None:
+    """Delete what a killed writer left half-written in `directory`."""
+    for leftover in directory.glob(f"{_PREFIX}*"):
         leftover.unlink(missing_ok=True)
 
 

@@ -9,7 +9,7 @@ from sweep.core.errors import UsageError
 
 
 def source_root() -> Path:
-    """The folder that holds the packages `sweep`, `prune` and `models`: a checkout, a copy of one, or site-packages."""
+    """The directory that holds the packages `sweep`, `prune` and `models`: a checkout, a copy of one, or site-packages."""
     return Path(__file__).resolve().parents[2]
 
 
@@ -17,7 +17,7 @@ def checkpoint_seconds() -> float:
     """Least time between two checkpoints of a run: `SWEEP_CHECKPOINT_SECONDS`, else a minute.
 
     Raises:
-        UsageError: it is no number of seconds.
+        UsageError: it is not a number of seconds.
     """
     text = os.environ.get("SWEEP_CHECKPOINT_SECONDS", "60")
     try:

@@ -26,7 +26,7 @@ def code() -> dict[str, Any]:
 
 
 def joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """`code()` of a run that went on under other code than it began with: every commit, in order; dirty if any was."""
+    """`code()` of a run that was resumed under other code than it started with: every commit, in order; dirty if any was."""
     shas = [sha for sha in (before["git_sha"], now["git_sha"]) if sha]
     if len(shas) == 2:
         shas = [*before["git_sha"].split(","), now["git_sha"]]
@@ -58,7 +58,7 @@ def plugins(paths: list[Path]) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    if not (_SOURCE / ".git").exists():  # an installed copy must not name the checkout it happens to lie in
+    if not (_SOURCE / ".git").exists():  # an installed copy must not name the checkout it happens to be in
         return None
     try:
         # a checkout of another owner is still the code that runs

@@ -1,4 +1,4 @@
-"""Standard output and error that may go away or know few letters, which must not end runs."""
+"""Standard output and error that may go away or know few characters, which must not end runs."""
 
 import errno
 import io
@@ -7,7 +7,7 @@ import sys
 
 
 class Forgiving(io.TextIOWrapper):
-    """A stream that drops what cannot be written (reader gone, disk full) and shows `?` for letters that it does not know.
+    """A stream that drops what cannot be written (reader gone, disk full) and shows `?` for characters that it does not know.
 
     Attributes:
         failure: the first error of the system, or None.
@@ -30,10 +30,10 @@ class Forgiving(io.TextIOWrapper):
 
 
 def install() -> None:
-    """Make `sys.stdout` and `sys.stderr` forgiving, where they are open. No other file gets the number of one that is not."""
-    for number in range(3):
+    """Make `sys.stdout` and `sys.stderr` forgiving, where they are open. No other file gets the descriptor of one that is not."""
+    for descriptor in range(3):
         try:
-            os.fstat(number)
+            os.fstat(descriptor)
         except OSError:  # the next file or socket would be taken for a standard stream by a child
             os.open(os.devnull, os.O_RDWR)
     for name in ("stdout", "stderr"):
@@ -47,6 +47,6 @@ def install() -> None:
 
 
 def output_failure() -> OSError | None:
-    """Why output was lost; None if it was not, or if its reader just did not want more (`| head`)."""
+    """Why output was lost; None if it was not, or if its reader had read enough (`| head`)."""
     failure = sys.stdout.failure if isinstance(sys.stdout, Forgiving) else None
     return failure if failure and failure.errno != errno.EPIPE else None

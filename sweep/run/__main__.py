@@ -1,4 +1,4 @@
-"""`python -m sweep.run ID --sweep FOLDER`: execute one run."""
+"""`python -m sweep.run ID --sweep DIR`: execute one run."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Saving a run in the middle, so that going on from there equals never having stopped."""
+"""Saving a run in the middle, so that resuming from there equals never having stopped."""
 
 import errno
 import time
@@ -36,7 +36,7 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def load(self, say: Callable[[str], None]) -> dict[str, Any] | None:
-        """What was saved last; None if nothing was, if it belongs to another identity, or if it is damaged, which `say` is told.
+        """What was saved last; None if nothing was, if it belongs to another identity, or (which `say` gets) if it is damaged.
 
         It was written whole or not at all, so damage is the disk's doing and not a crash's; it costs time, and no number.
 
@@ -59,11 +59,11 @@ class Checkpoint:
             TypeError,
             zipfile.BadZipFile,
         ) as error:
-            told = f"checkpoint {self.path} cannot be read ({summarise_exception(error)})"
-            # what damage moved to a place before the file's beginning is looked for there
+            problem = f"checkpoint {self.path} cannot be read ({summarise_exception(error)})"
+            # damage may point to a place before the file's start, which the system refuses with EINVAL
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
-                raise StorageError(f"{told}; repeat the launch command with --retry failed") from error
-            say(f"{told}: the run begins anew")
+                raise StorageError(f"{problem}; repeat the launch command with --retry failed") from error
+            say(f"{problem}; restarting from scratch")
             return None
 
     def due(self) -> bool:
@@ -82,12 +82,12 @@ class Checkpoint:
 
 
 def _require_whole(path: Path) -> None:
-    """Raise BadZipFile unless every part of a file of `save_tensors` has its checksum, which `torch.load` does not look at."""
+    """Raise BadZipFile unless every part of a file of `save_tensors` has its checksum, which `torch.load` does not check."""
     with zipfile.ZipFile(path) as archive:
         for part in archive.infolist():
-            # torch writes neither; of what is marked as a folder it reads nothing and leaves the tensor as memory was
+            # torch writes neither; of what is marked as a directory it reads nothing and leaves the tensor as memory was
             if part.compress_type != zipfile.ZIP_STORED or part.external_attr:
-                raise zipfile.BadZipFile(f"part {part.filename!r} is no plain file")
+                raise zipfile.BadZipFile(f"part {part.filename!r} is not a plain file")
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(f"part {damaged!r} does not have its checksum")
 
@@ -99,7 +99,7 @@ def save_tensors(path: Path, content: Any) -> None:
         try:
             torch.save(content, remembering)  # type: ignore[arg-type]
         except RuntimeError:
-            # torch's writer tells of a full disk as "unexpected pos 576 vs 534"
+            # torch's writer reports a full disk as "unexpected pos 576 vs 534"
             if remembering.failure:
                 raise remembering.failure from None
             raise

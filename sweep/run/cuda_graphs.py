@@ -3,8 +3,8 @@
 A step of the translator is some two thousand kernels of a few microseconds each, which Python launches more slowly than a GPU
 computes them. A graph launches them all at once. It is captured for one set of shapes, and repeats the same kernels on the same
 addresses: the same numbers, to the bit, as the step that it was captured from, random ones included, since a replay advances the
-generator by what the step would have drawn. So it does not matter which steps of a run are replays, and a run that goes on from a
-checkpoint may capture at other steps than the uninterrupted one.
+generator by what the step would have drawn. So it does not matter which steps of a run are replays, and a resumed run may
+capture at other steps than the uninterrupted one.
 """
 
 from collections import Counter
@@ -66,7 +66,7 @@ class _Captured:
         *self._inputs, self._target = (tensor.clone() for tensor in (*inputs, target))
         self._graph = torch.cuda.CUDAGraph()
         groups = optimizer.param_groups
-        # the fused optimizer is capturable as it is, but refuses to be captured without being told
+        # the fused optimizer is capturable as it is, but refuses to be captured without this flag
         for group in groups:
             group["capturable"] = True
         try:

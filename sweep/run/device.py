@@ -20,7 +20,7 @@ _NO_MEMORY = (
 )
 """PyTorch's allocator, the driver while it makes a context, and cuBLAS do not say it alike."""
 _CONTEXT = 0.01
-"""Of a GPU's memory, what the CUDA context of a process takes besides its tensors."""
+"""Of a GPU's memory, what the CUDA context of a process takes in addition to its tensors."""
 
 
 def require(name: str) -> None:
@@ -46,14 +46,14 @@ def require(name: str) -> None:
 def use(name: str) -> torch.device:
     """Prepare this process, which has not used a GPU yet, to compute on `name`; the same numbers come again, bit for bit.
 
-    On a GPU an operation of PyTorch's without a deterministic way raises, and float32 products are in float32, not in TF32.
+    On a GPU an operation of PyTorch's without a deterministic algorithm raises, and float32 products are in float32, not in TF32.
 
     Raises:
         UsageError: as `require`.
     """
     require(name)
     if name == "cuda":
-        # looked at before the first product; without it cuBLAS may choose another order of summation the next time
+        # read at the first product; without it cuBLAS may choose another order of summation the next time
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
         # a guard against programs that read memory they have not written, at the price of a kernel for each new tensor
@@ -89,7 +89,7 @@ def gpu_columns(device: str) -> dict[str, Any]:
 
 @contextmanager
 def explain_out_of_memory(batch_size: int) -> Iterator[None]:
-    """Make one line with the mend of a GPU's want of memory: OutOfGpuMemoryError."""
+    """Raise OutOfGpuMemoryError, one line with the fix, where a GPU runs out of memory."""
     try:
         yield
     except RuntimeError as error:

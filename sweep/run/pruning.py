@@ -18,7 +18,7 @@ def prune_network(
     rows = task.score_rows(
         data.train, run.score_samples, torch.Generator().manual_seed(derive(run.seed, "score rows"))
     )
-    # at compression 0 nothing is scored, and `dense` is no method
+    # at compression 0 nothing is scored, and `dense` is not a method
     method = prune.METHODS[run.pruner if run.compression else "random"]
     one = data.train.batches(1, rows[:1])
     report = prune.prune_model(

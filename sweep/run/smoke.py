@@ -1,4 +1,4 @@
-"""Trying out, in a minute, what a thousand jobs would all fail at: one batch of each task and pruner."""
+"""Smoke test: one batch of each task and pruner shows in a minute what a thousand jobs would all fail at."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +33,7 @@ def representatives(specs: Iterable[RunRecord]) -> list[RunRecord]:
 
 
 def try_out(specs: Sequence[RunRecord], submission: Submission, log: Callable[[str], None] = print) -> None:
-    """Prepare the data of each of `specs`, score one batch, prune, learn one batch, and look at the first test rows.
+    """Prepare the data of each of `specs`, score one batch, prune, learn one batch, and evaluate the first test rows.
 
     Raises:
         SweepError: the first that fails, with the task and the pruner.

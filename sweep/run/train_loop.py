@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sweep.tasks.data.dataset import Batch
 
 _LOOK_EVERY = 50
-"""Steps between two looks at the loss: for progress, and for the first sign that it is no longer a number. In between nothing
+"""Steps between two checks of the loss: for progress, and for the first sign that it is no longer a number. In between nothing
 waits for a GPU."""
 
 
@@ -172,7 +172,7 @@ def epoch_batches(run: RunSpec, task: Task, data: Dataset, epoch: int) -> Sequen
 
 
 def _total(sum_so_far: float, losses: list[Tensor], run: RunSpec, at: Position) -> float:
-    """Add the losses one by one, so that the sum does not depend on where it was looked at, and empty the list."""
+    """Add the losses one by one, so that the sum does not depend on where it was read, and empty the list."""
     values = torch.stack(losses).tolist()
     losses.clear()
     if not all(map(math.isfinite, values)):

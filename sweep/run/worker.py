@@ -1,4 +1,4 @@
-"""`python -m sweep.run ID --sweep FOLDER`: the process that executes one run, and how it ends."""
+"""`python -m sweep.run ID --sweep DIR`: the process that executes one run, and how it ends."""
 
 import argparse
 import sys
@@ -138,7 +138,7 @@ def main() -> int:
     """Command line of the processes that engines start; people use `sweep run`."""
     parser = argparse.ArgumentParser(prog="python -m sweep.run", description=__doc__)
     parser.add_argument("run_id", metavar="ID")
-    parser.add_argument("--sweep", type=Path, required=True, metavar="FOLDER", help="the sweep's folder")
+    parser.add_argument("--sweep", type=Path, required=True, metavar="DIR", help="the sweep's directory")
     parser.add_argument(
         "--submission",
         type=lambda text: SubmissionNumber(int(text)),

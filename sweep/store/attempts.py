@@ -1,8 +1,8 @@
 """Attempts: who executes a run, whether they still live, and how it ended.
 
 An attempt is claimed by creating `attempts/<n>.json` with the next number, which exactly one process can do. That file is the
-lease; beside it `<n>.live` carries a heartbeat and the progress. Only the highest number counts: to take over from a dead attempt
-is to create the next number, so no file is ever stolen. When an attempt ends, its file says how.
+lease; next to it `<n>.live` carries a heartbeat and the progress. Only the highest number counts: to take over from a dead
+attempt is to create the next number, so no file is ever stolen. When an attempt ends, its file says how.
 """
 
 import json
@@ -44,7 +44,7 @@ _FIELDS = {
 Liveness = Literal["ended", "live", "unknown", "dead"]
 
 
-class Busy(Exception):
+class Busy(Exception):  # noqa: N818 - not an error: the run is being executed
     """Another attempt holds the run, or may hold it."""
 
 
@@ -79,7 +79,7 @@ def claims(run: RunPaths) -> list[Claim]:
 
 
 def liveness(run: RunPaths, claim: Claim) -> Liveness:
-    """Whether the attempt still runs. On this machine its process is asked; elsewhere only the heartbeat can tell."""
+    """Whether the attempt still runs. On this machine its process is asked; elsewhere only the heartbeat says."""
     if claim.outcome:
         return "ended"
     machine = _machine()
@@ -121,7 +121,7 @@ class Attempt:
         Raises:
             Busy: another attempt is live, may be live, or was quicker.
         """
-        # one look for both: a claim made between two looks would be stepped over
+        # listed once for both: a claim made between two listings would be skipped
         numbers = _numbers(run)
         previous = _latest_of(run, numbers)
         if (
@@ -158,9 +158,7 @@ class Attempt:
         """Raise SweepError if the run was taken over, as from an attempt that was silent for long: the newer one may write."""
         newest = max(_numbers(self.run), default=0)
         if newest > self.number:
-            raise SweepError(
-                f"attempt {self.number} was given up for lost and attempt {newest} has taken over; this one ends"
-            )
+            raise SweepError(f"attempt {self.number} lost its lease to attempt {newest}; exiting")
 
     def end(
         self,
@@ -210,7 +208,7 @@ def record_end(
 
 
 def process_start(pid: int) -> int | None:
-    """Start of a live process in clock ticks since boot, which tells it from a later one of its number; None if there is none."""
+    """Start of a live process in clock ticks since boot, which a later one of this pid does not share; None if there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -299,7 +297,7 @@ def _seconds_since_heartbeat(run: RunPaths, number: AttemptNumber) -> float:
     try:
         probe.touch()
         return probe.stat().st_mtime - last
-    except OSError:  # a folder that only its owner may write: our own clock has to do
+    except OSError:  # a directory that only its owner may write: our own clock is used
         return time.time() - last
     finally:
         with suppress(OSError):

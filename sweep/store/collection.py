@@ -35,10 +35,10 @@ from sweep.store.schema import EPOCHS, LAYERS, RESULT, SCHEMA_VERSION
 TABLES: Mapping[str, pa.Schema] = {"result": RESULT, "epochs": EPOCHS, "layers": LAYERS}
 
 SOURCE = "source"
-"""Column of the collection: run folder, size in bytes and modification time in ns of the file that the row is from. The run
-folder alone where the row is all that there is of the run."""
+"""Column of the collection: run directory, size in bytes and modification time in ns of the file that the row is from. The run
+directory alone where the row is all that there is of the run."""
 
-# sorts before every letter of a name, so that the order of sources is the order of folders
+# sorts before every character of a name, so that the order of sources is the order of directories
 _STAMP = "\t"
 
 _AT_ONCE = 200
@@ -47,7 +47,7 @@ _AT_ONCE = 200
 
 @dataclass(frozen=True)
 class Reading:
-    """Rows of one kind of file of a sweep, ordered by run folder.
+    """Rows of one kind of file of a sweep, ordered by run directory.
 
     table: the columns of its schema, and `SOURCE`.
     problems: a line for each file that was left out.
@@ -62,7 +62,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Collected:
-    """What `collect` did: runs in the collection, how many of them were read anew, and what was left out."""
+    """What `collect` did: runs in the collection, how many of them were read again, and what was left out."""
 
     runs: int
     read: int
@@ -90,13 +90,13 @@ def collect(sweep: SweepPaths) -> Collected:
 
 
 def read_rows(sweep: SweepPaths, name: str, only: Iterable[str] | None = None) -> Reading:
-    """Read the files `name`.parquet of all runs, or of the run folders in `only`: from the collection where it is current."""
+    """Read the files `name`.parquet of all runs, or of the run directories in `only`: from the collection where it is current."""
     schema = TABLES[name]
     wanted, present, problems = _scan(sweep, name)
     chosen = None if only is None else set(only)
     if chosen is not None:
-        wanted = {folder: stamp for folder, stamp in wanted.items() if folder in chosen}
-    stamps = {stamp: folder for folder, stamp in wanted.items()}
+        wanted = {directory: stamp for directory, stamp in wanted.items() if directory in chosen}
+    stamps = {stamp: directory for directory, stamp in wanted.items()}
     tables = []
     found: set[str] = set()
     for path in sorted(sweep.collected.glob(f"*/{name}.parquet")):
@@ -115,10 +115,10 @@ def read_rows(sweep: SweepPaths, name: str, only: Iterable[str] | None = None) -
             )
     read = 0
     single: list[pa.Table] = []
-    for stamp, folder in sorted(stamps.items()):
+    for stamp, directory in sorted(stamps.items()):
         if stamp not in found:
             try:
-                table = read_table(sweep.run(folder).folder / f"{name}.parquet", schema)
+                table = read_table(sweep.run(directory).folder / f"{name}.parquet", schema)
             except SweepError as error:
                 problems.append(str(error))
                 continue
@@ -142,14 +142,16 @@ class RowReader:
     def __init__(self, sweep: SweepPaths) -> None:
         reading = read_rows(sweep, "result")
         if reading.read >= MANY_RESULTS:
-            with suppress(StorageError):  # a full disk or somebody else's folder: what was asked for is read
+            with suppress(
+                StorageError
+            ):  # a full disk or somebody else's directory: what was asked for is read
                 write_collection(sweep, "result", reading.table, _tasks(reading))
         table = reading.table
         self.alone = frozenset(filter(_is_alone, table[SOURCE].to_pylist()))
         """The runs that have a row and no directory."""
         self._rows: dict[Path, dict[str, Any]] = {}
-        for folder, row in zip(_folders(table), rows_of(table.drop_columns([SOURCE])), strict=True):
-            self._rows[sweep.run(folder).result] = row
+        for directory, row in zip(_directories(table), rows_of(table.drop_columns([SOURCE])), strict=True):
+            self._rows[sweep.run(directory).result] = row
 
     def __call__(self, path: Path) -> dict[str, Any] | None:
         from sweep.store.parquet import read_result
@@ -171,8 +173,8 @@ def row_alone(sweep: SweepPaths, run_id: str, task: str) -> dict[str, Any] | Non
 
 
 def _tasks(results: Reading) -> dict[str, str]:
-    """By run folder."""
-    return dict(zip(_folders(results.table), results.table["task"].to_pylist(), strict=True))
+    """By run directory."""
+    return dict(zip(_directories(results.table), results.table["task"].to_pylist(), strict=True))
 
 
 def write_collection(sweep: SweepPaths, name: str, table: pa.Table, tasks: Mapping[str, str]) -> None:
@@ -182,30 +184,30 @@ def write_collection(sweep: SweepPaths, name: str, table: pa.Table, tasks: Mappi
         sweep: where.
         name: of the kind of table.
         table: the columns of its schema, and `SOURCE`.
-        tasks: by run folder.
+        tasks: by run directory.
     """
-    of_task = pa.array([tasks[folder] for folder in _folders(table)], pa.string())
+    of_task = pa.array([tasks[directory] for directory in _directories(table)], pa.string())
     for task in sorted(set(tasks.values())):
         write_parquet(sweep.collection(task, name), table.filter(pc.equal(of_task, task)), "zstd")
 
 
 def _scan(sweep: SweepPaths, name: str) -> tuple[dict[str, str], set[str], list[str]]:
-    """Per run folder the stamp of its file; all that is among the run folders; and what cannot be a run."""
+    """Per run directory the stamp of its file; all that is among the run directories; and what cannot be a run."""
     stamps, problems = {}, []
     root = os.fspath(sweep.runs)
     present = sorted(os.listdir(root)) if os.path.isdir(root) else []
-    for folder in present:
+    for directory in present:
         try:
-            status = os.stat(f"{root}/{folder}/{name}.parquet")
+            status = os.stat(f"{root}/{directory}/{name}.parquet")
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            problems.append(f"{root}/{folder}/{name}.parquet: {error.strerror}")
+            problems.append(f"{root}/{directory}/{name}.parquet: {error.strerror}")
             continue
-        if is_folder_name(folder):
-            stamps[folder] = f"{folder}{_STAMP}{status.st_size}\t{status.st_mtime_ns}"
+        if is_folder_name(directory):
+            stamps[directory] = f"{directory}{_STAMP}{status.st_size}\t{status.st_mtime_ns}"
         else:
-            problems.append(f"{os.fsencode(f'{root}/{folder}')!r}: not a run's folder")
+            problems.append(f"{os.fsencode(f'{root}/{directory}')!r}: not a run's directory")
     return stamps, set(present), problems
 
 
@@ -213,7 +215,7 @@ def _is_alone(source: str) -> bool:
     return _STAMP not in source
 
 
-def _folders(table: pa.Table) -> list[str]:
+def _directories(table: pa.Table) -> list[str]:
     return [source.partition(_STAMP)[0] for source in table[SOURCE].to_pylist()]
 
 
@@ -233,14 +235,14 @@ def _read_collection(path: Path, schema: pa.Schema) -> tuple[pa.Table | None, Se
         require_values(table)
         return table, []
     except DAMAGE as error:
-        told = (
-            f"{path}: not a whole collection ({summarise_exception(error)}); `sweep collect` writes it anew"
+        problem = (
+            f"{path}: not a whole collection ({summarise_exception(error)}); `sweep collect` writes it again"
         )
-        return None, [told]
+        return None, [problem]
 
 
 def _version(path: Path) -> int:
-    """The schema version of a collection; 0 where that cannot be told. Raises NewerSchema."""
+    """The schema version of a collection; 0 where that cannot be read. Raises NewerSchema."""
     try:
         return version_of(path, pq.read_schema(path))
     except DAMAGE:

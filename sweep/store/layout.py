@@ -27,7 +27,7 @@ AttemptNumber = NewType("AttemptNumber", int)
 
 
 def results_root(given: Path | None = None) -> Path:
-    """Where sweeps are kept: `--results`, else `SWEEP_RESULTS`, else `results` in the current folder."""
+    """Where sweeps are kept: `--results`, else `SWEEP_RESULTS`, else `results` in the current directory."""
     return (given or Path(os.environ.get("SWEEP_RESULTS") or "results")).expanduser().absolute()
 
 
@@ -73,20 +73,20 @@ class RunPaths:
     def epochs(self) -> Path:
         return self.folder / "epochs.parquet"
 
-    def attempt(self, number: AttemptNumber) -> Path:
-        return self.attempts / f"{number:04d}.json"
+    def attempt(self, attempt: AttemptNumber) -> Path:
+        return self.attempts / f"{attempt:04d}.json"
 
-    def heartbeat(self, number: AttemptNumber) -> Path:
-        return self.attempts / f"{number:04d}.live"
+    def heartbeat(self, attempt: AttemptNumber) -> Path:
+        return self.attempts / f"{attempt:04d}.live"
 
-    def superseded(self, table: Path, number: AttemptNumber) -> Path:
-        """Where attempt `number` puts a result that it replaces."""
-        return self.attempts / f"{number:04d}.superseded.{table.name}"
+    def superseded(self, table: Path, attempt: AttemptNumber) -> Path:
+        """Where `attempt` puts a result that it replaces."""
+        return self.attempts / f"{attempt:04d}.superseded.{table.name}"
 
 
 @dataclass(frozen=True)
 class ArrayPaths:
-    """The files of one Slurm job array; submitit puts its own beside them."""
+    """The files of one Slurm job array; submitit puts its own next to them."""
 
     folder: Path
 
@@ -108,7 +108,7 @@ class ArrayPaths:
         return self.folder / f"cancelled.{index}"
 
     def log(self, job_id: str) -> Path:
-        """What task `<job>_<index>` printed besides its runs (submitit's name)."""
+        """What task `<job>_<index>` printed, apart from its runs (submitit's name)."""
         return self.folder / f"{job_id}_0_log.out"
 
 
@@ -134,22 +134,22 @@ class SweepPaths:
     def submissions(self) -> Path:
         return self.folder / "submissions"
 
-    def submission(self, number: SubmissionNumber) -> Path:
-        return self.submissions / f"{number:04d}.json"
+    def submission(self, submission: SubmissionNumber) -> Path:
+        return self.submissions / f"{submission:04d}.json"
 
     @property
     def arrays(self) -> Path:
         return self.folder / "arrays"
 
-    def array(self, submission: SubmissionNumber, number: int) -> ArrayPaths:
-        return ArrayPaths(self.arrays / f"{submission:04d}-{number:03d}")
+    def array(self, submission: SubmissionNumber, index: int) -> ArrayPaths:
+        return ArrayPaths(self.arrays / f"{submission:04d}-{index:03d}")
 
     @property
     def smokes(self) -> Path:
         return self.folder / "smoke"
 
-    def smoke(self, submission: SubmissionNumber, number: int) -> ArrayPaths:
-        return ArrayPaths(self.smokes / f"{submission:04d}-{number:03d}")
+    def smoke(self, submission: SubmissionNumber, index: int) -> ArrayPaths:
+        return ArrayPaths(self.smokes / f"{submission:04d}-{index:03d}")
 
     @property
     def follows(self) -> Path:
@@ -208,9 +208,9 @@ def is_folder_name(name: str) -> bool:
 
 
 def sweep_paths(name: str, results: Path | None = None) -> SweepPaths:
-    """The paths of the sweep `name`, which must be usable as a folder name."""
+    """The paths of the sweep `name`, which must be usable as a directory name."""
     if not is_folder_name(name):
-        raise UsageError(f"sweep name {name!r} cannot be a folder name; give another with --name")
+        raise UsageError(f"sweep name {name!r} cannot be a directory name; give another with --name")
     return SweepPaths(results_root(results) / name)
 
 
@@ -221,6 +221,6 @@ def existing_sweep(name: str, results: Path | None = None) -> SweepPaths:
         root = paths.folder.parent
         known = [p.parent.name for p in root.glob("*/grid.yaml")]
         raise UsageError(
-            f"no sweep {name!r} in {root}{nearest(name, known)}; launch it first, or name its folder with --results"
+            f"no sweep {name!r} in {root}{nearest(name, known)}; launch it first, or name its directory with --results"
         )
     return paths

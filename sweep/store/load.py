@@ -15,26 +15,28 @@ _log = logging.getLogger(__name__)
 
 
 def load(path: str | Path, table: str = "result") -> pa.Table:
-    """Read the results of one sweep, or of every sweep below a folder.
+    """Read the results of one sweep, or of every sweep below a directory.
 
     Args:
-        path: a sweep's folder, or a folder of sweeps (`results`).
+        path: a sweep's directory, or a directory of sweeps (`results`).
         table: `"result"` (a row a run), `"epochs"` or `"layers"`.
 
     Returns:
-        pyarrow.Table with the columns of `RESULT`, `EPOCHS` or `LAYERS`, ordered by run folder. Files that are not whole or not
-        the project's, and results that are stale, are left out and named in a warning of the logger `sweep.store.load`. What
+        pyarrow.Table with the columns of `RESULT`, `EPOCHS` or `LAYERS`, ordered by run directory. Files that are not whole or
+        not the project's, and results that are stale, are left out and named in a warning of the logger `sweep.store.load`. What
         `sweep collect` has gathered is used where it is current, which is what makes 10,000 runs load in half a second.
 
     Raises:
-        UsageError: no such folder, nothing in it has been launched, or no such table.
+        UsageError: no such directory, nothing in it has been launched, or no such table.
     """
     if table not in TABLES:
         raise UsageError(f"no table {table!r}{nearest(table, TABLES)}; there are {', '.join(TABLES)}")
-    folder = Path(path).expanduser()
-    sweeps = [folder] if _is_sweep(folder) else sorted(filter(_is_sweep, folder.glob("*")))
+    directory = Path(path).expanduser()
+    sweeps = [directory] if _is_sweep(directory) else sorted(filter(_is_sweep, directory.glob("*")))
     if not sweeps:
-        raise UsageError(f"no sweep in {folder}; give a sweep's folder or the folder that holds them")
+        raise UsageError(
+            f"no sweep in {directory}; give a sweep's directory or the directory that holds them"
+        )
     tables = [TABLES[table].empty_table()]
     for each in sweeps:
         loaded, problems = load_sweep(SweepPaths(each), table)
@@ -44,24 +46,24 @@ def load(path: str | Path, table: str = "result") -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _is_sweep(folder: Path) -> bool:
-    return any((folder / name).is_dir() for name in ("runs", "collected"))
+def _is_sweep(directory: Path) -> bool:
+    return any((directory / name).is_dir() for name in ("runs", "collected"))
 
 
 def load_sweep(sweep: SweepPaths, table: str) -> tuple[pa.Table, list[str]]:
     """The current rows of one sweep, and a line for each file that was left out."""
     results = read_rows(sweep, "result")
-    folders = [source.partition("\t")[0] for source in results.table[SOURCE].to_pylist()]
+    directories = [source.partition("\t")[0] for source in results.table[SOURCE].to_pylist()]
     data = current_data(sweep)
     columns = ("task", "data_hash", "pipeline_version")
     stale = {}
-    for folder, row in zip(folders, results.table.select(columns).to_pylist(), strict=True):
+    for directory, row in zip(directories, results.table.select(columns).to_pylist(), strict=True):
         if reason := staleness(row, data.get(row["task"])):
-            stale[folder] = f"{sweep.run(folder).result}: stale ({reason})"
-    current = [folder for folder in folders if folder not in stale]
+            stale[directory] = f"{sweep.run(directory).result}: stale ({reason})"
+    current = [directory for directory in directories if directory not in stale]
     problems = [*results.problems, *stale.values()]
     if table == "result":
-        keep = pa.array([folder not in stale for folder in folders], pa.bool_())
+        keep = pa.array([directory not in stale for directory in directories], pa.bool_())
         return results.table.filter(keep).drop_columns([SOURCE]), problems
     others = read_rows(sweep, table, current)
     return others.table.drop_columns([SOURCE]), [*problems, *others.problems]

@@ -66,26 +66,26 @@ def survey(
         data: per task the current data; by default that of the latest submissions.
         specs: the runs by id; by default all of the sweep, in the grid's order.
 
-    Results are read out of the sweep's collection where it has one (`sweep collect`) or many runs have begun, since a file for
+    Results are read out of the sweep's collection where it has one (`sweep collect`) or many runs have started, since a file for
     each run takes some milliseconds.
     """
     launches = submissions(sweep) if data is None or specs is None else []
     data = current_data(sweep, launches) if data is None else data
     specs = launched_runs(sweep, launches) if specs is None else specs
-    begun = set(os.listdir(sweep.runs)) if sweep.runs.is_dir() else set()
-    read, alone = _reader(sweep, len(begun))
-    begun |= alone
+    started = set(os.listdir(sweep.runs)) if sweep.runs.is_dir() else set()
+    read, alone = _reader(sweep, len(started))
+    started |= alone
     return [
         examine(sweep.run(run_id), spec, data.get(spec.task), read)
-        if run_id in begun
+        if run_id in started
         else RunStatus(run_id, spec, "pending")
         for run_id, spec in specs.items()
     ]
 
 
-def _reader(sweep: SweepPaths, begun: int) -> tuple[ReadResult, frozenset[str]]:
+def _reader(sweep: SweepPaths, started: int) -> tuple[ReadResult, frozenset[str]]:
     """What reads a run's result file, and the runs whose results are in the collection alone."""
-    if begun < MANY_RESULTS and not sweep.collected.is_dir():
+    if started < MANY_RESULTS and not sweep.collected.is_dir():
         return read_result, frozenset()
     from sweep.store.collection import RowReader  # on demand: most sweeps are small and have no collection
 

@@ -43,7 +43,7 @@ class Submission:
     def save(self, sweep: SweepPaths) -> SubmissionNumber:
         """Write it under the next free number, which is returned."""
         number = SubmissionNumber(max(_numbers(sweep), default=0) + 1)
-        # escaped, since a path that is not UTF-8 has letters that cannot be written otherwise
+        # escaped, since a path that is not UTF-8 has characters that cannot be written otherwise
         while not create(sweep.submission(number), json.dumps(asdict(self), indent=1)):
             number = SubmissionNumber(number + 1)
         return number
@@ -111,11 +111,11 @@ def _coordinates(run: RunRecord) -> tuple[str, str, float, int]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One process at a time for what is in `folder`; the system releases a dead one's lock."""
-    lock = folder / ".lock"
+def locked(directory: Path) -> Iterator[None]:
+    """One process at a time for what is in `directory`; the system releases a dead one's lock."""
+    lock = directory / ".lock"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         file = lock.open("a")
     except OSError as error:
         raise cannot_write(lock, error) from error
@@ -125,7 +125,7 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise StorageError(
                 f"cannot lock {lock}: {error.strerror}; its file system has no locks: have it mounted with them "
-                "(Lustre: -o flock), or choose another folder with --results"
+                "(Lustre: -o flock), or choose another directory with --results"
             ) from error
         yield
 
@@ -186,7 +186,7 @@ def _require(thing: object, **kinds: type | UnionType) -> None:
 
 def _damaged(path: Path, error: Exception) -> StorageError:
     return StorageError(
-        f"{path} is damaged ({error}); delete it and repeat the launch command, which writes it anew"
+        f"{path} is damaged ({error}); delete it and repeat the launch command, which writes it again"
     )
 
 

@@ -28,7 +28,7 @@ from support.command import GRID, refused
         ("seeds: [-1]", r"seed = -1: .*greater than or equal to 0"),
         ("set: {epochs: 2020-13-45}", r"grid 'grid.yaml'.*not valid YAML"),
         ("set: {epochs: [1}", r"grid 'grid.yaml', line \d+: not valid YAML"),
-        ("name: a/b", r"sweep name 'a/b' cannot be a folder name"),
+        ("name: a/b", r"sweep name 'a/b' cannot be a directory name"),
         ("<<: {slurm: 3}", r"grid 'grid.yaml': slurm = '3': input should be a valid dictionary"),
         (
             "seeds: [0]\nname: g\nseeds: [1]",
@@ -36,8 +36,8 @@ from support.command import GRID, refused
         ),
         ("set: {lr: 1, lr: 2}", r"line \d+: not valid YAML: the key 'lr' is given twice; leave one"),
         pytest.param("set: " + "[" * 3000, r"grid 'grid.yaml' has brackets .*too deep", id="brackets"),
-        ("seeds: true", r"grid 'grid.yaml': seeds = True: true and false are no seeds"),
-        ("seeds: [1, false]", r"grid 'grid.yaml': seeds = \[1, False\]: true and false are no seeds"),
+        ("seeds: true", r"grid 'grid.yaml': seeds = True: true and false are not seeds"),
+        ("seeds: [1, false]", r"grid 'grid.yaml': seeds = \[1, False\]: true and false are not seeds"),
     ],
 )
 def test_mistakes_in_a_grid(command, tmp_path, text, message):
@@ -51,7 +51,7 @@ def test_mistakes_in_a_grid(command, tmp_path, text, message):
 def test_a_grid_that_is_no_text_or_no_mapping(command, tmp_path):
     launch = ("launch", "--local", "--grid", "grid.yaml")
     (tmp_path / "grid.yaml").write_bytes(b"\xff\xfe")
-    refused(command(*launch), r"grid 'grid.yaml' is no text in UTF-8 .*save it")
+    refused(command(*launch), r"grid 'grid.yaml' is not text in UTF-8 .*save it")
     (tmp_path / "grid.yaml").write_text("")
     refused(command(*launch), r"grid 'grid.yaml' must be a mapping with the keys")
     (tmp_path / "grid.yaml").unlink()

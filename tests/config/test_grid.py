@@ -126,12 +126,12 @@ def test_seed_ranges(text, seeds):
 
 @pytest.mark.parametrize("text", ["", "a", "1-", "-1", "5,", "5,0--1", "1.5", "9" * 5000])
 def test_bad_seed_ranges(text):
-    with pytest.raises(UsageError, match="no list or range of whole numbers"):
+    with pytest.raises(UsageError, match="expected a list or range of integers"):
         parse_seeds(text)
 
 
 def test_a_range_of_seeds_that_falls():
-    with pytest.raises(UsageError, match=r"^seeds '7, 4-1': the range 4-1 falls; write 1-4$"):
+    with pytest.raises(UsageError, match=r"^seeds '7, 4-1': range 4-1 is descending; write 1-4$"):
         parse_seeds("7, 4-1")
 
 
@@ -144,7 +144,7 @@ def test_a_range_of_seeds_that_falls():
             r"grid 'g.yaml': compressions.0 = -1: input should be greater than or equal to 0",
         ),
         ({"seeds": []}, r"seeds = \[\]: list should have at least 1 item"),
-        ({"seeds": "x"}, r"seeds 'x' are no list or range"),
+        ({"seeds": "x"}, r"seeds: expected a list or range of integers, got 'x'"),
         ({"tasks": 3}, r"tasks = 3: input should be a valid dictionary"),
     ],
 )

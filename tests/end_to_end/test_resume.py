@@ -116,7 +116,7 @@ def test_killed_again_and_again(work, undisturbed, number):
 
 
 def test_a_checkpoint_of_other_data_is_not_used(work, undisturbed):
-    """The saved state names what it belongs to; here its torch is another, so the run begins anew."""
+    """The saved state names what it belongs to; here its torch is another, so the run starts from scratch."""
     _, run_id, expected = undisturbed
     assert recorded(work, "other") == run_id
     run = work.paths("other").run(run_id)

@@ -42,12 +42,12 @@ from sweep.launch.command import launch_main
         ("launch --local --grid grid.yaml --slots 0", r"--slots 0: must be at least 1"),
         ("launch --local --grid grid.yaml --slots x", r"'--slots': .*integer.*; see sweep launch --help"),
         ("launch --local --grid grid.yaml --retry x", r"--retry x: must be failed or all"),
-        ("launch --local --grid grid.yaml --seeds x", r"seeds 'x' are no list or range .*; write 0-4"),
-        ("launch --local --grid grid.yaml --seeds 4-1", r"seeds '4-1': the range 4-1 falls; write 1-4"),
+        ("launch --local --grid grid.yaml --seeds x", r"seeds: expected a list or range of integers, got 'x'; write 0-4"),
+        ("launch --local --grid grid.yaml --seeds 4-1", r"seeds '4-1': range 4-1 is descending; write 1-4"),
         ("launch --local --grid grid.yaml --seeds 0-99999999999", r"are 100000000000; give at most 100000"),
         ("launch --local --grid grid.yaml --seeds 4294967296", r"seed = 4294967296: .* less than 4294967296"),
-        ("launch --local --grid grid.yaml --name a/b", r"sweep name 'a/b' cannot be a folder name; .*--name"),
-        ("launch --local --grid grid.yaml --name .hidden", r"sweep name '.hidden' cannot be a folder name"),
+        ("launch --local --grid grid.yaml --name a/b", r"sweep name 'a/b' cannot be a directory name; .*--name"),
+        ("launch --local --grid grid.yaml --name .hidden", r"sweep name '.hidden' cannot be a directory name"),
         ("launch --local --grid grid.yaml --sede 3", r"--sede .*--seeds.*; see sweep launch --help"),
         ("launch --local", r"'--grid'; see sweep launch --help"),
         ("launch --local --grid grid.yaml --plugin nix.py", r"plug-in .*nix.py: no such file"),
@@ -63,8 +63,8 @@ def test_mistakes_on_the_command_line(command, tmp_path, arguments, message):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--seeds", r"seeds '' are no list or range .*; write 0-4"),
-        ("--name", r"sweep name '' cannot be a folder name; give another with --name"),
+        ("--seeds", r"seeds: expected a list or range of integers, got ''; write 0-4"),
+        ("--name", r"sweep name '' cannot be a directory name; give another with --name"),
         (
             "--results",
             r"'--results': is empty; name a directory or leave the option out; see sweep launch --help",

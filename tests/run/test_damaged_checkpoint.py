@@ -19,7 +19,9 @@ def test_a_damaged_checkpoint_is_told_of_and_costs_only_time(tmp_path):
         said = []
         assert checkpoint.load(said.append) is None
         (line,) = said
-        assert re.fullmatch(r"checkpoint \S+checkpoint.pt cannot be read \(.+\): the run begins anew", line)
+        assert re.fullmatch(
+            r"checkpoint \S+checkpoint.pt cannot be read \(.+\); restarting from scratch", line
+        )
 
 
 @pytest.mark.parametrize("where", ["in a tensor", "in the list of parts"])
@@ -39,7 +41,7 @@ def test_a_checkpoint_with_one_wrong_byte_is_damaged(tmp_path, where):
     assert checkpoint.load(said.append) is None
     (line,) = said
     assert re.search(
-        r"checkpoint.pt cannot be read \(BadZipFile: part '\S+/data/0' .*: the run begins anew", line
+        r"checkpoint.pt cannot be read \(BadZipFile: part '\S+/data/0' .*; restarting from scratch", line
     )
 
 

@@ -209,4 +209,4 @@ def test_a_folder_that_is_no_run_is_named(toy, caplog):
     (stray / "result.parquet").write_bytes(toy.run("toy-grasp-c1-s1").result.read_bytes())
     with caplog.at_level(logging.WARNING):
         assert len(sweep.load(toy.folder)) == 15
-    assert re.search(r"two\\nlines.*not a run's folder", caplog.text)
+    assert re.search(r"two\\nlines.*not a run's directory", caplog.text)

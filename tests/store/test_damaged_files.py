@@ -16,7 +16,8 @@ from sweep.core.errors import UsageError
 pytestmark = pytest.mark.process
 
 
-def test_a_table_that_there_is_not(copied, work):
+@pytest.mark.usefixtures("copied")
+def test_a_table_that_there_is_not(work):
     message = r"^no table 'results' \(did you mean 'result'\?\); there are result, epochs, layers$"
     with pytest.raises(UsageError, match=message):
         sweep.load(work.results / "grid", "results")
@@ -64,7 +65,7 @@ def test_a_damaged_result_is_named_and_made_again(command, copied, finished, wor
         assert (paths.run(first).attempts / "0002.superseded.result.parquet").stat().st_size == whole - 1
 
 
-def test_wrong_bytes_in_a_result_are_named_and_stop_no_other_sweep(command, copied, tmp_path):
+def test_wrong_bytes_in_a_result_are_named_and_stop_no_other_sweep(command, copied):
     paths, (first, _) = copied
     result = paths.run(first).result
     table = pq.read_table(result)

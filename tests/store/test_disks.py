@@ -41,7 +41,9 @@ def test_a_read_only_results_folder(command, tmp_path, finished):
         before = snapshot(disk)
         remount(disk, "ro")
         place = ("--results", disk)
-        message = r"cannot write {}/grid/\S+: Read-only file system; .*choose another folder with --results"
+        message = (
+            r"cannot write {}/grid/\S+: Read-only file system; .*choose another directory with --results"
+        )
         refused(command(*LAUNCH, *place), message.format(disk))
         refused(command(*LAUNCH, *place, "--seeds", "0-2"), message.format(disk))
         refused(command(*LAUNCH, *place, "--retry", "all"), message.format(disk))

@@ -169,7 +169,7 @@ def test_every_state_as_a_table(motley):
         rf"  {ids['grasp', 'c1']}  epoch \d+/1000000, loss \d\.\d{{4}}, metric .*(s|min|h) left",
         explained["running"][1].rstrip(),
     )
-    assert explained["failed"][0].endswith("--retry failed tries again")
+    assert explained["failed"][0].endswith("--retry failed runs it again")
     assert explained["failed"][1:] == [f"  {ids['broken', 'c1']}  {WHY}"]
     assert explained["interrupted"][1:] == [
         f"  {ids['magnitude', 'c1']}  stopped by SIGTERM",
@@ -271,7 +271,7 @@ def test_watching_ends_when_nothing_runs(deaths):
 class BrokenDisplay(PlainDisplay):
     """Raises as soon as a run trains."""
 
-    def tick(self, running, waiting):
+    def tick(self, running, _waiting):
         if any(status.progress.get("epoch") for status in running):
             raise RuntimeError("the launcher broke")
 

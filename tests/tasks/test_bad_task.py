@@ -19,7 +19,7 @@ from support.faults import PLUGIN, line_of
         ("no_training_rows", r"task 'no_training_rows' has no training rows; give it at least one"),
         ("exits", r"task 'exits' \(.*mine.py, line \d+\): SystemExit: no rows"),
         ("unfinished", r"task 'unfinished' \(.*mine.py\): TypeError: .*abstract"),
-        ("a/b", r"run 'a/b-random-c1-s0-\w+' cannot be a folder name; rename its task or pruner"),
+        ("a/b", r"run 'a/b-random-c1-s0-\w+' cannot be a directory name; rename its task or pruner"),
     ],
 )
 def test_a_task_that_fails_before_any_slot_opens(command, tmp_path, task, message):
