@@ -82,6 +82,7 @@ def test_greedy_is_the_naive_decoder(seed: int) -> None:
     assert translate(model, src, max_len=18, batch_size=5) == [naive(model, s, 18) for s in src]
 
 
+@pytest.mark.slow
 def test_greedy_is_the_naive_decoder_when_sentences_end_one_by_one() -> None:
     src = sentences(60, longest=8)
     expected = [naive(trained(), s, 15) for s in src]
@@ -167,6 +168,7 @@ def plain_beam_search(
     return max(finished, key=lambda hypothesis: hypothesis[0])[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beam", [2, 5])
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 def test_beam_search_is_the_plain_one(beam: int, penalty: float) -> None:

@@ -145,6 +145,7 @@ def peak_memory(step: Callable[[], object]) -> int:
     return most
 
 
+@pytest.mark.slow
 def test_the_logits_are_never_all_there() -> None:
     # small beside its vocabulary, so that the logits are what counts
     model = Seq2SeqTransformer(100, 10837, d_model=32, heads=2, encoder_layers=1, decoder_layers=1, ffn=32)
@@ -156,6 +157,7 @@ def test_the_logits_are_never_all_there() -> None:
         assert peak_memory(lambda: model.loss(src, tgt)) < 0.4 * logits
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_step() -> None:
     # a quarter of the default's sizes: activations and logits stand in the same proportion
     model = Seq2SeqTransformer(4800, 2709, d_model=128, heads=2, ffn=128)

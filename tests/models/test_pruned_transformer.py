@@ -117,6 +117,7 @@ def test_a_pruned_weight_has_no_effect(
         assert torch.equal(clean, junk)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu"], indirect=True)  # a default device is not compiled
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_a_pruned_weight_has_no_effect_when_compiled(

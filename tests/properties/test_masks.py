@@ -3,6 +3,7 @@
 from fractions import Fraction
 from itertools import pairwise
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ from torch.nn import functional
 
 import prune
 from prune.masks import Score, kept_weights, schedule_counts, select, shuffled
+
+pytestmark = pytest.mark.slow
 
 TENTHS = st.integers(0, 60).map(lambda n: Fraction(n, 10))
 

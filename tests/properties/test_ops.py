@@ -11,6 +11,8 @@ from torch import Tensor
 
 from prune import ops, reference
 
+pytestmark = pytest.mark.slow
+
 DTYPES = st.sampled_from([torch.float32, torch.float64, torch.bfloat16])
 
 

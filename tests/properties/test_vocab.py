@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from prune._C import Vocab
 from sweep.tasks.data.tokenize import build_vocabulary
 
+pytestmark = pytest.mark.slow
+
 tokens = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 token_lists = st.lists(tokens, unique=True, max_size=30)
 

@@ -308,6 +308,7 @@ def test_in_worker_processes(layer: MaskedLinear, method: str) -> None:
     assert process.exitcode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("device")
 def test_no_result_shares_memory_with_another_that_lives() -> None:
     """Outputs of a megabyte and more, dropped and made in every order; views keep their memory too."""

@@ -95,6 +95,7 @@ def test_a_residual_path_keeps_the_rest_alive() -> None:
     assert stats.layer_collapse
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [64, 2])
 def test_deep_networks_neither_overflow_nor_vanish(width: int) -> None:
     # the flow through 200 dense layers of 64 is 64^200 = 10^361, beyond float64

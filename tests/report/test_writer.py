@@ -26,6 +26,8 @@ from sweep.report.render_markdown import to_markdown
 from sweep.report.stats import summarise
 from sweep.store.layout import SweepPaths
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference"
 

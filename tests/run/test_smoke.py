@@ -35,6 +35,7 @@ def test_of_each_task_and_pruner_the_one_that_prunes_most():
     assert representatives(specs) == [specs[1], specs[3], specs[4]]
 
 
+@pytest.mark.slow
 def test_every_pruner_on_both_tasks(submission):
     said = []
     pruners = ["random", "magnitude", "snip", "grasp", "synflow"]

@@ -60,6 +60,7 @@ def test_its_runs_are_done(toy, copy):
     assert survey(copy) == survey(toy)
 
 
+@pytest.mark.slow
 def test_its_report_is_the_sweeps(toy, copy):
     for each in (toy, copy):
         write_report(each)

@@ -146,6 +146,7 @@ def flipped(path, index):
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", [RESULT, EPOCHS, LAYERS])
 def test_a_flipped_bit_is_damage_or_changes_no_value(tmp_path, schema):
     path = tmp_path / "x.parquet"

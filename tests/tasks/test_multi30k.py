@@ -122,6 +122,7 @@ def write_own(directory: Path, languages=("fr", "cs"), **lines):
 OWN = {"source": "fr", "target": "cs", "files": ["mine", "held_out", "last"]}
 
 
+@pytest.mark.slow
 def test_files_of_ones_own(tmp_path):
     write_own(tmp_path / "data")
     compressed = tmp_path / "data" / "last.cs"

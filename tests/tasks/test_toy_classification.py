@@ -107,6 +107,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_one_thread")
 def test_dense_learns_it_and_two_weights_do_not(toy: Task, data: Dataset) -> None:
     weights = cast(TextClassificationModel, toy.model(data)).fc.weight.numel()

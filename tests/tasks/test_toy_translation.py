@@ -78,6 +78,7 @@ def test_training_and_scoring_loss_are_one(data):
     torch.testing.assert_close(plain, -picked.mean())
 
 
+@pytest.mark.slow
 def test_evaluation_is_of_the_whole_split_and_leaves_the_model_alone(data):
     task = make()
     torch.manual_seed(0)
