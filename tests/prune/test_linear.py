@@ -120,8 +120,8 @@ def with_buffer() -> nn.Linear:
         (with_hook, "has hooks"),
         (with_buffer, "does not hold weight and bias alone"),
         (lambda: nn.utils.weight_norm(nn.Linear(3, 4)), "does not hold weight and bias alone"),
-        (lambda: OwnForward(3, 4), "no plain nn.Linear"),
-        (lambda: MaskedLinear(3, 4), "no plain nn.Linear"),
+        (lambda: OwnForward(3, 4), "not a plain nn.Linear"),
+        (lambda: MaskedLinear(3, 4), "not a plain nn.Linear"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
