@@ -8,7 +8,7 @@ class PruneError(ValueError):
     """One line that names the thing, the value and the fix."""
 
 
-class NoLinearForm(PruneError):  # noqa: N818 - a public name
+class NoLinearForm(PruneError):
     """The network is not homogeneous and does not offer the linear form that synaptic flow needs."""
 
 

@@ -44,7 +44,7 @@ _FIELDS = {
 Liveness = Literal["ended", "live", "unknown", "dead"]
 
 
-class Busy(Exception):  # noqa: N818 - not an error: the run is being executed
+class Busy(Exception):
     """Another attempt holds the run, or may hold it."""
 
 

@@ -19,7 +19,7 @@ SCHEMA_VERSION = 5
 """Raised when a column is added, renamed or changes its meaning; `read_table` brings older files forward."""
 
 
-class NewerSchema(UsageError):  # noqa: N818 - a state of a file, which `sweep status` shows as that
+class NewerSchema(UsageError):
     """A file written by a newer prunesweep: not to be read, and not to be overwritten."""
 
 

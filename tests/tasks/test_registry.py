@@ -33,7 +33,7 @@ class Colours(TextClassification):
     num_classes: ClassVar[int] = 2
     defaults: ClassVar[Mapping[str, Any]] = Toy.defaults
 
-    def corpus(self, source: DataSource) -> Corpus:  # noqa: ARG002 - the corpus is at hand
+    def corpus(self, source: DataSource) -> Corpus:
         train = [Row(0, "Red rose, red"), Row(1, "Blue sky")]
         return Corpus("some hash", True, lambda: {"train": train, "test": [Row(1, "blue rose?"), Row(0, "")]})
 
