@@ -102,6 +102,7 @@ def test_a_decoded_padding_token_is_no_key() -> None:
     assert translate(model, src, max_len=18) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu"], indirect=True)  # of this very random model
 def test_max_len_counts_generated_tokens() -> None:
     src = [[BOS, 10, 11, 12, EOS]]
@@ -200,6 +201,7 @@ def test_a_larger_penalty_prefers_longer_sentences() -> None:
         assert short < long
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beam", [1, 3])
 def test_what_else_is_decoded_has_no_effect(beam: int) -> None:
     src = sentences(30, longest=8)

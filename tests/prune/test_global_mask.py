@@ -147,6 +147,7 @@ ADVERSARIAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADVERSARIAL)
 @pytest.mark.parametrize("fraction", [1 / N, 0.01, 0.5, 1 - 1 / N])
 def test_against_a_stable_sort_for_any_number_of_threads(device: str, name: str, fraction: float) -> None:
@@ -189,6 +190,7 @@ def test_scores_that_begin_anywhere(start: int, dtype: torch.dtype) -> None:
     assert got[1:] == want[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("device")
 def test_opcheck() -> None:
     scores, weights = (

@@ -64,6 +64,7 @@ def sampled(total: int) -> np.ndarray:
     return (np.array(places)[:, None] + np.arange(16)).ravel()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_sample_that_misleads_costs_only_time(target: str, dtype: torch.dtype, sign: int) -> None:

@@ -225,6 +225,7 @@ def test_hessian_product_against_finite_differences(mask: Tensor) -> None:
     torch.testing.assert_close(product, (ahead - behind) / (2 * step), rtol=1e-7, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("shape", [(5, 4), (2, 3, 4), (4,), (0, 4)])
 def test_opcheck(mask: Tensor, shape: tuple[int, ...]) -> None:

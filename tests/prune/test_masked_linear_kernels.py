@@ -177,6 +177,7 @@ def shifted(tensor: Tensor) -> Tensor:
     return torch.cat([tensor.new_empty(1), tensor.flatten()])[1:].view_as(tensor)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("density", [0.01, 0.5])

@@ -94,6 +94,7 @@ def test_outputs_are_those_of_the_masked_weights() -> None:
     torch.testing.assert_close(model(x), plain(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", ["global", "layer"])
 @pytest.mark.parametrize("schedule", ["exponential", "linear"])
 @pytest.mark.parametrize("method", ["random", "grasp", "synflow"])

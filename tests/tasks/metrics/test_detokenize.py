@@ -4,6 +4,7 @@ from sweep.tasks.data.tokenize import spacy_tokenizer
 from sweep.tasks.metrics.detokenize import detokenize
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
