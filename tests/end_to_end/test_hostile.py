@@ -138,7 +138,10 @@ def bare(tmp_path_factory, token_cache):
     """A sweep launched without HOME, PATH or locale: the folder it was launched from, the finished process."""
     here = tmp_path_factory.mktemp("bare")
     command = (SWEEP, "launch", "--local", "--grid", write_grid(here, seeds=[0, 1]))
-    return here, call(*command, cwd=here, env={"SWEEP_CACHE": str(token_cache)})
+    code = {
+        name: value for name, value in os.environ.items() if name == "PYTHONPATH"
+    }  # may be where it is found
+    return here, call(*command, cwd=here, env=code | {"SWEEP_CACHE": str(token_cache)})
 
 
 def test_an_empty_environment(bare):

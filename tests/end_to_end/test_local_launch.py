@@ -93,12 +93,7 @@ def test_a_dry_run_starts_nothing(work, grid):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_ctrl_c_or_a_lost_terminal_stops_cleanly(work, grid, number):
     path = grid(tasks={"toy": {"epochs": STEPS}}, pruners=["random"])
-    process = work.start(
-        *("--grid", path, "--local", "--name", "long"),
-        preexec_fn=lambda: signal.signal(
-            signal.SIGHUP, signal.SIG_DFL
-        ),  # the tests may be under nohup themselves
-    )
+    process = work.start("--grid", path, "--local", "--name", "long")
     live = "long/runs/*/attempts/*.live"
     wait_for("a first epoch", lambda: any('"epoch"' in p.read_text() for p in work.results.glob(live)))
     process.send_signal(number)
@@ -133,10 +128,7 @@ def test_ctrl_c_again_kills_what_does_not_stop(work, grid):
 
 def test_under_nohup_a_launch_outlives_its_terminal(work, grid):
     path = grid(tasks={"toy": {"epochs": 1}}, pruners=["random"])
-    process = work.start(
-        *("--grid", path, "--local", "--name", "alone"),
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
-    )
+    process = work.start("--grid", path, "--local", "--name", "alone", nohup=True)
     while not list(work.results.glob("alone/runs/*/attempts/*.live")):
         assert process.poll() is None
         time.sleep(0.02)

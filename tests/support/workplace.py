@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -36,11 +37,18 @@ class Workplace:
         """`sweep ARGUMENTS`, in this process."""
         return self(*arguments, module="sweep.cli")
 
-    def start(self, *arguments, module="sweep.launch", **options):
-        """Start `python -m MODULE ARGUMENTS` as a process."""
+    def start(self, *arguments, module="sweep.launch", nohup=False, **options):
+        """Start `python -m MODULE ARGUMENTS` as a process, in a terminal's foreground or with `nohup`, however the tests run."""
+
+        def signals():
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+
         command = [sys.executable, "-m", module, *map(str, arguments)]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, text=True, env=self._all(), cwd=ROOT, **(streams | options))
+        return subprocess.Popen(
+            command, text=True, env=self._all(), cwd=ROOT, preexec_fn=signals, **(streams | options)
+        )
 
     def process(self, *arguments, module="sweep.launch", timeout=120, **options):
         """`python -m MODULE ARGUMENTS` as a process, until its end."""
