@@ -64,7 +64,10 @@ def run_one(
     experiment = _Experiment(run, paths, attempt, stop, log)
     experiment.prepare(source, plugins)
     experiment.build()
-    experiment.prune_or_resume()
+    if experiment.saved is None:
+        experiment.prune()
+    else:
+        experiment.resume(experiment.saved)
     with stop.deferred():
         experiment.train()
         experiment.evaluate()
@@ -147,27 +150,26 @@ class _Experiment:
         torch.manual_seed(derive(self.run.seed, "init"))
         self.model = self.task.model(self.data).to(self.device)
 
-    def prune_or_resume(self) -> None:
-        """Mask the model; where there is a checkpoint, so that its masks and weights can be put into it."""
+    def prune(self) -> None:
+        """Score and mask the model."""
         self.attempt.report({"phase": "prune"})
-        self.pruned = self._prune() if self.saved is None else self._resume(self.saved)
-
-    def _prune(self) -> _Pruned:
         with self.seconds.of("prune"):
             try:
                 pruning, layers = prune_network(self.run, self.task, self.data, self.model)
             except prune.PruneError as error:
                 raise SweepError(str(error)) from error
         self.log(f"kept {pruning['kept']} of {pruning['prunable']} weights")
-        return _Pruned(pruning, layers, resumed=0)
+        self.pruned = _Pruned(pruning, layers, resumed=0)
 
-    def _resume(self, saved: Mapping[str, Any]) -> _Pruned:
+    def resume(self, saved: Mapping[str, Any]) -> None:
+        """Give the model masked layers, whose masks and weights are loaded when training starts."""
+        self.attempt.report({"phase": "prune"})
         self.seconds.add(saved["seconds"])
         self.origin |= provenance.joined(saved["code"], self.origin)
         prune.mask_linears(self.model, self.task.unpruned(self.model))
         position = saved["position"]
         self.log(f"resuming from the checkpoint: epoch {position['epoch'] + 1}, step {position['step']}")
-        return _Pruned(saved["pruning"], saved["layers"], saved["resumed"] + 1)
+        self.pruned = _Pruned(saved["pruning"], saved["layers"], saved["resumed"] + 1)
 
     def train(self) -> None:
         """Train the masked model; what the row needs besides is kept in each checkpoint."""

@@ -41,7 +41,8 @@ def execute(
     if spec is None:
         raise UsageError(f"sweep {sweep.name!r} has no run {run_id!r}{nearest(run_id, read_runs(sweep))}")
     stamp = submission.data.get(spec.task)
-    if not again and is_complete(sweep, spec, stamp):
+    # asked with `again`, too: it raises for a result that must not be overwritten
+    if is_complete(sweep, spec, stamp) and not again:
         log(f"{run_id} is complete")
         return ExitCode.OK
     try:
@@ -53,7 +54,7 @@ def execute(
     stop.install()
     try:
         # another attempt may have finished it before the claim
-        if again or not is_complete(sweep, spec, stamp):
+        if not is_complete(sweep, spec, stamp) or again:
             _set_aside(attempt, again)
             _carry_out(sweep, spec, submission, attempt, stop, log)
         stop.ignore()
@@ -68,7 +69,7 @@ def execute(
         end = _End("failed", str(error), ExitCode.FAILED, error.cause)
     except (Exception, SystemExit) as error:
         stop.ignore()
-        traceback.print_exc()
+        _print_traceback(error)
         end = _End("failed", format_error(error, map(Path, submission.plugins)), ExitCode.FAILED)
     attempt.end(end.outcome, end.error, end.code, end.cause)
     return end.code
@@ -88,6 +89,14 @@ def _stopped(stopped: Stopped, log: Callable[[str], None]) -> _End:
     log(f"stopped by {stopped}")
     code = ExitCode.INTERRUPTED if str(stopped) == "SIGINT" else ExitCode.INCOMPLETE
     return _End("interrupted", f"stopped by {stopped}", code, Cause.of_signal(str(stopped)))
+
+
+def _print_traceback(error: BaseException) -> None:
+    """Print the traceback without the calls in this file, which are those of every run: `sweep logs` shows 20 lines."""
+    calls = error.__traceback__
+    while calls and calls.tb_next and calls.tb_frame.f_code.co_filename == __file__:
+        calls = calls.tb_next
+    traceback.print_exception(type(error), error, calls)
 
 
 def _carry_out(

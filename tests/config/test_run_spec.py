@@ -77,7 +77,7 @@ def test_absurd_numbers_are_refused(field):
         (("toy", "random", 1, 0, {"lr": "fast"}), r"lr = 'fast': input should be a valid number"),
         (
             ("toy", "random", 1, 0, {"betas": [0.9, 1]}),
-            r"betas = \[0.9, 1\]: both betas must lie in \[0, 1\)",
+            r"betas = \[0.9, 1\]: both betas must be in \[0, 1\)",
         ),
         (
             ("toy", "random", 1, 0, {"scope": "globl"}),

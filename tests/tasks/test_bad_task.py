@@ -43,7 +43,7 @@ def test_a_compression_that_keeps_nothing_and_tasks_that_break_in_the_run(work, 
         "toy": "compression 3.0 keeps none of 256 prunable weights: 2.4082 is the most that keeps one",
         "bad_model": rf"mine\.py, line {line_of('no model')}: ValueError: no model today",
         "bad_loss": rf"mine\.py, line {line_of('no loss')}: ValueError: no loss today",
-        "bad_metric": "the test accuracy is nan while the losses are numbers; mend evaluate\\(\\) of bad_metric",
+        "bad_metric": "the test accuracy is nan while the losses are numbers; fix evaluate\\(\\) of bad_metric",
     }.items():
         assert re.search(rf"failed {task}-snip-c3-s0-\w+  {reason}  ", done.stdout), done.stdout
     lines = map(json.loads, work.sweep("status", "grid", "--json").stdout.splitlines())
