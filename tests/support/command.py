@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from unittest import mock
 
+import torch
 import yaml
 
 from prune import METHODS
@@ -93,15 +94,29 @@ def plugins_forgotten() -> Iterator[None]:
                 del sys.modules[name]
 
 
+@contextlib.contextmanager
+def state_of_process_kept() -> Iterator[None]:
+    """Afterwards signals, torch's threads and its arithmetic are what they were, also if a run was executed in this process."""
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_flush_denormal(False)  # as a process begins; torch does not say what it is
+
+
 def run_here(
     entry: Callable[[], None], *arguments: object, environment: Mapping[str, str], folder: Path
 ) -> subprocess.CompletedProcess[str]:
     """Call an entry point as `python -m` would, with these arguments, this whole environment and current folder.
 
-    Signal handlers, the console's width and the fork server's kinship are afterwards what they were.
+    The console's width, the fork server's kinship and `state_of_process_kept`'s are afterwards what they were.
     """
     out, err = io.StringIO(), io.StringIO()
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     width = console.width
     code: object = 0
     with (
@@ -114,6 +129,7 @@ def run_here(
         contextlib.chdir(folder),
         warnings.catch_warnings(),
         parent_of_runs(),
+        state_of_process_kept(),
     ):
         _show_warnings()
         console.width = int(environment.get("COLUMNS", 160))
@@ -123,8 +139,6 @@ def run_here(
             code = ended.code or 0
         finally:
             console.width = width
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
     assert isinstance(code, int), code
     return subprocess.CompletedProcess(list(arguments), code, out.getvalue(), err.getvalue())
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -10,12 +9,12 @@ from unittest import mock
 import pytest
 import yaml
 from support.cluster import Cluster, free_ports, install
+from support.command import state_of_process_kept
 from support.onslurm import SLOW_TOY, OnSlurm
 from support.workplace import science
 
 from sweep.config.grid import Grid, expand
 from sweep.config.plugins import load_plugins
-from sweep.core.signals import StopRequest
 from sweep.run.worker import execute
 from sweep.store.layout import SweepPaths
 from sweep.store.load import load
@@ -119,13 +118,8 @@ def _executed(grid, folder, cache):
     load_plugins([plugin])
     specs = {run.id: run.to_record() for run in expand(grid)}
     register_runs(sweep, grid.dump(), specs.values())
-    handlers = {signal_number: signal.getsignal(signal_number) for signal_number in StopRequest.SIGNALS}
-    try:
-        with mock.patch.dict(os.environ, {"SWEEP_CACHE": str(cache)}):
-            for run_id in specs:
-                plugins = [str(plugin)] if "slow_toy" in run_id else []
-                assert execute(sweep, run_id, Submission([*specs], {}, plugins=plugins)) == 0
-    finally:
-        for signal_number, handler in handlers.items():
-            signal.signal(signal_number, handler)
+    with state_of_process_kept(), mock.patch.dict(os.environ, {"SWEEP_CACHE": str(cache)}):
+        for run_id in specs:
+            plugins = [str(plugin)] if "slow_toy" in run_id else []
+            assert execute(sweep, run_id, Submission([*specs], {}, plugins=plugins)) == 0
     return science(load(sweep.folder).to_pylist())
