@@ -83,6 +83,7 @@ def check_against_float64() -> None:
                 assert torch.equal(OPS.masked_linear_grad_weight(grad, x, mask), got[2])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("algorithm", ["dense", "fused", "sparse", ""])
 def test_every_algorithm_against_float64(algorithm: str) -> None:
     here = str(Path(__file__).parent)

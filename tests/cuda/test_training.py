@@ -283,6 +283,7 @@ LocalExecutor(sweep, 1, {}, 3, Silent()).execute(list(read_runs(sweep).values())
 """
 
 
+@pytest.mark.process
 def test_runs_that_share_a_gpu_are_forked_and_end_as_alone(tmp_path):
     pytest.importorskip("pooch")  # imported before the fork
     if not list(distributions(name="prunesweep")):

@@ -10,6 +10,7 @@ import pytest
 built = find_spec("prune._C_cuda") is not None
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not built and os.environ.get("PRUNE_CUDA") != "1", reason="built without CUDA")
 def test_it_loads_and_has_every_operator() -> None:
     code = (
