@@ -44,6 +44,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """Whichever test is a session's last also ends what other tests share, such as the Slurm cluster."""
+    alone[0] = False
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share a fixture of their module, or the Slurm cluster, go to one of pytest-xdist's workers."""
     for item in items:
