@@ -144,7 +144,7 @@ def _set_aside(attempt: Attempt, again: bool) -> None:
 
 
 def main() -> int:
-    """Command line of the processes that engines start; people use `sweep run`."""
+    """Command line of the processes that executors start; people use `sweep run`."""
     parser = argparse.ArgumentParser(prog="python -m sweep.run", description=__doc__)
     parser.add_argument("run_id", metavar="ID")
     parser.add_argument("--sweep", type=Path, required=True, metavar="DIR", help="the sweep's directory")

@@ -148,13 +148,15 @@ def is_complete(sweep: SweepPaths, spec: RunRecord, stamp: DataStamp | None) -> 
     Raises:
         UsageError: the result is of a newer prunesweep, and must not be overwritten.
     """
-    run = sweep.run(spec.id)
-    read: ReadResult = read_result
-    if sweep.collected.is_dir() and not run.folder.exists():
+
+    def read(path: Path) -> dict[str, Any] | None:
+        if path.parent.exists() or not sweep.collected.is_dir():
+            return read_result(path)
         from sweep.store.collection import row_alone  # on demand: runs of a launch have a directory
 
-        read = lambda _: row_alone(sweep, spec.id, spec.task)  # noqa: E731 - a reader of one run
-    result = check_result(run, stamp, read)
+        return row_alone(sweep, spec.id, spec.task)
+
+    result = check_result(sweep.run(spec.id), stamp, read)
     if result.state == "unknown":
         raise UsageError(result.detail)
     return result.state == "done"

@@ -59,7 +59,7 @@ def write_rows(folder, *, last):
 
 
 def begin(work, run_id, name="grid"):
-    """Start one run by hand, as engines do, and wait until it trains."""
+    """Start one run by hand, as executors do, and wait until it trains."""
     process = work.begin_run(run_id, name)
     live = work.paths(name).run(run_id).heartbeat(1)
     wait_for("a first epoch", lambda: live.exists() and '"epoch"' in live.read_text())
