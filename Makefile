@@ -52,7 +52,7 @@ test-slurm: $(VENV)/.dev
 
 SEED ?= 1
 storm: $(VENV)/.dev
-	@PYTHONPATH=tests $(BIN)/python tests/end_to_end/slurm/storm.py --seed $(SEED)
+	@PYTHONPATH=.:tests $(BIN)/python tests/end_to_end/slurm/storm.py --seed $(SEED)
 
 lint: $(VENV)/.dev
 	@$(MAKE) --no-print-directory lint-sources

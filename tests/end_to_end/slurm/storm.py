@@ -1,6 +1,6 @@
 """A sweep on a real Slurm under fault injection, and whether its results are complete and correct afterwards.
 
-    PYTHONPATH=tests python tests/end_to_end/slurm/storm.py [--seed 1] [--runs 300] [--faults 60] [--each 5] [--log FILE]
+    PYTHONPATH=.:tests python tests/end_to_end/slurm/storm.py [--seed 1] [--runs 300] [--faults 60] [--each 5] [--log FILE]
 
 Needs root and Debian's Slurm, and starts a cluster. The faults are chosen by the seed, those that have been rare
 so far before the others; a launch is repeated all the while, as a user would. In the end every run has to be complete exactly
