@@ -8,7 +8,7 @@
 # make lint    the linters alone
 # make storm   300 runs on a real Slurm while faults strike every few seconds (SEED=1; half an hour)
 # make sanitize  the operators' tests under AddressSanitizer and UndefinedBehaviorSanitizer
-# Options: PRUNE_CUDA=1 (build for CUDA with any torch)   PYTHON=python3.12   TORCH_INDEX=<package index with another build of torch>   VENV=<folder>
+# Options: PRUNE_CUDA=1 (build for CUDA with any torch)   PYTHON=python3.12   TORCH_INDEX=<package index with another build of torch>   VENV=<directory>
 
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -89,7 +89,7 @@ def pretend(sweep: SweepPaths, tables: dict[str, pa.Table], fake: Path) -> None:
             if name == "result":
                 rows = [row | {"seed": spec.seed, "sweep": sweep.name} for row in rows]
             schema = {"result": RESULT, "epochs": EPOCHS, "layers": LAYERS}[name]
-            write_rows(sweep.run(run_id).folder / f"{name}.parquet", schema, rows)
+            write_rows(sweep.run(run_id).directory / f"{name}.parquet", schema, rows)
     with (fake / "queue").open("w") as queue:
         for array, manifest in arrays(sweep.arrays):
             job = (read_answer(array) or {})["job_id"]
@@ -122,7 +122,7 @@ def measure(runs: int, delay: float) -> dict[str, Any]:
         tables = a_result(directory, environment)
         grid, sweep = str(write_grid(directory / "many.yaml", runs)), SweepPaths(directory / "many")
         if delay:
-            environment |= slowed(directory, sweep.folder, delay)
+            environment |= slowed(directory, sweep.directory, delay)
         found: dict[str, Any] = {"runs": runs, "delay_ms": delay}
         steps = {
             "expand": (["sweep.launch", "--grid", grid, "--dry-run", "--local"], (0,)),
@@ -137,7 +137,7 @@ def measure(runs: int, delay: float) -> dict[str, Any]:
             found[step] = {"seconds": seconds, "megabytes": megabytes}
             print(f"  {step:<17} {seconds:7.2f} s  {megabytes:6.0f} MB", flush=True)
             if step == "submit":
-                found["inodes_submitted"] = inodes(sweep.folder)
+                found["inodes_submitted"] = inodes(sweep.directory)
                 pretend(sweep, tables, fake)
         taken = len(re.findall("x", (fake / "taken").read_text()))
         found["arrays"] = taken

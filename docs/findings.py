@@ -33,8 +33,8 @@ def main() -> None:
 
 def load(name: str) -> TaskResults | None:
     """The one task of a reference sweep; None where the sweep is not there."""
-    folder = REFERENCE / name
-    tasks = gather(SweepPaths(folder)).tasks if folder.is_dir() else []
+    directory = REFERENCE / name
+    tasks = gather(SweepPaths(directory)).tasks if directory.is_dir() else []
     return tasks[0] if tasks else None
 
 

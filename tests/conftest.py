@@ -109,13 +109,13 @@ def grid(tmp_path):
 
 @pytest.fixture
 def command(tmp_path, token_cache, monkeypatch):
-    """Calls `sweep ...` in this process, in an empty folder: (exit code, stdout, stderr)."""
+    """Calls `sweep ...` in this process, in an empty directory: (exit code, stdout, stderr)."""
     monkeypatch.setenv("SWEEP_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("SWEEP_CACHE", str(token_cache))
     monkeypatch.delenv("SWEEP_DATA", raising=False)
 
     def call(*arguments, entry=main):
-        done = run_here(entry, *arguments, environment=dict(os.environ), folder=tmp_path)
+        done = run_here(entry, *arguments, environment=dict(os.environ), directory=tmp_path)
         return done.returncode, done.stdout, done.stderr
 
     with plugins_forgotten():  # not after each call: a test may load one twice
@@ -132,15 +132,15 @@ def fork_servers():
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, token_cache):
     """A complete sweep of two runs, to be copied."""
-    folder = tmp_path_factory.mktemp("finished")
-    work = Workplace(folder / "results", {"SWEEP_CACHE": str(token_cache)})
-    assert work("--grid", write_grid(folder, seeds=[0, 1]), "--local").returncode == 0
+    directory = tmp_path_factory.mktemp("finished")
+    work = Workplace(directory / "results", {"SWEEP_CACHE": str(token_cache)})
+    assert work("--grid", write_grid(directory, seeds=[0, 1]), "--local").returncode == 0
     return work
 
 
 @pytest.fixture
 def copied(finished, tmp_path, work):
-    """A copy of `finished` in the test's results folder: its `SweepPaths`, the ids of its runs."""
+    """A copy of `finished` in the test's results directory: its `SweepPaths`, the ids of its runs."""
     write_grid(tmp_path, seeds=[0, 1])
     shutil.copytree(finished.results, work.results)
     return work.paths(), finished.run_ids()

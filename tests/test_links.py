@@ -20,7 +20,7 @@ def tracked():
 
 
 FILES = tracked()
-THERE = {*FILES, *(folder for file in FILES for folder in file.parents)}
+THERE = {*FILES, *(directory for file in FILES for directory in file.parents)}
 PAGES = [path for path in FILES if path.suffix == ".md"]
 
 

@@ -13,22 +13,22 @@
 set -euo pipefail
 NODES=${NODES:-3} CPUS=${CPUS:-8} MEMORY=${MEMORY:-4000} GPUS=${GPUS:-2} PORT=${PORT:-27800}
 PATH=/usr/sbin:/sbin:$PATH
-action=${1:?start, stop, node-kill, node-start, controller-kill or controller-start} folder=${2:?directory of the cluster}
+action=${1:?start, stop, node-kill, node-start, controller-kill or controller-start} directory=${2:?directory of the cluster}
 shift 2
-mkdir -p "$folder"; folder=$(cd "$folder" && pwd)
-export SLURM_CONF=$folder/slurm.conf
+mkdir -p "$directory"; directory=$(cd "$directory" && pwd)
+export SLURM_CONF=$directory/slurm.conf
 with_accounting=no with_cgroup=no overrides=()
 
 fail() { echo "cluster.sh: $*" >&2; exit 1; }
 
 # Whether process $1 runs program $2: ids are reused, and a zombie has not been reaped yet
 runs() { [[ $(cat "/proc/${1:-none}/comm" 2>/dev/null) == "$2" && $(awk '/^State/{print $2}' "/proc/$1/status") != Z ]]; }
-id_of() { cat "$folder/run/$1.pid" 2>/dev/null || true; }
+id_of() { cat "$directory/run/$1.pid" 2>/dev/null || true; }
 
 until_true() { # SECONDS WHAT COMMAND..
     local end=$((SECONDS + $1)) what=$2; shift 2
     until "$@" >/dev/null 2>&1; do
-        ((SECONDS < end)) || fail "still waiting for $what; see the logs in $folder/log"
+        ((SECONDS < end)) || fail "still waiting for $what; see the logs in $directory/log"
         sleep 0.1
     done
 }
@@ -41,23 +41,23 @@ end() { # SIGNAL NAME PROGRAM: of one daemon, and wait until it is gone
         ((turn != 200)) || kill -KILL "$id"
         sleep 0.1
     done
-    rm -f "$folder/run/$2.pid"
+    rm -f "$directory/run/$2.pid"
 }
 
 configure() {
     local gpu gres='' plugins accounting
     # a GRES without device files drains the node; any character device will do
-    for ((gpu = 0; gpu < GPUS; gpu++)); do [[ -e $folder/gpu$gpu ]] || mknod "$folder/gpu$gpu" c 1 3; done
+    for ((gpu = 0; gpu < GPUS; gpu++)); do [[ -e $directory/gpu$gpu ]] || mknod "$directory/gpu$gpu" c 1 3; done
     if ((GPUS)); then
         gres="Gres=gpu:$GPUS"
-        echo "NodeName=node[1-$NODES] Name=gpu File=$folder/gpu[0-$((GPUS - 1))]" > "$folder/gres.conf"
-    else : > "$folder/gres.conf"; fi
+        echo "NodeName=node[1-$NODES] Name=gpu File=$directory/gpu[0-$((GPUS - 1))]" > "$directory/gres.conf"
+    else : > "$directory/gres.conf"; fi
     if [[ $with_cgroup == yes ]]; then
         plugins=$'ProctrackType=proctrack/cgroup\nTaskPlugin=task/cgroup'
-        printf '%s\n' CgroupPlugin=cgroup/v1 CgroupMountpoint=/sys/fs/cgroup ConstrainRAMSpace=yes > "$folder/cgroup.conf"
+        printf '%s\n' CgroupPlugin=cgroup/v1 CgroupMountpoint=/sys/fs/cgroup ConstrainRAMSpace=yes > "$directory/cgroup.conf"
     else
         plugins=$'ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none'
-        rm -f "$folder/cgroup.conf"
+        rm -f "$directory/cgroup.conf"
     fi
     if [[ $with_accounting == yes ]]; then
         accounting="AccountingStorageType=accounting_storage/slurmdbd
@@ -68,7 +68,7 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=2"
     else accounting=$'AccountingStorageType=accounting_storage/none\nJobAcctGatherType=jobacct_gather/none'; fi
     # a wiped cluster that counted from 1 again would find the files of earlier jobs
-    [[ -s $folder/first_job ]] || echo $(($(date +%s) % 40000000 + 1)) > "$folder/first_job"
+    [[ -s $directory/first_job ]] || echo $(($(date +%s) % 40000000 + 1)) > "$directory/first_job"
     cat > "$SLURM_CONF" <<CONF
 ClusterName=sweepdev
 SlurmctldHost=$(hostname -s)(127.0.0.1)
@@ -84,12 +84,12 @@ MpiDefault=none
 SwitchType=switch/none
 $plugins
 $accounting
-StateSaveLocation=$folder/state
-SlurmdSpoolDir=$folder/spool/%n
-SlurmctldPidFile=$folder/run/slurmctld.pid
-SlurmdPidFile=$folder/run/%n.pid
-SlurmctldLogFile=$folder/log/slurmctld.log
-SlurmdLogFile=$folder/log/%n.log
+StateSaveLocation=$directory/state
+SlurmdSpoolDir=$directory/spool/%n
+SlurmctldPidFile=$directory/run/slurmctld.pid
+SlurmdPidFile=$directory/run/%n.pid
+SlurmctldLogFile=$directory/log/slurmctld.log
+SlurmdLogFile=$directory/log/%n.log
 ReturnToService=2
 SlurmctldTimeout=30
 SlurmdTimeout=20
@@ -110,7 +110,7 @@ JobRequeue=1
 GresTypes=gpu
 MaxArraySize=1001
 MaxJobCount=10000
-FirstJobId=$(cat "$folder/first_job")
+FirstJobId=$(cat "$directory/first_job")
 DefMemPerCPU=400
 NodeName=node[1-$NODES] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[$((PORT + 101))-$((PORT + 100 + NODES))] CPUs=$CPUS RealMemory=$MEMORY $gres State=UNKNOWN
 PartitionName=main  Nodes=node[1-$((NODES - 1))] Default=YES MaxTime=1-0 DefaultTime=10 PriorityTier=10 PreemptMode=OFF
@@ -136,26 +136,26 @@ start_munge() {
     fi
     setpriv --reuid munge --regid munge --clear-groups munged
     until_true 30 "a working munge" munge_works
-    cp /run/munge/munged.pid "$folder/run/munged.pid"
+    cp /run/munge/munged.pid "$directory/run/munged.pid"
 }
 
-sql() { mariadb --no-defaults --user=root --socket="$folder/mysql/sock" "$@"; }
+sql() { mariadb --no-defaults --user=root --socket="$directory/mysql/sock" "$@"; }
 
 start_accounting() {
-    install -d -o mysql -g mysql "$folder/mysql"
-    [[ -d $folder/mysql/mysql ]] || mariadb-install-db --no-defaults --user=mysql --datadir="$folder/mysql" --skip-test-db \
-        --auth-root-authentication-method=normal > "$folder/log/mariadb-install.log" 2>&1
+    install -d -o mysql -g mysql "$directory/mysql"
+    [[ -d $directory/mysql/mysql ]] || mariadb-install-db --no-defaults --user=mysql --datadir="$directory/mysql" --skip-test-db \
+        --auth-root-authentication-method=normal > "$directory/log/mariadb-install.log" 2>&1
     if ! runs "$(id_of mariadbd)" mariadbd; then
-        setsid mariadbd --no-defaults --user=mysql --datadir="$folder/mysql" --socket="$folder/mysql/sock" --bind-address=127.0.0.1 \
+        setsid mariadbd --no-defaults --user=mysql --datadir="$directory/mysql" --socket="$directory/mysql/sock" --bind-address=127.0.0.1 \
             --port=$((PORT + 3)) --innodb-buffer-pool-size=64M --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=900 \
-            > "$folder/log/mariadbd.log" 2>&1 < /dev/null &
-        echo $! > "$folder/run/mariadbd.pid"
+            > "$directory/log/mariadbd.log" 2>&1 < /dev/null &
+        echo $! > "$directory/run/mariadbd.pid"
         until_true 120 "a working mariadbd" sql -e 'select 1'
     fi
     sql -e "create database if not exists slurm; create user if not exists 'slurm'@'127.0.0.1' identified by 'dev';
         create user if not exists 'slurm'@'localhost' identified by 'dev';
         grant all on slurm.* to 'slurm'@'127.0.0.1'; grant all on slurm.* to 'slurm'@'localhost'"
-    cat > "$folder/slurmdbd.conf" <<CONF
+    cat > "$directory/slurmdbd.conf" <<CONF
 AuthType=auth/munge
 DbdHost=localhost
 DbdPort=$((PORT + 2))
@@ -166,10 +166,10 @@ StoragePort=$((PORT + 3))
 StorageUser=slurm
 StoragePass=dev
 StorageLoc=slurm
-LogFile=$folder/log/slurmdbd.log
-PidFile=$folder/run/slurmdbd.pid
+LogFile=$directory/log/slurmdbd.log
+PidFile=$directory/run/slurmdbd.pid
 CONF
-    chmod 600 "$folder/slurmdbd.conf" # slurmdbd insists
+    chmod 600 "$directory/slurmdbd.conf" # slurmdbd insists
     runs "$(id_of slurmdbd)" slurmdbd || slurmdbd
     until_true 120 "a working slurmdbd" sacctmgr -n show cluster
     local quiet="sacctmgr --immediate --quiet"
@@ -181,9 +181,9 @@ CONF
 }
 
 start_node() { # NODE
-    mkdir -p "$folder/spool/$1"
+    mkdir -p "$directory/spool/$1"
     # the mark is how `stop` finds the step processes, which outlive their slurmd
-    runs "$(id_of "$1")" slurmd || SWEEP_DEV_CLUSTER=$folder slurmd -N "$1"
+    runs "$(id_of "$1")" slurmd || SWEEP_DEV_CLUSTER=$directory slurmd -N "$1"
 }
 
 usable_nodes() { sinfo --noheader --Node --states idle,mixed,allocated --format %N | sort -u | wc -l; }
@@ -200,7 +200,7 @@ start() {
         esac
     done
     [[ $(id -u) == 0 ]] || fail "must be root"
-    mkdir -p "$folder"/{run,log,state,spool}
+    mkdir -p "$directory"/{run,log,state,spool}
     start_munge
     configure
     if [[ $with_accounting == yes ]]; then start_accounting; fi
@@ -217,8 +217,8 @@ stop() {
         timeout 20 scancel --user "$(id -un)" 2>/dev/null || true
         for ((id = 0; id < 80; id++)); do [[ -n $(timeout 20 squeue --noheader 2>/dev/null) ]] || break; sleep 0.1; done
     fi
-    for file in "$folder"/run/node*.pid; do [[ ! -e $file ]] || kill "$(cat "$file")" 2>/dev/null || true; done
-    for file in "$folder"/run/node*.pid; do [[ ! -e $file ]] || end TERM "$(basename "$file" .pid)" slurmd; done
+    for file in "$directory"/run/node*.pid; do [[ ! -e $file ]] || kill "$(cat "$file")" 2>/dev/null || true; done
+    for file in "$directory"/run/node*.pid; do [[ ! -e $file ]] || end TERM "$(basename "$file" .pid)" slurmd; done
     for id in $(steps); do kill -KILL "$id" 2>/dev/null || true; done
     end TERM slurmctld slurmctld
     end TERM slurmdbd slurmdbd
@@ -230,7 +230,7 @@ steps() { # the slurmstepd processes of this cluster
     local process
     for process in /proc/[0-9]*; do
         [[ $(readlink "$process/exe" 2>/dev/null) == */slurmstepd* ]] || continue
-        ! grep -qz "^SWEEP_DEV_CLUSTER=$folder$" "$process/environ" 2>/dev/null || echo "${process#/proc/}"
+        ! grep -qz "^SWEEP_DEV_CLUSTER=$directory$" "$process/environ" 2>/dev/null || echo "${process#/proc/}"
     done
 }
 

@@ -168,7 +168,7 @@ def collect(
     if to is None:
         print(f"{found.runs:,} runs in {sweep.collected}, {found.read:,} of them read again")
     else:
-        print(f"{found.runs:,} runs in {sweep_paths(name, to).folder}")
+        print(f"{found.runs:,} runs in {sweep_paths(name, to).directory}")
 
 
 @app.command()

@@ -53,7 +53,7 @@ def show_status(name: str, results: Path | None, *, as_json: bool, watch: bool) 
 
 
 def _print_tables(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> None:
-    console.print(f"{sweep.name}  ({sweep.folder})", soft_wrap=True)
+    console.print(f"{sweep.name}  ({sweep.directory})", soft_wrap=True)
     console.print(status_table(statuses))
     explain(statuses)
     if left := time_left(sweep, statuses):

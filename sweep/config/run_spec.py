@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sweep.core.errors import UsageError, nearest, summarise_validation
-from sweep.store.layout import is_folder_name
+from sweep.store.layout import is_directory_name
 from sweep.store.run_record import RunRecord
 from sweep.store.schema import DENSE
 from sweep.tasks import get_task
@@ -160,7 +160,7 @@ class RunSpec(BaseModel):
             )
         except ValidationError as error:
             raise UsageError(f"task {task!r}: {summarise_validation(error)}") from None
-        if not is_folder_name(run.id):
+        if not is_directory_name(run.id):
             raise UsageError(f"run {run.id!r} cannot be a directory name; rename its task or pruner")
         return run
 

@@ -90,8 +90,8 @@ def estimate(specs: Iterable[RunRecord], finished: Iterable[Mapping[str, Any]]) 
 def rows_of_other_sweeps(sweep: SweepPaths) -> list[Mapping[str, Any]]:
     """A few results of each other sweep in the same directory."""
     rows: list[Mapping[str, Any]] = []
-    for neighbour in sorted(sweep.folder.parent.glob("*/runs")):
-        if neighbour.parent == sweep.folder:
+    for neighbour in sorted(sweep.directory.parent.glob("*/runs")):
+        if neighbour.parent == sweep.directory:
             continue
         for file in itertools.islice(neighbour.glob("*/result.parquet"), _LOOK_AT):
             try:

@@ -21,8 +21,8 @@ def archive(sweep: SweepPaths, target: SweepPaths) -> Collected:
     Raises:
         UsageError: `target` exists.
     """
-    if target.folder.exists():
-        raise UsageError(f"{target.folder} exists; delete it, or name another directory with --to")
+    if target.directory.exists():
+        raise UsageError(f"{target.directory} exists; delete it, or name another directory with --to")
     tables, problems = {}, []
     for name in TABLES:
         tables[name], left_out = load_sweep(sweep, name)
@@ -56,7 +56,7 @@ def archived_samples(sweep: SweepPaths, task: str) -> dict[str, Any]:
         return {}
     except (OSError, ValueError, TypeError) as error:
         raise StorageError(f"{path}: cannot be read ({summarise_exception(error)})") from None
-    return {run_id: samples for run_id, samples in found.items() if not sweep.run(run_id).folder.exists()}
+    return {run_id: samples for run_id, samples in found.items() if not sweep.run(run_id).directory.exists()}
 
 
 def _samples(sweep: SweepPaths, task: str, run_ids: Iterable[str]) -> tuple[dict[str, Any], list[str]]:

@@ -143,7 +143,7 @@ class Attempt:
         }
         if not create(run.attempt(number), json.dumps(content, indent=1)):
             raise Busy(f"attempt {number} was claimed by another process at the same moment")
-        remove_leftovers(run.folder)
+        remove_leftovers(run.directory)
         return cls(run, Claim(number, content))
 
     @property

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sweep.core.errors import StorageError, SweepError, summarise_exception
-from sweep.store.layout import SweepPaths, is_folder_name
+from sweep.store.layout import SweepPaths, is_directory_name
 from sweep.store.parquet import (
     DAMAGE,
     MANY_RESULTS,
@@ -118,7 +118,7 @@ def read_rows(sweep: SweepPaths, name: str, only: Iterable[str] | None = None) -
     for stamp, directory in sorted(stamps.items()):
         if stamp not in found:
             try:
-                table = read_table(sweep.run(directory).folder / f"{name}.parquet", schema)
+                table = read_table(sweep.run(directory).directory / f"{name}.parquet", schema)
             except SweepError as error:
                 problems.append(str(error))
                 continue
@@ -204,7 +204,7 @@ def _scan(sweep: SweepPaths, name: str) -> tuple[dict[str, str], set[str], list[
         except OSError as error:
             problems.append(f"{root}/{directory}/{name}.parquet: {error.strerror}")
             continue
-        if is_folder_name(directory):
+        if is_directory_name(directory):
             stamps[directory] = f"{directory}{_STAMP}{status.st_size}\t{status.st_mtime_ns}"
         else:
             problems.append(f"{os.fsencode(f'{root}/{directory}')!r}: not a run's directory")

@@ -35,43 +35,43 @@ def results_root(given: Path | None = None) -> Path:
 class RunPaths:
     """The files of one run."""
 
-    folder: Path
+    directory: Path
 
     @property
     def spec(self) -> Path:
-        return self.folder / "spec.json"
+        return self.directory / "spec.json"
 
     @property
     def log(self) -> Path:
-        return self.folder / "log.txt"
+        return self.directory / "log.txt"
 
     @property
     def attempts(self) -> Path:
-        return self.folder / "attempts"
+        return self.directory / "attempts"
 
     @property
     def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.pt"
+        return self.directory / "checkpoint.pt"
 
     @property
     def mask(self) -> Path:
-        return self.folder / "mask.pt"
+        return self.directory / "mask.pt"
 
     @property
     def result(self) -> Path:
-        return self.folder / "result.parquet"
+        return self.directory / "result.parquet"
 
     @property
     def layers(self) -> Path:
-        return self.folder / "layers.parquet"
+        return self.directory / "layers.parquet"
 
     @property
     def samples(self) -> Path:
-        return self.folder / "samples.json"
+        return self.directory / "samples.json"
 
     @property
     def epochs(self) -> Path:
-        return self.folder / "epochs.parquet"
+        return self.directory / "epochs.parquet"
 
     def attempt(self, attempt: AttemptNumber) -> Path:
         return self.attempts / f"{attempt:04d}.json"
@@ -88,90 +88,90 @@ class RunPaths:
 class ArrayPaths:
     """The files of one Slurm job array; submitit puts its own next to them."""
 
-    folder: Path
+    directory: Path
 
     @property
     def manifest(self) -> Path:
-        return self.folder / "manifest.json"
+        return self.directory / "manifest.json"
 
     @property
     def answer(self) -> Path:
-        return self.folder / "answer.json"
+        return self.directory / "answer.json"
 
     @property
     def lock(self) -> Path:
         """Held by `sbatch` for as long as it may still submit."""
-        return self.folder / "sbatch.lock"
+        return self.directory / "sbatch.lock"
 
     def cancelled(self, index: int) -> Path:
         """Mark of a task that was cancelled and must not rise again."""
-        return self.folder / f"cancelled.{index}"
+        return self.directory / f"cancelled.{index}"
 
     def log(self, job_id: str) -> Path:
         """What task `<job>_<index>` printed, apart from its runs (submitit's name)."""
-        return self.folder / f"{job_id}_0_log.out"
+        return self.directory / f"{job_id}_0_log.out"
 
 
 @dataclass(frozen=True)
 class SweepPaths:
     """The files of one sweep."""
 
-    folder: Path
+    directory: Path
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.directory.name
 
     @property
     def grid(self) -> Path:
-        return self.folder / "grid.yaml"
+        return self.directory / "grid.yaml"
 
     @property
     def runs_list(self) -> Path:
-        return self.folder / "runs.jsonl"
+        return self.directory / "runs.jsonl"
 
     @property
     def submissions(self) -> Path:
-        return self.folder / "submissions"
+        return self.directory / "submissions"
 
     def submission(self, submission: SubmissionNumber) -> Path:
         return self.submissions / f"{submission:04d}.json"
 
     @property
     def arrays(self) -> Path:
-        return self.folder / "arrays"
+        return self.directory / "arrays"
 
     def array(self, submission: SubmissionNumber, index: int) -> ArrayPaths:
         return ArrayPaths(self.arrays / f"{submission:04d}-{index:03d}")
 
     @property
     def smokes(self) -> Path:
-        return self.folder / "smoke"
+        return self.directory / "smoke"
 
     def smoke(self, submission: SubmissionNumber, index: int) -> ArrayPaths:
         return ArrayPaths(self.smokes / f"{submission:04d}-{index:03d}")
 
     @property
     def follows(self) -> Path:
-        return self.folder / "follow"
+        return self.directory / "follow"
 
     def follow(self, submission: SubmissionNumber) -> ArrayPaths:
         return ArrayPaths(self.follows / f"{submission:04d}")
 
     @property
     def code(self) -> Path:
-        return self.folder / "code"
+        return self.directory / "code"
 
     @property
     def runs(self) -> Path:
-        return self.folder / "runs"
+        return self.directory / "runs"
 
     def run(self, run_id: str) -> RunPaths:
         return RunPaths(self.runs / run_id)
 
     @property
     def report(self) -> Path:
-        return self.folder / "report"
+        return self.directory / "report"
 
     @property
     def report_markdown(self) -> Path:
@@ -193,7 +193,7 @@ class SweepPaths:
 
     @property
     def collected(self) -> Path:
-        return self.folder / "collected"
+        return self.directory / "collected"
 
     def collection(self, task: str, table: str) -> Path:
         return self.collected / task / f"{table}.parquet"
@@ -202,14 +202,14 @@ class SweepPaths:
         return self.collected / task / "samples.jsonl"
 
 
-def is_folder_name(name: str) -> bool:
+def is_directory_name(name: str) -> bool:
     """Whether files of that name are found again by patterns, commands and people."""
     return bool(name) and not name.startswith((".", "-")) and "/" not in name and name.isprintable()
 
 
 def sweep_paths(name: str, results: Path | None = None) -> SweepPaths:
     """The paths of the sweep `name`, which must be usable as a directory name."""
-    if not is_folder_name(name):
+    if not is_directory_name(name):
         raise UsageError(f"sweep name {name!r} cannot be a directory name; give another with --name")
     return SweepPaths(results_root(results) / name)
 
@@ -218,7 +218,7 @@ def existing_sweep(name: str, results: Path | None = None) -> SweepPaths:
     """Like `sweep_paths`, for a sweep that has been launched."""
     paths = sweep_paths(name, results)
     if not (paths.grid.is_file() and paths.runs_list.is_file()):
-        root = paths.folder.parent
+        root = paths.directory.parent
         known = [p.parent.name for p in root.glob("*/grid.yaml")]
         raise UsageError(
             f"no sweep {name!r} in {root}{nearest(name, known)}; launch it first, or name its directory with --results"

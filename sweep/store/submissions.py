@@ -79,7 +79,7 @@ def register_runs(sweep: SweepPaths, grid: str, runs: Iterable[RunRecord]) -> No
         UsageError: the sweep has another run at the same coordinates.
     """
     requested = list(runs)
-    with locked(sweep.folder):
+    with locked(sweep.directory):
         known = check_consistent(sweep, requested)
         # the grid first: a sweep is one that has a grid, and a launch that is killed in between is repeated
         write_text(sweep.grid, grid)

@@ -63,8 +63,8 @@ def make(kind, **changes):
     return RunSpec.make(task, pruner, 0.5, 0, {"device": DEVICE, **keys, **changes})
 
 
-def source(folder):
-    return DataSource(None, False, folder / "cache")
+def source(directory):
+    return DataSource(None, False, directory / "cache")
 
 
 class StopAfter(StopRequest):
@@ -84,12 +84,12 @@ class StopAfter(StopRequest):
         pass
 
 
-def execute(run, folder, stop=None):
-    """The row of a run, in a sweep in `folder`, which may have begun it; None if it was stopped."""
-    paths = SweepPaths(folder).run(run.id)
+def execute(run, directory, stop=None):
+    """The row of a run, in a sweep in `directory`, which may have begun it; None if it was stopped."""
+    paths = SweepPaths(directory).run(run.id)
     attempt = Attempt.claim(paths)
     try:
-        row = run_one(run, paths, source(folder), attempt, stop or StopRequest(), log=lambda line: None)
+        row = run_one(run, paths, source(directory), attempt, stop or StopRequest(), log=lambda line: None)
     except Stopped:
         attempt.end("interrupted")
         return None
@@ -97,8 +97,8 @@ def execute(run, folder, stop=None):
     return row
 
 
-def epochs(run, folder):
-    rows = read_table(SweepPaths(folder).run(run.id).epochs, EPOCHS).to_pylist()
+def epochs(run, directory):
+    rows = read_table(SweepPaths(directory).run(run.id).epochs, EPOCHS).to_pylist()
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
@@ -148,11 +148,11 @@ def test_a_captured_step_gives_the_bits_of_the_step(tmp_path, kind, monkeypatch)
     assert epochs(run, tmp_path / "captured") == epochs(run, tmp_path / "eager")
 
 
-def pruned(run, folder):
+def pruned(run, directory):
     """Initial weights and masks, on the CPU."""
     device = use(run.device)
     task = make_task(run)
-    data = task.prepare(source(folder)).to(device)
+    data = task.prepare(source(directory)).to(device)
     torch.manual_seed(derive(run.seed, "init"))
     model = task.model(data).to(device)
     prune_network(run, task, data, model)
@@ -294,7 +294,7 @@ def test_runs_that_share_a_gpu_are_forked_and_end_as_alone(tmp_path):
     plugin = str(Path(synthetic.__file__).resolve())
     Submission([run.id for run in runs], {}, plugins=[plugin]).save(sweep)
     done = subprocess.run(
-        [sys.executable, "-c", SLOTS, str(sweep.folder)],
+        [sys.executable, "-c", SLOTS, str(sweep.directory)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -309,4 +309,4 @@ def test_runs_that_share_a_gpu_are_forked_and_end_as_alone(tmp_path):
         execute(run, alone)
         again = torch.load(SweepPaths(alone).run(run.id).mask)
         assert all(torch.equal(masks[name], again[name]) for name in masks)
-        assert epochs(run, sweep.folder) == epochs(run, alone)
+        assert epochs(run, sweep.directory) == epochs(run, alone)

@@ -33,8 +33,8 @@ SWEEP = Path(sys.executable).with_name("sweep")
 GRID = {"tasks": {"toy": {"epochs": 0}}, "pruners": ["random"], "compressions": [1], "seeds": [0]}
 
 
-def write_grid(folder, name="grid.yaml", **changes):
-    path = folder / name
+def write_grid(directory, name="grid.yaml", **changes):
+    path = directory / name
     path.write_text(yaml.safe_dump(GRID | changes, sort_keys=False))
     return path
 
@@ -63,7 +63,7 @@ ODD = "a  'b' \"c\" ünï日 $HOME;&*?[x] %s {y} #z\\n"
 
 
 def test_odd_names_everywhere(tmp_path):
-    """Of every folder and file that a user names, the cache included; and the output is plain where there is no terminal."""
+    """Of every directory and file that a user names, the cache included; and the output is plain where there is no terminal."""
     here = tmp_path / ODD
     here.mkdir()
     grid = write_grid(here, "gr id [bold] é.yaml", pruners=["mine [red]"])
@@ -79,17 +79,17 @@ def test_odd_names_everywhere(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     (row,) = complete(here / "results", name)
     assert (row["pruner"], row["sweep"]) == ("mine [red]", name)
-    folder = here / "results" / name
-    assert f"report: {folder}/report/report.md and report.html" in done.stdout.splitlines()
+    directory = here / "results" / name
+    assert f"report: {directory}/report/report.md and report.html" in done.stdout.splitlines()
     assert f"{name}: 1 runs in " in done.stdout
     assert re.search(r"^\d\d:\d\d:\d\d  start  toy-mine \[red\]-c1-s0-\w{8}$", done.stdout, re.M)
     assert "\x1b" not in done.stdout
 
     shown = call(SWEEP, "status", name, cwd=here, env=environment)
-    assert shown.stdout.splitlines()[0] == f"{name}  ({folder})"
+    assert shown.stdout.splitlines()[0] == f"{name}  ({directory})"
     assert shown.stdout.splitlines()[2].split() == ["toy", "mine", "[red]", "1"]
     logs = call(SWEEP, "logs", row["run_id"], cwd=here, env=environment)
-    assert logs.stdout.startswith(f"==> {folder}/runs/{row['run_id']}/log.txt\n")
+    assert logs.stdout.startswith(f"==> {directory}/runs/{row['run_id']}/log.txt\n")
     again = call(SWEEP, "run", row["run_id"], "--name", name, cwd=here, env=environment)
     assert again.stdout == f"{row['run_id']} is complete\n"
 
@@ -112,7 +112,7 @@ def test_poor_locales_and_a_path_that_is_no_text(tmp_path, environment):
     assert [json.loads(line)["state"] for line in status.stdout.splitlines()] == ["done", "done"]
 
 
-def test_modules_of_the_users_in_the_current_folder(tmp_path, environment):
+def test_modules_of_the_users_in_the_current_directory(tmp_path, environment):
     """Names that the project or a library has, too.
 
     `python -m sweep.launch` looks there for the package `sweep` itself and for what Python loads first, which is Python's doing.
@@ -135,7 +135,7 @@ def test_modules_of_the_users_in_the_current_folder(tmp_path, environment):
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory, token_cache):
-    """A sweep launched without HOME, PATH or locale: the folder it was launched from, the finished process."""
+    """A sweep launched without HOME, PATH or locale: the directory it was launched from, the finished process."""
     here = tmp_path_factory.mktemp("bare")
     command = (SWEEP, "launch", "--local", "--grid", write_grid(here, seeds=[0, 1]))
     code = {
@@ -145,7 +145,7 @@ def bare(tmp_path_factory, token_cache):
 
 
 def test_an_empty_environment(bare):
-    """`tests/launch/test_bad_options.py` has the user who has no home folder at all."""
+    """`tests/launch/test_bad_options.py` has the user who has no home directory at all."""
     here, done = bare
     assert (done.returncode, done.stderr) == (0, "")
     assert len(complete(here / "results")) == 2
@@ -189,8 +189,8 @@ def test_clocks_that_went_back(tmp_path, work):
     changes = {"started_at": ahead.isoformat(), "pid_start": claim["pid_start"] - 1, "outcome": None}
     run.attempt(1).write_text(json.dumps(claim | changes))
     run.heartbeat(1).write_text('{"phase": "train", "epoch": 3, "epochs": 5}')
-    for folder in (run.folder, run.attempts, run.attempt(1), run.heartbeat(1)):
-        os.utime(folder, (ahead.timestamp(), ahead.timestamp()))
+    for directory in (run.directory, run.attempts, run.attempt(1), run.heartbeat(1)):
+        os.utime(directory, (ahead.timestamp(), ahead.timestamp()))
 
     done = work("--grid", path, "--local")
     assert (done.returncode, done.stderr) == (0, "")
@@ -292,7 +292,7 @@ def test_many_runs_in_more_slots_than_cores(tmp_path, work, seeds):
     assert len(rows) == 2 * (int(seeds.partition("-")[2]) + 1)
     assert all(row["mask_effective"] and row["kept"] == 25 for row in rows)
     # how many were held at the moment that each began
-    ends = [latest(RunPaths(work.paths().run(row["run_id"]).folder)).content for row in rows]
+    ends = [latest(RunPaths(work.paths().run(row["run_id"]).directory)).content for row in rows]
     together = [
         sum(other["started_at"] <= own["started_at"] < other["ended_at"] for other in ends) for own in ends
     ]

@@ -38,7 +38,7 @@ def test_a_launch_ends_with_results_a_report_and_exit_code_0(work, grid):
     assert all(row["mask_effective"] for row in rows)
     assert (work.results / "grid/report/report.md").read_text().count("| 1 | 0.1 |") == 3
     assert "6 runs: 6 done" in done.stdout
-    folder = work.paths().run(pruned[0]["run_id"]).folder
+    directory = work.paths().run(pruned[0]["run_id"]).directory
     files = [
         "attempts",
         "epochs.parquet",
@@ -48,8 +48,8 @@ def test_a_launch_ends_with_results_a_report_and_exit_code_0(work, grid):
         "result.parquet",
         "spec.json",
     ]
-    assert sorted(os.listdir(folder)) == files
-    assert {name: int(mask.sum()) for name, mask in torch.load(folder / "mask.pt").items()} == {"fc": 25}
+    assert sorted(os.listdir(directory)) == files
+    assert {name: int(mask.sum()) for name, mask in torch.load(directory / "mask.pt").items()} == {"fc": 25}
 
 
 def test_the_same_command_again_skips_what_is_complete(work, grid):

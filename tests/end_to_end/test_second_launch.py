@@ -40,7 +40,7 @@ def test_failed_runs_are_retried_with_the_repaired_plugin(work, grid, files):
     assert [row["attempt"] for row in rows(work)] == [2]
 
 
-def test_other_data_is_read_from_the_folder_of_the_second_launch(work, grid, files):
+def test_other_data_is_read_from_the_directory_of_the_second_launch(work, grid, files):
     """The result of the first is stale then, and made again."""
     notes = ONE_RUN | {"tasks": ["notes"]}
     plugin = files.plugin("mine", "notes.py", NOTES)
@@ -51,7 +51,7 @@ def test_other_data_is_read_from_the_folder_of_the_second_launch(work, grid, fil
 
 
 def test_a_stale_run_is_made_again_once(work, grid, files):
-    """After the data in the folder itself has changed."""
+    """After the data in the directory itself has changed."""
     notes = ONE_RUN | {"tasks": ["notes"]}
     command = ("--plugin", files.plugin("mine", "notes.py", NOTES), "--data-dir", files.notes("notes", 8))
     launched(work, grid, notes, *command)

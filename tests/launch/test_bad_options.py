@@ -86,9 +86,11 @@ def test_the_launch_module_answers_alike(command):
 
 
 @pytest.mark.process
-def test_a_current_folder_that_is_gone(tmp_path):
-    folder = tmp_path / "gone"
-    command = f"mkdir {folder} && cd {folder} && rmdir {folder} && exec {sys.executable} -m sweep.launch"
+def test_a_current_directory_that_is_gone(tmp_path):
+    directory = tmp_path / "gone"
+    command = (
+        f"mkdir {directory} && cd {directory} && rmdir {directory} && exec {sys.executable} -m sweep.launch"
+    )
     environment = {name: value for name, value in os.environ.items() if name != "SWEEP_RESULTS"}
     done = subprocess.run(
         ["sh", "-c", f"{command} --grid demo --local --dry-run"],
@@ -111,7 +113,7 @@ def test_a_checkpoint_interval_that_is_none(command, tmp_path, monkeypatch, valu
     assert not (tmp_path / "results").exists()
 
 
-def test_a_user_without_a_home_folder(command, tmp_path, monkeypatch):
+def test_a_user_without_a_home_directory(command, tmp_path, monkeypatch):
     write_grid(tmp_path)
     for name in ("HOME", "XDG_CACHE_HOME", "SWEEP_CACHE"):
         monkeypatch.delenv(name, raising=False)

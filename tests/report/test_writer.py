@@ -227,7 +227,7 @@ def test_damaged_sentences_are_left_out_and_named(tmp_path, content):
 
 
 def test_a_report_is_the_same_every_time(written, tmp_path):
-    shutil.copytree(written.folder, tmp_path / "s", ignore=shutil.ignore_patterns("report"))
+    shutil.copytree(written.directory, tmp_path / "s", ignore=shutil.ignore_patterns("report"))
     again = SweepPaths(tmp_path / "s")
     write_report(again)
     names = {path.relative_to(written.report) for path in written.report.rglob("*.*")}
@@ -295,7 +295,7 @@ def test_a_damaged_list_of_files_deletes_nothing(listed, tmp_path):
     sweep = write_sweep(tmp_path / "s")
     outside = tmp_path / "outside"
     outside.write_text("theirs")
-    before = {path for path in sweep.folder.rglob("*") if path.is_file()}
+    before = {path for path in sweep.directory.rglob("*") if path.is_file()}
     sweep.report.mkdir()
     sweep.report_files.write_text(listed.replace("{outside}", str(outside)))
     write_report(sweep)

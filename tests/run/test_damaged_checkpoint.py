@@ -26,7 +26,7 @@ def test_a_damaged_checkpoint_is_told_of_and_costs_only_time(tmp_path):
 
 @pytest.mark.parametrize("where", ["in a tensor", "in the list of parts"])
 def test_a_checkpoint_with_one_wrong_byte_is_damaged(tmp_path, where):
-    """torch.load takes both: it reads another number, and leaves a tensor unread whose part is marked as a folder."""
+    """torch.load takes both: it reads another number, and leaves a tensor unread whose part is marked as a directory."""
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {"run": "a"})
     checkpoint.save({"weights": torch.full((1000,), 0.5)})
     content = bytearray(checkpoint.path.read_bytes())

@@ -64,11 +64,11 @@ def test_a_run_elsewhere_fails_with_the_mend_before_any_work(work):
     run = RunSpec.make("toy", "random", 1, 0, {"device": "cuda"})
     register_runs(work.paths("grid"), "", [run.to_record()])
     Submission([run.id], {}).save(work.paths("grid"))
-    done = work.process(run.id, "--sweep", work.paths("grid").folder, module="sweep.run")
+    done = work.process(run.id, "--sweep", work.paths("grid").directory, module="sweep.run")
     assert done.returncode == 1
     assert "error: device = 'cuda': " in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    assert sorted(path.name for path in work.paths("grid").run(run.id).folder.iterdir()) == ["attempts"]
+    assert sorted(path.name for path in work.paths("grid").run(run.id).directory.iterdir()) == ["attempts"]
 
 
 @pytest.mark.process

@@ -14,11 +14,11 @@ import sweep
 pytestmark = pytest.mark.process
 
 
-def launched_with_faults(folder, token_cache):
+def launched_with_faults(directory, token_cache):
     """One launch of a good run among bad ones. Launch command, finished process."""
-    (folder / "mine.py").write_text(textwrap.dedent(PLUGIN))
+    (directory / "mine.py").write_text(textwrap.dedent(PLUGIN))
     grid = write_grid(
-        folder,
+        directory,
         pruners={
             "random": {},
             "magnitude": {"lr": 1e30},
@@ -29,8 +29,8 @@ def launched_with_faults(folder, token_cache):
             "leave": {},
         },
     )
-    work = Workplace(folder / "results", {"SWEEP_CACHE": str(token_cache)})
-    command = ("--grid", grid, "--local", "--plugin", folder / "mine.py")
+    work = Workplace(directory / "results", {"SWEEP_CACHE": str(token_cache)})
+    command = ("--grid", grid, "--local", "--plugin", directory / "mine.py")
     return work, command, work.process(*command)
 
 

@@ -47,12 +47,12 @@ RUN = "toy_translation-grasp-c1-s1"
 
 
 def test_it_has_the_rows_and_no_directory_of_a_run(toy, copy):
-    files = sorted(path.relative_to(copy.folder).as_posix() for path in copy.folder.rglob("*.*"))
+    files = sorted(path.relative_to(copy.directory).as_posix() for path in copy.directory.rglob("*.*"))
     names = ("epochs.parquet", "layers.parquet", "result.parquet", "samples.jsonl")
     assert files == [*(f"collected/toy_translation/{name}" for name in names), "grid.yaml", "runs.jsonl"]
     for name in TABLES:
-        assert sweep.load(copy.folder, name).equals(sweep.load(toy.folder, name), check_metadata=True)
-        assert sweep.load(copy.folder.parent, name).equals(sweep.load(toy.folder, name))
+        assert sweep.load(copy.directory, name).equals(sweep.load(toy.directory, name), check_metadata=True)
+        assert sweep.load(copy.directory.parent, name).equals(sweep.load(toy.directory, name))
 
 
 def test_its_runs_are_done(toy, copy):
@@ -78,22 +78,22 @@ def test_collecting_it_and_copying_it_lose_nothing(copy, tmp_path):
     again = SweepPaths(tmp_path / "again")
     archive(copy, again)
     for path, content in before.items():
-        assert (again.folder / path.relative_to(copy.folder)).read_bytes() == content
+        assert (again.directory / path.relative_to(copy.directory)).read_bytes() == content
 
 
 def test_a_run_that_begins_again_counts_by_its_own_files(toy, copy):
-    copy.run(RUN).folder.mkdir(parents=True)
+    copy.run(RUN).directory.mkdir(parents=True)
     assert {status.run_id for status in survey(copy) if status.state != "done"} == {RUN}
-    assert [len(sweep.load(copy.folder, name)) for name in TABLES] == [14, 28, 28]
+    assert [len(sweep.load(copy.directory, name)) for name in TABLES] == [14, 28, 28]
     for path in (copy.run(RUN).result, copy.run(RUN).epochs, copy.run(RUN).layers):
-        path.write_bytes((toy.run(RUN).folder / path.name).read_bytes())
+        path.write_bytes((toy.run(RUN).directory / path.name).read_bytes())
     change(copy, RUN, test_metric=12.0)
     for _ in range(2):
-        rows = {row["run_id"]: row["test_metric"] for row in sweep.load(copy.folder).to_pylist()}
+        rows = {row["run_id"]: row["test_metric"] for row in sweep.load(copy.directory).to_pylist()}
         assert (len(rows), rows[RUN]) == (15, 12.0)
         collect(copy)
     copy.run(RUN).result.unlink()
-    assert len(sweep.load(copy.folder)) == 14, "what was collected of a file does not outlive it"
+    assert len(sweep.load(copy.directory)) == 14, "what was collected of a file does not outlive it"
 
 
 def test_what_does_not_count_is_not_copied(toy, tmp_path):
@@ -115,11 +115,11 @@ def test_its_rows_are_stale_for_other_data(copy):
     stamp = DataStamp("other", True, 1)
     assert {status.state for status in survey(copy, {"toy_translation": stamp})} == {"stale"}
     Submission(list(read_runs(copy)), {"toy_translation": replace(stamp, pipeline_version=2)}).save(copy)
-    assert len(sweep.load(copy.folder)) == 0
+    assert len(sweep.load(copy.directory)) == 0
 
 
 def test_one_of_an_older_schema_is_brought_forward(copy):
-    before = sweep.load(copy.folder)
+    before = sweep.load(copy.directory)
     new = {"device", "peak_gpu_memory_bytes"}
     for name in TABLES:
         path = copy.collection("toy_translation", name)
@@ -127,11 +127,11 @@ def test_one_of_an_older_schema_is_brought_forward(copy):
         table = table.drop_columns([column for column in table.column_names if column in new])
         pq.write_table(table.replace_schema_metadata({"prunesweep_schema": "3"}), path)
     for _ in range(2):
-        rows = sweep.load(copy.folder)
+        rows = sweep.load(copy.directory)
         assert rows.drop_columns(list(new)).equals(before.drop_columns(list(new)))
         assert set(rows["device"].to_pylist()) == {"cpu"}
         assert rows["peak_gpu_memory_bytes"].null_count == 15
-        assert len(sweep.load(copy.folder, "layers")) == 30
+        assert len(sweep.load(copy.directory, "layers")) == 30
         collect(copy)
     assert pq.read_schema(path).metadata[b"prunesweep_schema"] == str(SCHEMA_VERSION).encode()
 
@@ -143,18 +143,20 @@ def test_damage_in_it_is_named(copy, caplog):
     path = copy.collection("toy_translation", "result")
     path.write_bytes(path.read_bytes()[:-20])
     with caplog.at_level(logging.WARNING):
-        assert len(sweep.load(copy.folder)) == 0
+        assert len(sweep.load(copy.directory)) == 0
     assert f"{path}: not a whole collection" in caplog.text
 
 
 def test_it_is_not_written_over_anything(toy, copy, capsys):
     app(
-        ["collect", "s", "--results", str(toy.folder.parent), "--to", str(copy.folder.parent / "more")],
+        ["collect", "s", "--results", str(toy.directory.parent), "--to", str(copy.directory.parent / "more")],
         standalone_mode=False,
     )
-    assert f"15 runs in {copy.folder.parent / 'more' / 's'}\n" in capsys.readouterr().out
+    assert f"15 runs in {copy.directory.parent / 'more' / 's'}\n" in capsys.readouterr().out
     for target in (copy, toy):
-        with pytest.raises(UsageError, match=f"{target.folder} exists; delete it, or name another directory"):
+        with pytest.raises(
+            UsageError, match=f"{target.directory} exists; delete it, or name another directory"
+        ):
             archive(toy, target)
 
 
@@ -173,7 +175,7 @@ def test_a_launch_goes_on_from_it(work, grid):
     assert (same.returncode, "start" in same.stdout) == (0, False)
     assert "1 runs: 1 done" in same.stdout
     assert work.sweep("run", run_id).stdout == f"{run_id} is complete\n"
-    assert not work.paths().run(run_id).folder.exists()
+    assert not work.paths().run(run_id).directory.exists()
 
     more = work("--grid", path, "--local", "--seeds", "0-1")
     assert more.returncode == 0, more.stderr

@@ -39,8 +39,10 @@ else:
 """
 
 
-def holder(folder):
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True)
+def holder(directory):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(directory)], stdout=subprocess.PIPE, text=True
+    )
     return process, process.stdout.readline().strip()
 
 
@@ -90,7 +92,9 @@ def test_the_heartbeat_carries_the_progress_and_goes_with_the_end(run, monkeypat
 @pytest.mark.process
 def test_of_many_claiming_at_once_one_holds(run):
     processes = [
-        subprocess.Popen([sys.executable, "-c", HOLDER, str(run.folder)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(run.directory)], stdout=subprocess.PIPE, text=True
+        )
         for _ in range(6)
     ]
     try:
@@ -104,7 +108,7 @@ def test_of_many_claiming_at_once_one_holds(run):
 
 @pytest.mark.process
 def test_a_killed_holder_is_dead_at_once_and_the_run_is_free(run):
-    process, said = holder(run.folder)
+    process, said = holder(run.directory)
     assert said == "held"
     assert liveness(run, latest(run)) == "live"
     process.kill()
@@ -225,7 +229,7 @@ def test_only_numbers_are_claims(run):
 
 @pytest.mark.process
 def test_the_end_of_a_silent_death_is_recorded_by_the_parent(run):
-    process, _ = holder(run.folder)
+    process, _ = holder(run.directory)
     process.kill()
     process.wait()
     record_end(run, latest(run), "interrupted", "killed by SIGKILL", -9)

@@ -15,7 +15,7 @@ from sweep.core.errors import StorageError
 from sweep.run.checkpoint import save_tensors
 
 
-def test_a_results_folder_that_is_a_file(command, tmp_path):
+def test_a_results_directory_that_is_a_file(command, tmp_path):
     write_grid(tmp_path)
     (tmp_path / "results").write_text("mine")
     refused(command(*LAUNCH), r"cannot write .*/results/grid/\S+: Not a directory; .*--results")
@@ -23,21 +23,21 @@ def test_a_results_folder_that_is_a_file(command, tmp_path):
     assert (tmp_path / "results").read_text() == "mine"
 
 
-def test_files_where_folders_should_be(command, tmp_path):
+def test_files_where_directories_should_be(command, tmp_path):
     write_grid(tmp_path)
-    sweep_folder = tmp_path / "results" / "grid"
-    sweep_folder.mkdir(parents=True)
-    (sweep_folder / "runs").write_text("mine")
+    sweep_directory = tmp_path / "results" / "grid"
+    sweep_directory.mkdir(parents=True)
+    (sweep_directory / "runs").write_text("mine")
     refused(command(*LAUNCH), r"/results/grid/runs/\S+: Not a directory")
-    assert (sweep_folder / "runs").read_text() == "mine"
+    assert (sweep_directory / "runs").read_text() == "mine"
 
 
 @pytest.mark.process
-def test_a_read_only_results_folder(command, tmp_path, finished):
+def test_a_read_only_results_directory(command, tmp_path, finished):
     write_grid(tmp_path, seeds=[0, 1])
     disk = tmp_path / "disk"
     with small_disk(disk, "4m"):
-        shutil.copytree(finished.paths().folder, disk / "grid")
+        shutil.copytree(finished.paths().directory, disk / "grid")
         before = snapshot(disk)
         remount(disk, "ro")
         place = ("--results", disk)
@@ -69,11 +69,11 @@ def test_a_disk_that_fills_up_during_a_run(tmp_path, finished, work):
     """The second run fails for want of room; the first keeps its files; with room again the same command completes it."""
     grid = write_grid(tmp_path, seeds=[0, 1])
     with small_disk(tmp_path / "disk", "2m") as disk:
-        shutil.copytree(finished.paths().folder, disk / "grid", ignore=shutil.ignore_patterns("report"))
+        shutil.copytree(finished.paths().directory, disk / "grid", ignore=shutil.ignore_patterns("report"))
         work.results = disk
         first, second = work.run_ids()
-        shutil.rmtree(work.paths().run(second).folder)
-        kept = snapshot(work.paths().run(first).folder)
+        shutil.rmtree(work.paths().run(second).directory)
+        kept = snapshot(work.paths().run(first).directory)
         filler = fill(disk, leave=44 * 1024)
         done = work("--grid", grid, "--local")
         assert done.returncode == 1
@@ -82,12 +82,12 @@ def test_a_disk_that_fills_up_during_a_run(tmp_path, finished, work):
         assert not any("Traceback" in text for text in (done.stdout, done.stderr))
         assert work.states() == {first: "done", second: "failed"}
         assert re.search(full, work.sweep("logs", "grid", "--failed").stdout)
-        assert snapshot(work.paths().run(first).folder) == kept
+        assert snapshot(work.paths().run(first).directory) == kept
 
         filler.unlink()
         done = work("--grid", grid, "--local", "--retry", "failed")
         assert done.returncode == 0, done.stderr
-        assert snapshot(work.paths().run(first).folder) == kept
+        assert snapshot(work.paths().run(first).directory) == kept
         assert not list(disk.rglob(".tmp-*"))
         numbers = [science(sweep.load(place / "grid").to_pylist()) for place in (disk, finished.results)]
         assert numbers[0] == numbers[1]
@@ -97,7 +97,7 @@ def test_a_disk_that_fills_up_during_a_run(tmp_path, finished, work):
 def test_a_disk_that_is_full_already(command, tmp_path, finished):
     write_grid(tmp_path, seeds=[0, 1])
     with small_disk(tmp_path / "disk", "2m") as disk:
-        shutil.copytree(finished.paths().folder, disk / "grid", ignore=shutil.ignore_patterns("report"))
+        shutil.copytree(finished.paths().directory, disk / "grid", ignore=shutil.ignore_patterns("report"))
         before = snapshot(disk)
         filler = fill(disk, leave=0)
         full = rf"cannot write {disk}/grid/\S+: No space left on device; make room"

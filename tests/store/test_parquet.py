@@ -114,11 +114,11 @@ def test_results_of_schema_3_were_on_the_cpu(tmp_path):
 
 
 def test_the_committed_reference_results_are_read(caplog):
-    folder = Path(__file__).resolve().parents[2] / "results" / "reference" / "ag_news"
-    rows = load(folder).to_pylist()
+    directory = Path(__file__).resolve().parents[2] / "results" / "reference" / "ag_news"
+    rows = load(directory).to_pylist()
     assert len(rows) == 90
     assert {(row["precision"], row["device"]) for row in rows} == {("float32", "cpu")}
-    assert {epoch["eval_split"] for epoch in load(folder, "epochs").to_pylist()} == {"test"}
+    assert {epoch["eval_split"] for epoch in load(directory, "epochs").to_pylist()} == {"test"}
     assert caplog.text == ""
 
 

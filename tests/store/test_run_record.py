@@ -44,7 +44,7 @@ def test_a_line_of_an_older_version_has_the_values_of_its_time_and_stays_as_it_i
     for name in ("device", "precision"):
         del older[name]
     line = json.dumps(older, separators=(",", ":"))
-    sweep.folder.mkdir()
+    sweep.directory.mkdir()
     sweep.runs_list.write_text(line + "\n")
     (read,) = read_runs(sweep).values()
     assert (read.device, read.precision) == ("cpu", "float32")

@@ -113,6 +113,6 @@ def test_a_collection_of_an_older_version_is_written_again_from_the_files(tmp_pa
         [name.replace("target_density", "density_asked") for name in pq.read_schema(path).names]
     )
     write_parquet(path, table.replace_schema_metadata({"prunesweep_schema": "4"}))
-    assert sweep.load(written.folder)["target_density"].to_pylist() == [0.1, 0.1]
+    assert sweep.load(written.directory)["target_density"].to_pylist() == [0.1, 0.1]
     assert collect(written).read == 2
     assert "target_density" in pq.read_schema(path).names

@@ -50,11 +50,11 @@ PLUGIN = """
 WHY = f"mine.py, line {PLUGIN[: PLUGIN.index('raise')].count(chr(10)) + 1}: RuntimeError: no scores"
 
 
-def write_rows(folder, *, last):
+def write_rows(directory, *, last):
     """A CSV of 64 texts in four classes, the last one as given; the hash that the task `shelf` gives it."""
     lines = [f"{number % 4},text {number} of {number % 4}\n" for number in range(63)]
     content = "".join([*lines, f"3,{last}\n"]).encode()
-    (folder / "rows.csv").write_bytes(content)
+    (directory / "rows.csv").write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -69,15 +69,25 @@ def begin(work, run_id, name="grid"):
 @pytest.fixture(scope="module")
 def motley(tmp_path_factory, token_cache):
     """A sweep with a run in every state: the workplace, ids by (pruner, compression), hashes of the data before and now."""
-    folder = tmp_path_factory.mktemp("motley")
-    work = Workplace(folder / "results", {"SWEEP_CACHE": str(token_cache)})
-    (folder / "mine.py").write_text(textwrap.dedent(PLUGIN))
+    directory = tmp_path_factory.mktemp("motley")
+    work = Workplace(directory / "results", {"SWEEP_CACHE": str(token_cache)})
+    (directory / "mine.py").write_text(textwrap.dedent(PLUGIN))
     pruners = {"random": {}, "broken": {}, "magnitude": LONG, "snip": LONG, "grasp": LONG, "synflow": {}}
     fields = {"tasks": ["shelf"], "pruners": pruners, "compressions": [1, 1.5], "seeds": [0]}
-    grid = folder / "grid.yaml"
+    grid = directory / "grid.yaml"
     grid.write_text(yaml.safe_dump(fields, sort_keys=False))
-    command = ("--grid", grid, "--local", "--slots", 1, "--plugin", folder / "mine.py", "--data-dir", folder)
-    before = write_rows(folder, last="one thing")
+    command = (
+        "--grid",
+        grid,
+        "--local",
+        "--slots",
+        1,
+        "--plugin",
+        directory / "mine.py",
+        "--data-dir",
+        directory,
+    )
+    before = write_rows(directory, last="one thing")
 
     # in one slot: random ends, broken fails, magnitude is stopped; the others never begin
     launch = work.start(*command)
@@ -106,7 +116,7 @@ def motley(tmp_path_factory, token_cache):
         os.utime(elsewhere.attempt(1), (silent, silent))
 
         # the data changes: what was done before is stale, what is done now is not
-        now = write_rows(folder, last="another")
+        now = write_rows(directory, last="another")
         done = work(*command, "--only", "pruner=random,compression=1.5")
         assert done.returncode == 0, done.stderr
         yield work, ids, before, now
@@ -227,8 +237,8 @@ def test_a_run_that_is_running_or_may_be_is_not_begun_again(motley):
         assert latest(work.paths().run(ids[key])).number == 1
 
 
-def write_grid(folder, pruners, **settings):
-    path = folder / "grid.yaml"
+def write_grid(directory, pruners, **settings):
+    path = directory / "grid.yaml"
     fields = {"tasks": {"toy": settings}, "pruners": pruners, "compressions": [1], "seeds": [0]}
     path.write_text(yaml.safe_dump(fields, sort_keys=False))
     return path
@@ -237,9 +247,9 @@ def write_grid(folder, pruners, **settings):
 @pytest.fixture(scope="module")
 def deaths(tmp_path_factory, token_cache):
     """A launch of two runs that are killed, watched by `sweep status --watch`: the workplace, both processes and their output."""
-    folder = tmp_path_factory.mktemp("deaths")
-    work = Workplace(folder / "results", {"SWEEP_CACHE": str(token_cache)})
-    grid = write_grid(folder, ["random", "magnitude"], **LONG)
+    directory = tmp_path_factory.mktemp("deaths")
+    work = Workplace(directory / "results", {"SWEEP_CACHE": str(token_cache)})
+    grid = write_grid(directory, ["random", "magnitude"], **LONG)
     launch = work.start("--grid", grid, "--local", "--slots", 2)
     wait_for("two runs", lambda: len(list(work.results.glob("grid/runs/*/attempts/0001.live"))) == 2)
     watch = work.start("status", "grid", "--watch", module="sweep.cli")

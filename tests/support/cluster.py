@@ -15,22 +15,22 @@ DEADLINE = 180.0
 
 @dataclass
 class Cluster:
-    folder: Path
+    directory: Path
     port: int
 
     @property
     def conf(self) -> Path:
-        return self.folder / "slurm.conf"
+        return self.directory / "slurm.conf"
 
     def script(self, action: str, *arguments: str) -> None:
         environment = os.environ | {"PORT": str(self.port)}
         # daemons keep what they inherit open: a pipe would never end
-        with (self.folder / "script.log").open("a") as log:
+        with (self.directory / "script.log").open("a") as log:
             done = subprocess.run(
-                [SCRIPT, action, self.folder, *arguments],
+                [SCRIPT, action, self.directory, *arguments],
                 env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=DEADLINE,
             )  # fmt: skip
-        assert done.returncode == 0, (self.folder / "script.log").read_text()
+        assert done.returncode == 0, (self.directory / "script.log").read_text()
 
     def ask(self, *command: str) -> str:
         environment = os.environ | {"SLURM_CONF": str(self.conf)}
@@ -44,7 +44,7 @@ class Cluster:
         subprocess.run(command, env=environment, capture_output=True, timeout=DEADLINE)
 
     def controller(self, signal_number: signal.Signals) -> None:
-        os.kill(int((self.folder / "run/slurmctld.pid").read_text()), signal_number)
+        os.kill(int((self.directory / "run/slurmctld.pid").read_text()), signal_number)
 
     def jobs(self, token: str = "", states: str = "PD,R,CF,CG,S") -> list[tuple[str, str]]:
         """(job id, state) of every existing task, of one array or of all."""

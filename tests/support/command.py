@@ -1,7 +1,7 @@
 """Commands in this process, which has torch loaded already, and what tests of mistakes share.
 
 A command in a process of its own (`Workplace.process`, `Workplace.start`) takes three seconds of a core to begin. It is for tests
-of what only a process has: signals, streams, its environment, its current folder.
+of what only a process has: signals, streams, its environment, its current directory.
 """
 
 import contextlib
@@ -110,9 +110,9 @@ def state_of_process_kept() -> Iterator[None]:
 
 
 def run_here(
-    entry: Callable[[], None], *arguments: object, environment: Mapping[str, str], folder: Path
+    entry: Callable[[], None], *arguments: object, environment: Mapping[str, str], directory: Path
 ) -> subprocess.CompletedProcess[str]:
-    """Call an entry point as `python -m` would, with these arguments, this whole environment and current folder.
+    """Call an entry point as `python -m` would, with these arguments, this whole environment and current directory.
 
     The console's width, the fork server's kinship and `state_of_process_kept`'s are afterwards what they were.
     """
@@ -126,7 +126,7 @@ def run_here(
         mock.patch.object(executor, "ForkServer", SharedForkServer),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
-        contextlib.chdir(folder),
+        contextlib.chdir(directory),
         warnings.catch_warnings(),
         parent_of_runs(),
         state_of_process_kept(),
@@ -155,8 +155,8 @@ def _show_warnings() -> None:
     warnings.showwarning = show
 
 
-def write_grid(folder, name="grid.yaml", **changes):
-    path = folder / name
+def write_grid(directory, name="grid.yaml", **changes):
+    path = directory / name
     path.write_text(yaml.safe_dump(GRID | changes, sort_keys=False))
     return path
 
@@ -168,10 +168,10 @@ def refused(result, message, code=2):
     assert re.search(message, err), err
 
 
-def snapshot(folder):
+def snapshot(directory):
     """The content of every file that is not hidden."""
     return {
-        path.relative_to(folder): path.read_bytes()
-        for path in folder.rglob("*")
+        path.relative_to(directory): path.read_bytes()
+        for path in directory.rglob("*")
         if path.is_file() and not path.name.startswith(".")
     }

@@ -37,11 +37,16 @@ def score(pruner, compression, seed):
 
 
 def write_sweep(
-    folder, pruners=("random", "grasp"), compressions=(0.0, 1.0, 2.0), seeds=(0, 1, 2), task="toy", **values
+    directory,
+    pruners=("random", "grasp"),
+    compressions=(0.0, 1.0, 2.0),
+    seeds=(0, 1, 2),
+    task="toy",
+    **values,
 ):
     """A finished sweep with two layers and two epochs; returns its paths."""
-    sweep = SweepPaths(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    sweep = SweepPaths(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     sweep.grid.write_text("")
     runs = []
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""A sweep that is launched again with something changed: plug-ins and a task that reads a file of the data folder."""
+"""A sweep that is launched again with something changed: plug-ins and a task that reads a file of the data directory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,17 +51,17 @@ TOY = ONE_RUN | {"tasks": {"toy": {"epochs": 1}}}
 class Files:
     """What a second launch finds in another place, or changed."""
 
-    folder: Path
+    directory: Path
 
     def plugin(self, place: str, name: str, text: str) -> Path:
-        path = self.folder / place / name
+        path = self.directory / place / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return path
 
     def notes(self, place: str, rows: int) -> Path:
-        """A data folder with so many notes."""
-        folder = self.folder / place
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "notes.txt").write_text("".join(f"note {number}\n" for number in range(rows)))
-        return folder
+        """A data directory with so many notes."""
+        directory = self.directory / place
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "notes.txt").write_text("".join(f"note {number}\n" for number in range(rows)))
+        return directory

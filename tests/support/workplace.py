@@ -1,4 +1,4 @@
-"""Commands as a user types them, in a results folder of the test's own."""
+"""Commands as a user types them, in a results directory of the test's own."""
 
 import json
 import os
@@ -23,7 +23,7 @@ CIRCUMSTANCES = {
 
 @dataclass
 class Workplace:
-    """A results folder and an environment; calls commands in this process or in one of their own."""
+    """A results directory and an environment; calls commands in this process or in one of their own."""
 
     results: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Workplace:
     def __call__(self, *arguments, module="sweep.launch"):
         """`python -m MODULE ARGUMENTS`, in this process; its runs are processes all the same."""
         with plugins_forgotten():
-            return run_here(ENTRIES[module], *arguments, environment=self._all(), folder=ROOT)
+            return run_here(ENTRIES[module], *arguments, environment=self._all(), directory=ROOT)
 
     def sweep(self, *arguments):
         """`sweep ARGUMENTS`, in this process."""
@@ -61,7 +61,7 @@ class Workplace:
         paths = self.paths(name)
         log = paths.run(run_id).log
         log.parent.mkdir(parents=True, exist_ok=True)
-        arguments = [run_id, "--sweep", str(paths.folder)]
+        arguments = [run_id, "--sweep", str(paths.directory)]
         with parent_of_runs():
             return SharedForkServer(1).start(arguments, log, self._all() | environment)
 

@@ -100,7 +100,7 @@ class LocalExecutor(Executor):
 
     def _start(self, run_id: str) -> None:
         run = self.sweep.run(run_id)
-        arguments = [run_id, "--sweep", str(self.sweep.folder), "--submission", str(self.submission)]
+        arguments = [run_id, "--sweep", str(self.sweep.directory), "--submission", str(self.submission)]
         _require_writable(run.log)
         process = self._fork_server(self._specs[run_id].threads).start(
             [*arguments, *(["--again"] if run_id in self.again else [])],

@@ -11,7 +11,7 @@ from sweep.executors.base import Executor
 from sweep.executors.slurm.commands import Limits
 from sweep.executors.slurm.manifest import Manifest, new_token
 from sweep.executors.slurm.profile import Profile
-from sweep.executors.slurm.sbatch import check_folder, parameters, text
+from sweep.executors.slurm.sbatch import check_directory, parameters, text
 from sweep.executors.slurm.smoke_jobs import SmokeJob, SmokeTests, tasks_of
 from sweep.executors.slurm.submission import SubmissionRejected, submit
 from sweep.run.smoke import representatives
@@ -130,7 +130,7 @@ class SlurmExecutor(Executor):
         smoke: SmokeTests | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
-        check_folder(sweep.folder)
+        check_directory(sweep.directory)
         self.sweep, self.submission, self.jobs, self.code = sweep, submission, jobs, code
         self.again, self.smoke, self.say = again, smoke, say
 
@@ -209,7 +209,7 @@ class SlurmExecutor(Executor):
             tasks=tasks,
             code=str(self.code),
             again=not ids.isdisjoint(self.again),
-            after=str(after.log.relative_to(self.sweep.folder)) if after else "",
+            after=str(after.log.relative_to(self.sweep.directory)) if after else "",
         )
         dependency = f"afterok:{after.job_id}" if after else ""
         settings = parameters(

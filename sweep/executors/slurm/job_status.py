@@ -182,8 +182,8 @@ def _smoke_failure(place: Place) -> str:
     """The error of the smoke test that the array waited for; empty if it has not failed."""
     if not place.manifest.after:
         return ""
-    sweep = SweepPaths(place.array.folder.parent.parent)
-    lines = log_end(sweep.folder / place.manifest.after, lines=1000)
+    sweep = SweepPaths(place.array.directory.parent.parent)
+    lines = log_end(sweep.directory / place.manifest.after, lines=1000)
     errors = [line for line in lines if line.startswith("error: ")]
     return errors[-1].removeprefix("error: ") if errors else ""
 

@@ -14,7 +14,7 @@ from sweep.executors.slurm.executor import JobPlan, SlurmExecutor
 from sweep.executors.slurm.job_status import release_failed_starts, with_slurm
 from sweep.executors.slurm.manifest import arrays, read_answer
 from sweep.executors.slurm.profile import Profile
-from sweep.executors.slurm.sbatch import check_folder
+from sweep.executors.slurm.sbatch import check_directory
 from sweep.executors.slurm.selection import Choice, choose
 from sweep.executors.slurm.smoke_jobs import SmokeTests
 from sweep.executors.slurm.submission import reconcile
@@ -75,7 +75,7 @@ def submit_missing(
         SlurmUnavailable: Slurm does not answer, and nothing is submitted on a guess.
         PartialSubmission, InvalidJob: as `SlurmExecutor.execute`.
     """
-    check_folder(sweep.folder)
+    check_directory(sweep.directory)
     with locked(sweep.arrays):  # one launch after the other: each sees what the one before has submitted
         reconcile_all(sweep, say)
         statuses, problem = with_slurm(sweep, survey(sweep, submission.data, specs=specs))

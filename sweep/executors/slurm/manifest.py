@@ -94,12 +94,12 @@ def read_answer(array: ArrayPaths) -> dict[str, Any] | None:
         ) from error
 
 
-def arrays(folder: Path) -> Iterator[tuple[ArrayPaths, Manifest]]:
+def arrays(directory: Path) -> Iterator[tuple[ArrayPaths, Manifest]]:
     """The arrays in `SweepPaths.arrays`, `.smokes` or `.follows`, in the order of their submission."""
-    if not folder.is_dir():
+    if not directory.is_dir():
         return
-    for name in sorted(os.listdir(folder), key=_numbers_in):
-        array = ArrayPaths(folder / name)
+    for name in sorted(os.listdir(directory), key=_numbers_in):
+        array = ArrayPaths(directory / name)
         if array.manifest.exists():
             yield array, Manifest.read(array.manifest)
 

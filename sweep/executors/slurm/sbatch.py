@@ -85,18 +85,18 @@ def text(profile: Profile, array: ArrayPaths, tasks: int, settings: Mapping[str,
     """The script for an array of `tasks` tasks, for people to read."""
     count = tasks if tasks > 1 else None  # submitit submits a single task as a plain job
     return _make_sbatch_string(
-        command=command(profile, array), folder=array.folder, map_count=count, **settings
+        command=command(profile, array), folder=array.directory, map_count=count, **settings
     )
 
 
-def check_folder(folder: Path) -> None:
+def check_directory(directory: Path) -> None:
     """Raise UsageError where Slurm could not write its log.
 
     `%` starts a pattern in the log's name, a backslash escapes, and what cannot be printed ends the line.
     """
-    if any(character in "%\\" or not character.isprintable() for character in str(folder)):
+    if any(character in "%\\" or not character.isprintable() for character in str(directory)):
         raise UsageError(
-            f"{str(folder)!r} has characters that Slurm cannot have in the path of a log; choose another with --results or --name"
+            f"{str(directory)!r} has characters that Slurm does not accept in a log path; use another --results or --name"
         )
 
 
@@ -104,7 +104,7 @@ class SubmititExecutor(SlurmExecutor):
     """submitit's executor with this project's entry point in place of submitit's."""
 
     def __init__(self, profile: Profile, array: ArrayPaths) -> None:
-        super().__init__(array.folder)
+        super().__init__(array.directory)
         self._entry = command(profile, array)
 
     @property

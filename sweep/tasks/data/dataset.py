@@ -52,12 +52,12 @@ class DataSource:
 
     @property
     def downloads(self) -> Path:
-        """Folder of downloaded files."""
+        """Directory of downloaded files."""
         return self.cache / "downloads"
 
     @property
     def tokens(self) -> Path:
-        """Folder of token caches."""
+        """Directory of token caches."""
         return self.cache / "tokens"
 
 

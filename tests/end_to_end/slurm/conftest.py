@@ -42,9 +42,9 @@ def _started(*options: str) -> Cluster:
         needed += [("slurmdbd", "slurmdbd"), ("mariadbd", "mariadb-server")]
     install(*needed)
     # mysql's user needs access, which pytest's own directories do not give; sockets need short paths
-    folder = Path(tempfile.mkdtemp(prefix="sweep-slurm-", dir="/tmp"))
-    folder.chmod(0o755)
-    cluster = Cluster(folder, free_ports())
+    directory = Path(tempfile.mkdtemp(prefix="sweep-slurm-", dir="/tmp"))
+    directory.chmod(0o755)
+    cluster = Cluster(directory, free_ports())
     try:
         cluster.script("start", *options)
     except BaseException:
@@ -55,7 +55,7 @@ def _started(*options: str) -> Cluster:
 
 def _stop(cluster: Cluster) -> None:
     cluster.script("stop")
-    shutil.rmtree(cluster.folder, ignore_errors=True)
+    shutil.rmtree(cluster.directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +88,7 @@ def slurm_cache(tmp_path_factory):
 @pytest.fixture
 def sweeps(cluster, tmp_path, slurm_cache):
     """Sweeps on the cluster, in a directory of the test with a difficult name."""
-    return OnSlurm(cluster, tmp_path / "it's a folder", slurm_cache)
+    return OnSlurm(cluster, tmp_path / "it's a directory", slurm_cache)
 
 
 @pytest.fixture
@@ -112,8 +112,8 @@ def undisturbed(tmp_path_factory, slurm_cache):
     return rows
 
 
-def _executed(grid, folder, cache):
-    sweep = SweepPaths(folder / "calm")
+def _executed(grid, directory, cache):
+    sweep = SweepPaths(directory / "calm")
     plugin = SLOW_TOY[1]
     load_plugins([plugin])
     specs = {run.id: run.to_record() for run in expand(grid)}
@@ -122,4 +122,4 @@ def _executed(grid, folder, cache):
         for run_id in specs:
             plugins = [str(plugin)] if "slow_toy" in run_id else []
             assert execute(sweep, run_id, Submission([*specs], {}, plugins=plugins)) == 0
-    return science(load(sweep.folder).to_pylist())
+    return science(load(sweep.directory).to_pylist())

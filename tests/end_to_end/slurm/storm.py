@@ -33,11 +33,11 @@ PACK = 5
 class Storm:
     """The sweep, its cluster, and the faults. A fault returns what it did, or None if it was not possible."""
 
-    def __init__(self, folder: Path, seed: int, runs: int) -> None:
+    def __init__(self, directory: Path, seed: int, runs: int) -> None:
         self.chance = random.Random(seed)
-        self.cluster = Cluster(folder / "cluster", free_ports())
-        self.cluster.folder.mkdir()
-        self.disk = folder / "disk"
+        self.cluster = Cluster(directory / "cluster", free_ports())
+        self.cluster.directory.mkdir()
+        self.disk = directory / "disk"
         self.disk.mkdir()
         self.sweeps: OnSlurm
         self.grid = {
@@ -85,7 +85,7 @@ class Storm:
     def live_runs(self) -> list[int]:
         paths = self.sweeps.work.paths(NAME)
         found = []
-        for run_id in os.listdir(paths.folder / "runs") if (paths.folder / "runs").is_dir() else []:
+        for run_id in os.listdir(paths.directory / "runs") if (paths.directory / "runs").is_dir() else []:
             last = claims(paths.run(run_id))[-1:]
             if last and not last[0].outcome and Path(f"/proc/{last[0].content['pid']}").exists():
                 found.append(last[0].content["pid"])
@@ -178,7 +178,7 @@ class Storm:
 
     def spoil_a_file(self) -> str | None:
         """Cut a checkpoint or a half-written file short, as a power failure can."""
-        runs = self.sweeps.work.paths(NAME).folder / "runs"
+        runs = self.sweeps.work.paths(NAME).directory / "runs"
         files = sorted([*runs.glob("*/checkpoint.pt"), *runs.glob("*/.*tmp*")])
         if not files:
             return None
@@ -226,15 +226,15 @@ def main() -> int:
             arguments.log.write_text("\n".join(lines) + "\n")
 
     install(("munged", "munge"), ("slurmctld", "slurmctld"), ("slurmd", "slurmd"), ("sbatch", "slurm-client"))
-    folder = Path(tempfile.mkdtemp(prefix="sweep-storm-", dir="/tmp"))
-    folder.chmod(0o755)
-    storm = Storm(folder, arguments.seed, arguments.runs)
+    directory = Path(tempfile.mkdtemp(prefix="sweep-storm-", dir="/tmp"))
+    directory.chmod(0o755)
+    storm = Storm(directory, arguments.seed, arguments.runs)
     try:
         storm.start()
         return rage(storm, arguments, say)
     finally:
         storm.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def rage(storm: Storm, arguments: argparse.Namespace, say: Callable[[str], None]) -> int:

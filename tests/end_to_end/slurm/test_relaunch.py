@@ -23,7 +23,7 @@ def test_failed_runs_are_retried_with_the_repaired_plugin(sweeps, tmp_path):
     assert [row["attempt"] for row in sweeps.rows("repaired")] == [2]
 
 
-def test_other_data_is_read_from_the_folder_of_the_second_launch(sweeps, tmp_path):
+def test_other_data_is_read_from_the_directory_of_the_second_launch(sweeps, tmp_path):
     notes = ONE_RUN | {"tasks": ["notes"]}
     files = Files(tmp_path)
     plugin = ("--plugin", files.plugin("mine", "notes.py", NOTES), "--wait")

@@ -66,7 +66,7 @@ def test_what_waits_for_ever_what_is_refused_and_a_controller_that_is_down(sweep
 
     # what it has accepted it saves some seconds later; killed before, it would have forgotten the job
     (token,) = sweeps.tokens("never")
-    saved = sweeps.cluster.folder / "state/job_state"
+    saved = sweeps.cluster.directory / "state/job_state"
     wait_for("the controller's state", lambda: saved.exists() and token.encode() in saved.read_bytes())
     sweeps.cluster.script("controller-kill")
     try:

@@ -74,7 +74,7 @@ def test_runs_outlive_the_process_they_were_forked_from(work, grid):
     killed = []
 
     def running():
-        run_ids = work.run_ids() if work.paths().folder.exists() else []
+        run_ids = work.run_ids() if work.paths().directory.exists() else []
         claims = filter(None, (latest(work.paths().run(run_id)) for run_id in run_ids))
         return [claim.content["pid"] for claim in claims if claim.content["pid"] not in killed]
 

@@ -185,7 +185,9 @@ def test_of_several_smoke_tests_the_one_that_its_array_waited_for_counts(tmp_pat
     details = []
     for group, log in enumerate(logs, 1):
         array = sweep.array(1, group)
-        manifest = Manifest(TOKEN, 1, [["a"], ["b"]], code="/code", after=str(log.relative_to(sweep.folder)))
+        manifest = Manifest(
+            TOKEN, 1, [["a"], ["b"]], code="/code", after=str(log.relative_to(sweep.directory))
+        )
         manifest.save(array)
         write_answer(array, "7")
         place = Place(array, manifest, 1, read_answer(array))

@@ -11,7 +11,7 @@ from support.workplace import ROOT
 from sweep.config.grid import Grid
 from sweep.core.errors import UsageError
 from sweep.executors.slurm.profile import Profile
-from sweep.executors.slurm.sbatch import check_folder, parameters, text
+from sweep.executors.slurm.sbatch import check_directory, parameters, text
 from sweep.store.layout import ArrayPaths
 
 SHIPPED = sorted((ROOT / "slurm").glob("*.yaml"))
@@ -23,9 +23,9 @@ def loaded(tmp_path, content):
     return Profile.load(path)
 
 
-def script(profile, folder=Path("/results/s/arrays/0001-001"), tasks=3, threads=2, concurrent=None):
+def script(profile, directory=Path("/results/s/arrays/0001-001"), tasks=3, threads=2, concurrent=None):
     settings = parameters(profile, "s-0123", threads, Path("/results/s/code/abc d"), concurrent)
-    return text(profile, ArrayPaths(folder), tasks, settings)
+    return text(profile, ArrayPaths(directory), tasks, settings)
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_a_grid_overrides_the_profile_for_a_task(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["50%a", "back\\slash", "two\nlines"])
-def test_folders_that_slurm_cannot_log_into_are_refused(name):
+def test_directories_that_slurm_cannot_log_into_are_refused(name):
     with pytest.raises(UsageError, match="--results or --name"):
-        check_folder(Path("/results", name))
-    check_folder(Path('/results/it\'s a folder with "quotes" and ünïcode'))
+        check_directory(Path("/results", name))
+    check_directory(Path('/results/it\'s a directory with "quotes" and ünïcode'))
 
 
 def test_jobs_at_a_time():

@@ -60,20 +60,20 @@ SACCT = '#!/bin/bash\necho "Slurm accounting storage is disabled" >&2; exit 1\n'
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    folder = tmp_path / "slurm bin"
-    folder.mkdir()
+    directory = tmp_path / "slurm bin"
+    directory.mkdir()
     for name, script in {"sbatch": SBATCH, "squeue": SQUEUE, "sacct": SACCT, "srun": "#!/bin/sh\n"}.items():
-        (folder / name).write_text(script)
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        (directory / name).write_text(script)
+        (directory / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
     monkeypatch.setattr(submitting, "SETTLING_SECONDS", 0.0)
-    return folder
+    return directory
 
 
 @pytest.fixture
 def array(tmp_path):
     array = SweepPaths(tmp_path / "my sweep").array(1, 1)
-    array.folder.mkdir(parents=True)
+    array.directory.mkdir(parents=True)
     return array
 
 
@@ -82,7 +82,7 @@ def plan(tasks=2):
 
 
 def submitted(array, manifest):
-    return submit(array, manifest, Profile(), parameters(Profile(), manifest.token, 1, array.folder, None))
+    return submit(array, manifest, Profile(), parameters(Profile(), manifest.token, 1, array.directory, None))
 
 
 def accepted(slurm):
@@ -98,7 +98,7 @@ def test_the_intent_is_on_disk_before_sbatch_and_the_answer_after(slurm, array, 
     assert read_answer(array) == {"job_id": "101", "error": ""}
     assert accepted(slurm) == [manifest.token]
     names = [f"101_{i}_submitted.pkl" for i in range(tasks)] if tasks > 1 else ["101_submitted.pkl"]
-    assert sorted(path.name for path in array.folder.glob("*.pkl")) == names
+    assert sorted(path.name for path in array.directory.glob("*.pkl")) == names
 
 
 @pytest.mark.parametrize("says", ["lose", "late"])
@@ -152,13 +152,13 @@ def test_an_sbatch_that_outlives_its_launcher_is_waited_for(slurm, array):
     )
     importable = [Path(__file__).parent, ROOT / "tests"]
     launcher = subprocess.Popen(
-        [sys.executable, "-c", code, *importable, array.folder], cwd=ROOT, start_new_session=True
+        [sys.executable, "-c", code, *importable, array.directory], cwd=ROOT, start_new_session=True
     )
     try:
         wait_for("sbatch", (slurm / "waiting").exists)
         launcher.kill()
         launcher.wait()
-        ((_, manifest),) = arrays(SweepPaths(array.folder.parent.parent).arrays)
+        ((_, manifest),) = arrays(SweepPaths(array.directory.parent.parent).arrays)
         with pytest.raises(SlurmUnavailable, match="is still running"):
             reconcile(array, manifest)
         assert read_answer(array) is None
@@ -312,7 +312,7 @@ def _holding(slurm, jobs):
 
 def asked(array):
     """What a job asks for, by the script that was submitted: each option, and its setup lines."""
-    (script,) = array.folder.glob("*_submission.sh")
+    (script,) = array.directory.glob("*_submission.sh")
     lines = script.read_text().splitlines()
     options = dict(line[len("#SBATCH --") :].partition("=")[::2] for line in lines if line[:8] == "#SBATCH ")
     return options | {"setup": lines[lines.index("set -euo pipefail") + 1 : lines.index("# command") - 1]}
@@ -320,7 +320,7 @@ def asked(array):
 
 def in_smoke(sweep):
     """The smoke jobs by their id."""
-    found = {read_answer(array)["job_id"]: (array, plan) for array, plan in arrays(sweep.folder / "smoke")}
+    found = {read_answer(array)["job_id"]: (array, plan) for array, plan in arrays(sweep.directory / "smoke")}
     assert all(plan.kind is JobKind.SMOKE_TEST and plan.after == "" for _, plan in found.values())
     return found
 
@@ -329,7 +329,7 @@ def depended_on(sweep, array, manifest):
     """The smoke job that an array waits for: its files and its manifest."""
     job_id = asked(array)["dependency"].removeprefix("afterok:")
     smoke, plan = in_smoke(sweep)[job_id]
-    assert sweep.folder / manifest.after == smoke.log(job_id)
+    assert sweep.directory / manifest.after == smoke.log(job_id)
     return smoke, plan
 
 
@@ -402,7 +402,7 @@ def test_runs_that_differ_in_threads_are_tried_together_and_those_that_lacked_me
     ]
     ids = [[[spec.id] for spec in specs] for specs in (one, two, [lacked[0], lacked[2]], [lacked[1]])]
     assert [tasks for tasks, _, _ in found] == ids
-    assert [smoke.folder.name for _, smoke, _ in found] == ["0001-001", "0001-001", "0001-002", "0001-003"]
+    assert [smoke.directory.name for _, smoke, _ in found] == ["0001-001", "0001-001", "0001-002", "0001-003"]
     assert [plan.tasks for _, _, plan in found] == [
         [[one[0].id]],
         [[one[0].id]],

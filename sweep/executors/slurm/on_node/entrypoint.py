@@ -25,7 +25,7 @@ def main(manifest_path: Path) -> int:
     except SweepError as error:
         print(f"error: {error}", flush=True)
         return error.exit_code
-    process_job(array.folder)
+    process_job(array.directory)
     return ExitCode.OK
 
 
@@ -43,7 +43,7 @@ def check_code(snapshot: Path) -> None:
 
 def _ensure_pickle(array: ArrayPaths) -> None:
     """A launcher that dies, or gets no answer, between `sbatch` and its last rename leaves tasks without their pickle."""
-    os.environ["SUBMITIT_FOLDER"] = str(array.folder)
+    os.environ["SUBMITIT_FOLDER"] = str(array.directory)
     environment = JobEnvironment()
     pickle = environment.paths.submitted_pickle
     if not pickle.exists():

@@ -38,7 +38,7 @@ class _Task:
     @classmethod
     def read(cls, manifest_path: Path, index: int) -> "_Task":
         array = ArrayPaths(manifest_path.parent)
-        sweep = SweepPaths(array.folder.parent.parent)
+        sweep = SweepPaths(array.directory.parent.parent)
         manifest = Manifest.read(array.manifest)
         known = read_runs(sweep)
         specs = {run_id: known[run_id] for run_id in manifest.tasks[index]}
