@@ -138,7 +138,7 @@ if TOOLKIT:
         CppExtension(
             "prune._C_cuda",
             # the checks of the arguments are in both libraries
-            [*sources(".cpp", cuda=True), *sorted(glob("csrc/*/checks.cpp"))],
+            [*sources(".cpp", cuda=True), *sorted(glob("csrc/**/checks.cpp", recursive=True))],
             include_dirs=[CSRC, pybind11.get_include(), str(TOOLKIT / "include")],
             extra_compile_args=FLAGS,
             # static, so that the library loads wherever torch does

@@ -24,7 +24,7 @@ TORCH_LIBRARY(prune, m) {
   m.def("masked_linear_forget(Tensor mask) -> ()");
   m.def("masked_linear_plan_bytes(Tensor mask) -> int");
 
-  // masked_linear/checks.cpp: raise for arguments that do not fit; for the shape-only kernels.
+  // masked_linear/common/checks.cpp: raise for arguments that do not fit; for the shape-only kernels.
   m.def("_check_masked_linear(Tensor x, Tensor weight, Tensor mask, Tensor? bias=None) -> ()");
   m.def("_check_masked_linear_grad_input(Tensor grad, Tensor weight, Tensor mask) -> ()");
   m.def("_check_masked_linear_grad_weight(Tensor grad, Tensor x, Tensor mask) -> ()");

@@ -1,5 +1,7 @@
 """The order of the rooms: imports point down, so that each can be read without those above it."""
 
+from pathlib import Path
+
 import pytest
 from support.rooms import (
     FLOOR,
@@ -8,8 +10,10 @@ from support.rooms import (
     floors,
     import_graph,
     imports,
+    include_graph,
     main,
     name_of,
+    of_rooms,
     python_files,
     room_of,
 )
@@ -44,6 +48,12 @@ def test_models_and_prune_know_nothing_of_each_other():
 def test_no_circle_among_the_modules():
     """Imports inside functions count, too."""
     assert circles(import_graph()) == []
+
+
+def test_no_circle_among_the_sources_of_the_extension():
+    graph = include_graph()
+    assert circles(graph) == []
+    assert circles(of_rooms(graph, {name: str(Path(name).parent) for name in graph})) == []
 
 
 def test_circles_and_floors_by_hand():

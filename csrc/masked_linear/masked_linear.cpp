@@ -1,6 +1,6 @@
 // CPU kernels of the masked linear layer's operators.
 
-#include "masked_linear/checks.h"
+#include "masked_linear/common/checks.h"
 
 #include "masked_linear/cpu/products.h"
 

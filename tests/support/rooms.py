@@ -73,8 +73,8 @@ def include_graph() -> Graph:
     graph: Graph = {}
     for name, path in files.items():
         included = re.findall(r'^\s*#\s*include\s+"([^"]+)"', path.read_text(), re.M)
-        beside = {(Path(name).parent / each).as_posix() for each in included}
-        graph[name] = ({*included} | beside) & files.keys()
+        relative = {(Path(name).parent / each).as_posix() for each in included}
+        graph[name] = ({*included} | relative) & files.keys()
     return graph
 
 

@@ -1,6 +1,6 @@
 #include "masked_linear/cpu/mask_plan.h"
 
-#include "masked_linear/mask_cache.h"
+#include "masked_linear/common/mask_cache.h"
 
 #include <ATen/Parallel.h>
 #include <torch/library.h>

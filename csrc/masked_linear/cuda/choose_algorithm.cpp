@@ -1,6 +1,6 @@
 #include "masked_linear/cuda/choose_algorithm.h"
 
-#include "masked_linear/algorithm_override.h"
+#include "masked_linear/common/algorithm_override.h"
 #include "masked_linear/cuda/fused.h"
 #include "masked_linear/cuda/pad.h"
 #include "masked_linear/cuda/sparse.h"

@@ -1,7 +1,7 @@
 #include "masked_linear/cuda/mask_plan.h"
 
+#include "masked_linear/common/mask_cache.h"
 #include "masked_linear/cuda/apply_mask.h"
-#include "masked_linear/mask_cache.h"
 
 #include <torch/library.h>
 

@@ -1,7 +1,7 @@
 // CUDA kernels of the masked linear layer's operators: which algorithm computes each product, and what the algorithms
 // share.
 
-#include "masked_linear/checks.h"
+#include "masked_linear/common/checks.h"
 
 #include "common/rows.h"
 #include "masked_linear/cuda/choose_algorithm.h"

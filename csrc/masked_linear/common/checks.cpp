@@ -1,4 +1,4 @@
-#include "masked_linear/checks.h"
+#include "masked_linear/common/checks.h"
 
 #include <c10/core/SymInt.h>
 #include <c10/core/SymIntArrayRef.h>
