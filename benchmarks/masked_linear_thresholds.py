@@ -1,11 +1,11 @@
-"""Up to which density the sparse way of each product of the masked linear layer is faster than the dense one.
+"""Up to which density the sparse algorithm for each product of the masked linear layer is faster than the dense one.
 
     PRUNE_MASKED_LINEAR=sparse python benchmarks/masked_linear_thresholds.py [--shapes 512x512x64 ...] [--autocast]
 
 The table in csrc/masked_linear/cpu/choose_algorithm.cpp comes from this. A shape is out x in x N. The dense algorithm masks the
 weight or its gradient, as bits, and calls PyTorch's product. Times are the thread's CPU time, best of several, on one thread.
 
-With --autocast: a forward and backward pass under autocast to bfloat16, where the sparse way computes in float32.
+With --autocast: a forward and backward pass under autocast to bfloat16, where the sparse algorithm computes in float32.
 """
 
 import argparse
@@ -104,10 +104,10 @@ def main() -> None:
         raise SystemExit("PRUNE_MASKED_LINEAR needs to be 'sparse'")
     torch.set_num_threads(1)
     if arguments.autocast:
-        line, told = measure_autocast, f"of a step under autocast at density {AUTOCAST_DENSITIES}"
+        line, measured = measure_autocast, f"of a step under autocast at density {AUTOCAST_DENSITIES}"
     else:
-        line, told = measure, f"of y, dx, dW at density {DENSITIES}"
-    print(f"{'out x in x N':18} dense time / sparse time {told}")
+        line, measured = measure, f"of y, dx, dW at density {DENSITIES}"
+    print(f"{'out x in x N':18} dense time / sparse time {measured}")
     for shape in arguments.shapes:
         print(f"{shape:18} {line(*map(int, shape.split('x')))}", flush=True)
 

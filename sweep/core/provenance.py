@@ -13,7 +13,7 @@ from sweep.core.env import source_root
 
 _SOURCE = source_root()
 SNAPSHOT = "snapshot.json"
-"""Beside the packages in a copy of the code: `code()` of what was copied."""
+"""Next to the packages in a copy of the code: `code()` of what was copied."""
 
 
 def code() -> dict[str, Any]:

@@ -78,7 +78,7 @@ class Task(ABC):
         """Mean loss over a batch, a scalar; `output` is what the model gives for the batch's inputs."""
 
     def training_loss(self, model: nn.Module, inputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
-        """The same as `loss(model(*inputs), target)`, for training, where a task may have a cheaper way to compute it."""
+        """The same as `loss(model(*inputs), target)`, for training, where a task may have a cheaper algorithm."""
         return self.loss(model(*inputs), target)
 
     def training_batches(self, split: Split, batch_size: int, order: Tensor) -> Sequence[Batch]:

@@ -1,4 +1,4 @@
-"""Runs: stable ids, resolved values, errors with the mend."""
+"""Runs: stable ids, resolved values, errors with their fix."""
 
 import pytest
 

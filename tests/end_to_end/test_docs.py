@@ -1,6 +1,7 @@
 """The pages' examples run as they stand, and what the pages name is there."""
 
 import inspect
+import os
 import re
 import shlex
 import shutil
@@ -124,6 +125,26 @@ def test_targets_and_tests_are_there(words):
         assert all(re.search(rf"^{word}:", makefile, re.M) for word in words[1:] if "=" not in word)
     else:
         assert all((ROOT / word).exists() for word in words if word.startswith("tests/"))
+
+
+def test_the_storm_finds_what_it_needs():
+    """It takes half an hour, so that here it only prints its options."""
+    recipe = subprocess.run(
+        ["make", "--dry-run", "--silent", "storm"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    words = shlex.split(recipe.stdout.splitlines()[-1])
+    variables = dict(word.split("=") for word in words if "=" in word)
+    program = words.index("tests/end_to_end/slurm/storm.py")
+    done = subprocess.run(
+        [sys.executable, words[program], "--help"],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--seed" in done.stdout
 
 
 BENCHMARKS = [

@@ -188,11 +188,11 @@ def test_one_run_in_the_foreground(work, grid):
 
 def test_runs_at_once_share_a_gpu(work, grid):
     """Two runs in four slots: half of its memory for each."""
-    plugin = work.results.parent / "told.py"
+    plugin = work.results.parent / "shared.py"
     plugin.write_text(
-        "import os\n\nimport prune\n\n\n@prune.method('told', data=False)\ndef told(scoring):\n"
+        "import os\n\nimport prune\n\n\n@prune.method('share', data=False)\ndef share(scoring):\n"
         "    raise ValueError('share ' + os.environ['SWEEP_GPU_SHARE'])\n"
     )
     options = ("--local", "--slots", 4, "--plugin", plugin)
-    done = work("--grid", grid(pruners=["told"], compressions=[1], seeds="0-1"), *options)
+    done = work("--grid", grid(pruners=["share"], compressions=[1], seeds="0-1"), *options)
     assert done.stdout.count("ValueError: share 0.5") >= 2, done.stdout

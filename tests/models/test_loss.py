@@ -147,7 +147,7 @@ def peak_memory(step: Callable[[], object]) -> int:
 
 @pytest.mark.slow
 def test_the_logits_are_never_all_there() -> None:
-    # small beside its vocabulary, so that the logits are what counts
+    # small compared with its vocabulary, so that the logits are what counts
     model = Seq2SeqTransformer(100, 10837, d_model=32, heads=2, encoder_layers=1, decoder_layers=1, ffn=32)
     src, tgt = torch.randint(4, 100, (128, 22)), torch.randint(4, 10837, (128, 23))
     logits = 128 * 22 * 10837 * 4

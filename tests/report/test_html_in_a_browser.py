@@ -52,7 +52,7 @@ def test_the_page_fits_and_is_readable(browser, page, tmp_path, size, dark):
     browser.screenshot(tmp_path / "shot.png")
     shot = Image.open(tmp_path / "shot.png").convert("L")
     assert shot.size == size
-    # the background by far the most of it, and letters that stand out from it
+    # the background by far the most of it, and text that stands out from it
     background = shot.getpixel((size[0] - 3, 3))
     assert background < 40 if dark else background > 240
     values = shot.tobytes()
@@ -119,7 +119,7 @@ def test_tables_sort_by_keyboard(browser, page):
     assert browser.eval("document.activeElement.closest('th').ariaSort") == "ascending"
     browser.press(" ")
     assert column(browser, "toy_runs", 3) == up[::-1]
-    # 9,… before 10,…: by value, not by letters
+    # 9,… before 10,…: by value, not by characters
     browser.eval("document.querySelectorAll('table[data-name=toy_runs] th button')[5].click()")
     assert column(browser, "toy_runs", 5)[:7] == ["10"] * 6 + ["100"]
 

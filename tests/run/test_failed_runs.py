@@ -72,7 +72,7 @@ def test_the_logs_of_failed_runs_have_what_the_status_leaves_out(faulty):
     assert shown.returncode == 0
     logs = {re.search(r"/runs/toy-(\w+)-", part)[1]: part for part in shown.stdout.split("==> ")[1:]}
     assert sorted(logs) == sorted(FAULTS)
-    # what the user can mend is one line; what surprised the project has its traceback, down to the plug-in's line
+    # what the user can fix is one line; what surprised the project has its traceback, down to the plug-in's line
     assert [name for name, text in logs.items() if "Traceback" in text] == ["crash", "leave"]
     assert f'mine.py", line {line_of("astray")}, in crash' in logs["crash"]
     assert re.search(rf"^error: {FAULTS['wrong_shape']}$", logs["wrong_shape"], re.M)

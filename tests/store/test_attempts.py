@@ -193,7 +193,7 @@ def test_a_damaged_heartbeat_is_no_progress(run, content):
         ("the loss is not finite in epoch 1 before step 50; lower lr (now 1)", Cause.NOT_FINITE),
         ("the test loss is nan after epoch 1; lower lr (now 1)", Cause.NOT_FINITE),
         (
-            "the test BLEU is nan while the losses are numbers; mend evaluate() of multi30k",
+            "the test BLEU is nan while the losses are numbers; fix evaluate() of multi30k",
             Cause.NOT_FINITE,
         ),
         ("stopped by SIGINT", None),

@@ -172,18 +172,18 @@ def unchecked(path, **values):
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "told"),
+    ("column", "value", "reported"),
     [
         ("run_id", pa.array([b"\xe5x"]).view(pa.string()), "UTF8"),
         ("started_at", pa.array([2**62], pa.timestamp("us", tz="UTC")), "out of range"),
     ],
 )
-def test_text_and_times_that_are_none_are_damage_also_without_checksums(tmp_path, column, value, told):
+def test_text_and_times_that_are_none_are_damage_also_without_checksums(tmp_path, column, value, reported):
     path = tmp_path / "result.parquet"
     unchecked(path)
     table = pq.read_table(path)
     pq.write_table(table.set_column(table.schema.get_field_index(column), column, value), path)
-    with pytest.raises(SweepError, match=rf"not a whole Parquet file .*{told}"):
+    with pytest.raises(SweepError, match=rf"not a whole Parquet file .*{reported}"):
         read_result(path)
 
 
