@@ -4,9 +4,9 @@
 # make format  format the sources
 # make test-all     also the tests in a browser, on a real Slurm (root, Debian), and those that take minutes each
 # make test-slurm   the tests on a real Slurm, which they start on this machine
-# make test-long    those that take minutes each
+# make test-long    those that take minutes each, most of them on a real Slurm
 # make lint    the linters alone
-# make storm   300 runs on a real Slurm while faults strike every few seconds (SEED=1; half an hour)
+# make storm   300 runs on a real Slurm while faults strike every few seconds (SEED=1; a quarter of an hour)
 # make sanitize  the operators' tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # Options: PRUNE_CUDA=1 (build for CUDA with any torch)   PYTHON=python3.12   TORCH_INDEX=<package index with another build of torch>   VENV=<directory>
 
@@ -45,7 +45,7 @@ test-all: $(VENV)/.dev
 	@SWEEP_TEST_SLURM=1 SWEEP_TEST_BROWSER=1 $(BIN)/python -m pytest $(WORKERS)
 
 test-long: $(VENV)/.dev
-	@$(BIN)/python -m pytest -m long
+	@SWEEP_TEST_SLURM=1 $(BIN)/python -m pytest -m long
 
 test-slurm: $(VENV)/.dev
 	@SWEEP_TEST_SLURM=1 $(BIN)/python -m pytest -m "slurm and not long"

@@ -9,7 +9,7 @@ import typer
 
 from sweep.core.errors import BUSY, ExitCode
 from sweep.launch.command import launch
-from sweep.launch.options import DataDir, Plugins, Results, Unverified, directory
+from sweep.launch.options import DataDir, Plugins, Results, Unverified, path
 from sweep.terminal.command_line import run_app
 
 app = typer.Typer(
@@ -20,6 +20,9 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(help="name of the sweep", metavar="NAME")]
+OfSweep = Annotated[
+    str | None, typer.Option("--name", help="its sweep [all sweeps are searched]", metavar="NAME")
+]
 
 
 def _show_version(wanted: bool) -> None:
@@ -44,9 +47,7 @@ app.command()(launch)
 @app.command()
 def run(
     run_id: Annotated[str, typer.Argument(metavar="ID", help="id of a run, or the start of it")],
-    name: Annotated[
-        str | None, typer.Option(help="its sweep [all sweeps are searched]", metavar="NAME")
-    ] = None,
+    name: OfSweep = None,
     again: Annotated[bool, typer.Option("--again", help="rerun it although it is complete")] = False,
     results: Results = None,
 ) -> None:
@@ -83,6 +84,7 @@ def status(
 @app.command()
 def logs(
     which: Annotated[str, typer.Argument(metavar="NAME|ID", help="a sweep, with --failed; or a run")],
+    name: OfSweep = None,
     failed: Annotated[bool, typer.Option("--failed", help="print the logs of all failed runs")] = False,
     lines: Annotated[int, typer.Option(help="number of lines from the end", metavar="N", min=1)] = 20,
     follow: Annotated[
@@ -94,7 +96,7 @@ def logs(
     from sweep.cli.logs import print_logs
 
     try:
-        print_logs(which, failed, lines, follow, results)
+        print_logs(which, name, failed, lines, follow, results)
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
@@ -148,7 +150,7 @@ def collect(
         typer.Option(
             help="write them to a copy of the sweep in DIR, which needs no other files",
             metavar="DIR",
-            parser=directory,
+            parser=path,
         ),
     ] = None,
     results: Results = None,

@@ -10,11 +10,11 @@ from sweep.store.submissions import read_runs
 
 
 def find_run(
-    beginning: str, name: str | None, results: Path | None, *, logs: bool = False
+    beginning: str, name: str | None, results: Path | None, hint: str = "give the id of a run"
 ) -> tuple[SweepPaths, str]:
     """The one run whose id starts with `beginning`, in the sweep `name` or in all sweeps.
 
-    `logs` is for `sweep logs`, which takes a sweep with --failed and has no --name: errors say so.
+    `hint` is what to do where `beginning` is a sweep.
 
     Raises:
         UsageError: none, or more than one.
@@ -31,20 +31,19 @@ def find_run(
     if len(found) == 1:
         return found[0]
     if beginning in [sweep.name for sweep in sweeps]:
-        hint = "add --failed, or give the id of a run" if logs else "give the id of a run"
         raise UsageError(f"{beginning!r} is a sweep: {hint}")
     if not found:
         raise UsageError(
             f"no run {beginning!r} in {name or root}{nearest(beginning, (run_id for _, run_id in ids))}"
         )
     several = ", ".join(f"{sweep.name}: {run_id}" for sweep, run_id in found[:3])
-    hint = "write more of the id" + ("" if logs else ", or give --name")
-    raise UsageError(f"{beginning!r} fits {len(found)} runs ({several}, ..); {hint}")
+    more = ", .." if len(found) > 3 else ""
+    hints = [] if exact else ["write more of the id"]
+    if len({sweep.name for sweep, _ in found}) > 1:
+        hints.append("give --name")
+    raise UsageError(f"{beginning!r} fits {len(found)} runs ({several}{more}); {', or '.join(hints)}")
 
 
 def select_in_sweep(sweep: SweepPaths, only: Sequence[str]) -> set[str]:
     """Ids of the sweep's runs with the values of `--only`; all without any. Raises UsageError where there is none."""
-    chosen = select_runs(read_runs(sweep).values(), parse_only(only))
-    if not chosen:
-        raise UsageError(f"--only {','.join(only)}: no run of sweep {sweep.name!r} fits; see `sweep status`")
-    return chosen
+    return select_runs(read_runs(sweep).values(), parse_only(only), f"sweep {sweep.name!r}")

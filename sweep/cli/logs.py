@@ -11,15 +11,19 @@ from sweep.store.layout import SweepPaths, existing_sweep
 _FOLLOW_SECONDS = 1.0
 
 
-def print_logs(which: str, failed: bool, lines: int, follow: bool, results: Path | None) -> None:
+def print_logs(
+    which: str, name: str | None, failed: bool, lines: int, follow: bool, results: Path | None
+) -> None:
     """Print the last `lines` lines of one run's log, or of every failed run's of the sweep `which`.
 
-    With `follow` keep printing what is added to a run's log until the run has ended.
+    A run is looked for in the sweep `name`, or in all. With `follow` keep printing what is added to its log until it has ended.
     """
     if failed and follow:
         raise UsageError("--follow follows one run; give its id in place of --failed")
+    if failed and name is not None:
+        raise UsageError(f"--name {name}: --failed takes the sweep as its argument; leave --name out")
     if not failed:
-        sweep, run_id = find_run(which, None, results, logs=True)
+        sweep, run_id = find_run(which, name, results, "add --failed, or give the id of a run")
         log = _log_of(sweep, run_id)
         if log is None and not follow:
             raise UsageError(f"{run_id} has no log yet; it has not started")

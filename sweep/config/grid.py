@@ -91,7 +91,7 @@ class Grid(BaseModel):
             UsageError: no such grid or file, not YAML, an unknown key, a value of the wrong kind.
         """
         is_file = name.endswith((".yaml", ".yml"))
-        path = Path(name) if is_file else SHIPPED / f"{name}.yaml"
+        path = Path(name).expanduser() if is_file else SHIPPED / f"{name}.yaml"
         if not path.is_file():
             if is_file:
                 raise UsageError(
@@ -189,7 +189,7 @@ def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[
                 runs.setdefault(run.id, run)
     if not only:
         return list(runs.values())
-    chosen = select_runs([run.to_record() for run in runs.values()], only)
+    chosen = select_runs([run.to_record() for run in runs.values()], only, f"grid {grid.name!r}")
     return [run for run in runs.values() if run.id in chosen]
 
 
@@ -208,10 +208,10 @@ def _require_task(grid: Grid, task: str) -> None:
     if task in TASKS:
         return
     known = [name for name in grid.tasks if name in TASKS]
-    without = f", or leave it out with --only task={known[0]}" if known else ""
+    without = f", or without it: --only task={known[0]}" if known else ""
     raise UsageError(
         f"grid {grid.name!r} has the task {task!r}, which is unknown{nearest(task, TASKS)}; if it is yours, "
-        f"name its file with --plugin{without}"
+        f"launch with --plugin FILE.py{without}"
     )
 
 

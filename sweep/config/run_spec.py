@@ -204,8 +204,8 @@ def check_pruner(name: str) -> None:
         )
     if name not in METHODS:
         raise UsageError(
-            f"unknown pruner {name!r}{nearest(name, METHODS)}; known: {', '.join(sorted(METHODS))}; if it is yours, name "
-            "its file with --plugin"
+            f"unknown pruner {name!r}{nearest(name, METHODS)}; known: {', '.join(sorted(METHODS))}; if it is yours, launch "
+            "with --plugin FILE.py"
         )
 
 

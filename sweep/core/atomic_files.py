@@ -37,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """The one-line form of a failed write, with what to do about it."""
-    fix = "make room or choose another directory with --results, then repeat the command with --retry failed"
+    fix = "make room or use another directory, then repeat the command (`sweep launch` with --retry failed)"
     return StorageError(f"cannot write {path}: {error.strerror or error}; {fix}")
 
 

@@ -26,22 +26,21 @@ class Rule:
 SLURM = Rule(only="slurm")
 
 
-def directory(text: str) -> Path:
+def path(text: str) -> Path:
+    """A path of the command line, absolute; `~`, which shells leave as it is in `--option=~/x`, is the home directory."""
     if not text:  # a shell variable that is not set; as a path it would be the current directory
-        raise typer.BadParameter("is empty; name a directory or leave the option out")
-    return Path(text)
+        raise typer.BadParameter("is empty; name a path or leave the option out")
+    return Path(text).expanduser().absolute()
 
 
 Results = Annotated[
     Path | None,
-    typer.Option(
-        help="directory of the sweeps [SWEEP_RESULTS, else ./results]", metavar="DIR", parser=directory
-    ),
+    typer.Option(help="directory of the sweeps [SWEEP_RESULTS, else ./results]", metavar="DIR", parser=path),
 ]
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="local copy of the data [SWEEP_DATA, else download]", metavar="DIR", parser=directory),
+    typer.Option(help="local copy of the data [SWEEP_DATA, else download]", metavar="DIR", parser=path),
 ]
 
 Unverified = Annotated[
@@ -54,7 +53,7 @@ Unverified = Annotated[
 
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", help="file with custom tasks or pruners", metavar="FILE.py"),
+    typer.Option("--plugin", help="file with custom tasks or pruners", metavar="FILE.py", parser=path),
 ]
 
 
@@ -75,7 +74,7 @@ class LaunchOptions:
     ] = None
     profile: Annotated[
         Path | None,
-        typer.Option(help="Slurm: what jobs request, see slurm/*.yaml", metavar="FILE.yaml"),
+        typer.Option(help="Slurm: what jobs request, see slurm/*.yaml", metavar="FILE.yaml", parser=path),
         SLURM,
     ] = None
     max_concurrent: Annotated[

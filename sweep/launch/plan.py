@@ -100,12 +100,7 @@ def make_plan(options: LaunchOptions) -> LaunchPlan:
     pairs = [split_pair("--set", text) for text in options.settings or []]
     settings = {key: parse_value(value) for key, value in pairs}
     grid = grid.with_settings(settings, None if options.seeds is None else parse_seeds(options.seeds))
-    only = options.only or []
-    runs = expand(grid, parse_only(only))
-    if not runs:
-        raise UsageError(
-            f"--only {','.join(only)}: no run of grid {grid.name!r} fits; see its values with --dry-run"
-        )
+    runs = expand(grid, parse_only(options.only or []))
     if options.local:
         _check_devices(runs)
     sweep = sweep_paths(grid.name if options.name is None else options.name, options.results)

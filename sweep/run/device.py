@@ -98,6 +98,6 @@ def explain_out_of_memory(batch_size: int) -> Iterator[None]:
         asked = re.search(r"Tried to allocate [\d.]+ \w+", str(error))
         detail = f" ({asked[0][0].lower()}{asked[0][1:]})" if asked else ""
         raise OutOfGpuMemoryError(
-            f"out of GPU memory{detail}: other runs may hold it; take fewer --slots or a smaller --pack, "
+            f"out of GPU memory{detail}: other runs may hold it; launch with fewer --slots, a smaller --pack "
             f"or a smaller batch_size (now {batch_size})"
         ) from error

@@ -123,7 +123,7 @@ def _carry_out(
     run = RunSpec.from_record(spec)
     if run.id != spec.id:
         raise SweepError(
-            f"run {spec.id}: this version's defaults give it the id {run.id}; launch under a new --name"
+            f"run {spec.id}: this version's defaults give it the id {run.id}; launch it with a new --name"
         )
     source = DataSource.from_env(submission.data_dir, submission.allow_unverified)
     log(f"attempt {attempt.number} of {run.id}")

@@ -178,7 +178,7 @@ def _tasks(results: Reading) -> dict[str, str]:
 
 
 def write_collection(sweep: SweepPaths, name: str, table: pa.Table, tasks: Mapping[str, str]) -> None:
-    """Write `table` as the collections of its tasks.
+    """Write `table` as the collections of its tasks, and delete those of tasks of which nothing is left.
 
     Args:
         sweep: where.
@@ -189,6 +189,10 @@ def write_collection(sweep: SweepPaths, name: str, table: pa.Table, tasks: Mappi
     of_task = pa.array([tasks[directory] for directory in _directories(table)], pa.string())
     for task in sorted(set(tasks.values())):
         write_parquet(sweep.collection(task, name), table.filter(pc.equal(of_task, task)), "zstd")
+    for path in sweep.collected.glob(f"*/{name}.parquet"):
+        # what is damaged may be all that there is of an archive: it is left to people
+        if path.parent.name not in tasks.values() and _read_collection(path, TABLES[name])[0] is not None:
+            path.unlink()
 
 
 def _scan(sweep: SweepPaths, name: str) -> tuple[dict[str, str], set[str], list[str]]:

@@ -210,17 +210,17 @@ def is_directory_name(name: str) -> bool:
 def sweep_paths(name: str, results: Path | None = None) -> SweepPaths:
     """The paths of the sweep `name`, which must be usable as a directory name."""
     if not is_directory_name(name):
-        raise UsageError(f"sweep name {name!r} cannot be a directory name; give another with --name")
+        raise UsageError(f"sweep name {name!r} cannot be a directory name; choose another")
     return SweepPaths(results_root(results) / name)
 
 
 def existing_sweep(name: str, results: Path | None = None) -> SweepPaths:
     """Like `sweep_paths`, for a sweep that has been launched."""
-    paths = sweep_paths(name, results)
-    if not (paths.grid.is_file() and paths.runs_list.is_file()):
-        root = paths.directory.parent
+    paths = SweepPaths(results_root(results) / name)
+    if not (is_directory_name(name) and paths.grid.is_file() and paths.runs_list.is_file()):
+        root = results_root(results)
         known = [p.parent.name for p in root.glob("*/grid.yaml")]
         raise UsageError(
-            f"no sweep {name!r} in {root}{nearest(name, known)}; launch it first, or name its directory with --results"
+            f"no sweep {name!r} in {root}{nearest(name, known)}; launch it first, or give the directory it is in with --results"
         )
     return paths

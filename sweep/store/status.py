@@ -22,7 +22,7 @@ STATES: dict[State, str] = {
     "running": "an attempt is alive",
     "pending": "not started: waiting in Slurm's queue, or never launched",
     "interrupted": "stopped, killed or lost; the launch command resumes from its checkpoint",
-    "failed": "ended with an error (`sweep logs NAME --failed` shows more); --retry failed runs it again",
+    "failed": "ended with an error (`sweep logs NAME --failed` shows more); a launch with --retry failed runs it again",
     "stale": "its result is of other data or another pipeline version, or damaged; the launch command runs it again",
     "unknown": "silent on another machine for too short a time to be lost; or Slurm does not answer; or a newer prunesweep's",
 }

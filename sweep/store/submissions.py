@@ -125,7 +125,7 @@ def locked(directory: Path) -> Iterator[None]:
         except OSError as error:
             raise StorageError(
                 f"cannot lock {lock}: {error.strerror}; its file system has no locks: have it mounted with them "
-                "(Lustre: -o flock), or choose another directory with --results"
+                "(Lustre: -o flock), or launch with another --results"
             ) from error
         yield
 

@@ -117,7 +117,7 @@ class Multi30k(Translation):
         if self.options.files is not None:
             if source.data_dir is None:
                 raise DataError(
-                    f"{self.name}: the option `files` names custom files; name their directory with --data-dir (SWEEP_DATA)"
+                    f"{self.name}: the option `files` names custom files; launch with the --data-dir (SWEEP_DATA) of those"
                 )
             name = f"{self.options.files[SPLITS.index(split)]}.{language}"
             return read_own(
@@ -128,7 +128,7 @@ class Multi30k(Translation):
         if language not in LANGUAGES:
             raise DataError(
                 f"{self.name}: the published files have {' and '.join(LANGUAGES)}, but not {language!r}; name custom files "
-                "with the option `files` and their directory with --data-dir (SWEEP_DATA)"
+                "with the option `files`, and launch with the --data-dir (SWEEP_DATA) that they are in"
             )
         published = FILES[split]
         if source.data_dir is None:

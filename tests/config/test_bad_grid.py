@@ -10,12 +10,12 @@ from support.command import GRID, refused
     [
         (
             "pruners: [randm]",
-            r"unknown pruner 'randm' \(did you mean 'random'\?\); known: grasp.*; if it is yours, name its file with --plugin",
+            r"unknown pruner 'randm' \(did you mean 'random'\?\); known: grasp.*; if it is yours, launch with --plugin FILE.py",
         ),
         ("pruners: [dense]", r"pruner name 'dense' is taken by the runs at compression 0; choose another"),
         (
             "tasks: [toi]",
-            r"task 'toi', which is unknown \(did you mean 'toy'\?\); if it is yours, name its file with --plugin$",
+            r"task 'toi', which is unknown \(did you mean 'toy'\?\); if it is yours, launch with --plugin FILE.py$",
         ),
         ("seed: [0]", r"grid 'grid.yaml': unknown key 'seed' \(did you mean 'seeds'\?\)"),
         ("compressions: [-1]", r"grid 'grid.yaml': compressions.0 = -1: .*greater than or equal to 0"),

@@ -3,6 +3,7 @@
 import pytest
 
 from sweep.config.grid import Grid, expand, parse_seeds
+from sweep.config.key_values import parse_only, select_runs
 from sweep.core.errors import UsageError
 
 
@@ -90,7 +91,7 @@ def test_only_selects_by_field_and_does_not_check_what_it_leaves_out():
     assert [(r.pruner, r.seed) for r in chosen] == [("random", 1), ("grasp", 1)]
     with pytest.raises(
         UsageError,
-        match=r"grid 'g' has the task 'not_there', which is unknown; .*, or leave it out with --only task=toy",
+        match=r"grid 'g' has the task 'not_there', which is unknown; .*, or without it: --only task=toy",
     ):
         expand(g)
     with pytest.raises(UsageError, match=r"--only: unknown field 'sed' \(did you mean 'seed'\?\)"):
@@ -107,7 +108,6 @@ def test_only_selects_by_field_and_does_not_check_what_it_leaves_out():
         ("lr", "0.01000001", [20240102]),
         ("lr", "1.00000E-2", [20240101]),
         ("compression", "1e0", [20240101, 20240102, 20240103]),
-        ("shuffle", "1", []),
         ("shuffle", "false", [20240101, 20240102, 20240103]),
     ],
 )
@@ -115,8 +115,39 @@ def test_only_compares_numbers_to_the_last_digit(field, value, seeds):
     g = grid(pruners=["random"], compressions=[1])
     runs = []
     for seed, lr in ((20240101, 0.01), (20240102, 0.01000001), (20240103, 0.02)):
-        runs += expand(g.with_settings({"lr": lr}, [seed]), {field: [value]})
-    assert [run.seed for run in runs] == seeds
+        runs += expand(g.with_settings({"lr": lr}, [seed]))
+    records = [run.to_record() for run in runs]
+    chosen = select_runs(records, {field: [value]}, "grid 'g'")
+    assert [record.seed for record in records if record.id in chosen] == seeds
+
+
+@pytest.mark.parametrize(
+    ("only", "message"),
+    [
+        # one of several values that fits would hide that another never can
+        ({"seed": ["0", "7"]}, r"--only seed=7: no run of grid 'g' has that; there is 0, 1$"),
+        ({"pruner": ["grapes"]}, r"grapes: grid 'g' has no such pruner \(did you mean 'grasp'\?\)$"),
+        ({"shuffle": ["1"]}, r"--only shuffle=1: no run of grid 'g' has that; there is false$"),
+        ({"compression": ["0"], "pruner": ["grasp"]}, r"--only compression=0,pruner=grasp: no run of grid 'g' has all of"),
+        ({"id": ["toy"]}, r"--only id=toy: no run .*; there is toy-\S+, toy-\S+"),
+    ],
+)  # fmt: skip
+def test_values_of_only_that_no_run_has(only, message):
+    g = grid(tasks=["toy"], pruners=["random", "grasp"], compressions=[0, 1], seeds=[0, 1])
+    with pytest.raises(UsageError, match=message):
+        expand(g, only)
+
+
+def test_a_value_of_only_may_be_a_list():
+    assert parse_only(["betas=[0.9,0.99],seed=1", "betas=[0.8, 0.9]"]) == {
+        "betas": ["[0.9,0.99]", "[0.8, 0.9]"],
+        "seed": ["1"],
+    }
+    g = grid(pruners=["random"], compressions=[1])
+    runs = [run for b in (0.99, 0.999) for run in expand(g.with_settings({"betas": [0.9, b]}, [0]))]
+    records = [run.to_record() for run in runs]
+    (chosen,) = select_runs(records, parse_only(["betas=[0.9,0.99]"]), "grid 'g'")
+    assert chosen == runs[0].id
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("0-2", [0, 1, 2]), ("7", [7]), ("5, 1-2,1", [5, 1, 2])])

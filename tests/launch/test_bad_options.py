@@ -28,7 +28,7 @@ from sweep.launch.command import launch_main
         ("launch --local --grid grid.yaml --set scope=globl", r"scope = 'globl': .*'global' or 'layer'"),
         ("launch --local --grid grid.yaml --only prunr=random", r"--only: .*'prunr' \(did you mean 'pruner'\?\)"),
         ("launch --local --grid grid.yaml --only pruner=randm", r"--only pruner=randm: .*'random'"),
-        ("launch --local --grid grid.yaml --only seed=7", r"--only seed=7: no run .*--dry-run"),
+        ("launch --local --grid grid.yaml --only seed=7", r"--only seed=7: no run of grid 'grid' has that; there is 0"),
         ("launch --local --grid grid.yaml --only seed=[x", r"value '\[x' is not valid YAML"),
         pytest.param(
             "launch --local --grid grid.yaml --set epochs=" + "[" * 3000, r"value \[+.. has brackets .*too deep",
@@ -46,7 +46,7 @@ from sweep.launch.command import launch_main
         ("launch --local --grid grid.yaml --seeds 4-1", r"seeds '4-1': range 4-1 is descending; write 1-4"),
         ("launch --local --grid grid.yaml --seeds 0-99999999999", r"are 100000000000; give at most 100000"),
         ("launch --local --grid grid.yaml --seeds 4294967296", r"seed = 4294967296: .* less than 4294967296"),
-        ("launch --local --grid grid.yaml --name a/b", r"sweep name 'a/b' cannot be a directory name; .*--name"),
+        ("launch --local --grid grid.yaml --name a/b", r"sweep name 'a/b' cannot be a directory name; choose another"),
         ("launch --local --grid grid.yaml --name .hidden", r"sweep name '.hidden' cannot be a directory name"),
         ("launch --local --grid grid.yaml --sede 3", r"--sede .*--seeds.*; see sweep launch --help"),
         ("launch --local", r"'--grid'; see sweep launch --help"),
@@ -64,12 +64,12 @@ def test_mistakes_on_the_command_line(command, tmp_path, arguments, message):
     ("option", "message"),
     [
         ("--seeds", r"seeds: expected a list or range of integers, got ''; write 0-4"),
-        ("--name", r"sweep name '' cannot be a directory name; give another with --name"),
+        ("--name", r"sweep name '' cannot be a directory name; choose another"),
         (
             "--results",
-            r"'--results': is empty; name a directory or leave the option out; see sweep launch --help",
+            r"'--results': is empty; name a path or leave the option out; see sweep launch --help",
         ),
-        ("--data-dir", r"'--data-dir': is empty; name a directory or leave the option out"),
+        ("--data-dir", r"'--data-dir': is empty; name a path or leave the option out"),
     ],
 )
 def test_a_value_that_is_empty_is_not_taken_for_none(command, tmp_path, option, message):

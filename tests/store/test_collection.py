@@ -76,6 +76,18 @@ def test_a_run_that_is_gone_is_gone(toy):
     assert len(sweep.load(toy.directory, "layers")) == 28
 
 
+def test_nothing_stays_of_a_task_whose_runs_are_gone(toy):
+    """Others read the files without asking the runs."""
+    write_sweep(toy.directory, task="toy2")
+    collect(toy)
+    assert {path.parent.name for path in toy.collected.glob("*/*.parquet")} == {"toy", "toy2"}
+    for directory in toy.runs.glob("toy2-*"):
+        shutil.rmtree(directory)
+    collect(toy)
+    assert {path.parent.name for path in toy.collected.glob("*/*.parquet")} == {"toy"}
+    assert len(sweep.load(toy.directory)) == 15
+
+
 def test_tasks_are_partitions(tmp_path):
     toy = write_sweep(tmp_path / "s")
     other = write_sweep(tmp_path / "t", task="other")

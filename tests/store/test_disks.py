@@ -18,7 +18,7 @@ from sweep.run.checkpoint import save_tensors
 def test_a_results_directory_that_is_a_file(command, tmp_path):
     write_grid(tmp_path)
     (tmp_path / "results").write_text("mine")
-    refused(command(*LAUNCH), r"cannot write .*/results/grid/\S+: Not a directory; .*--results")
+    refused(command(*LAUNCH), r"cannot write .*/results/grid/\S+: Not a directory; .*use another directory")
     refused(command("status", "grid"), r"no sweep 'grid'")
     assert (tmp_path / "results").read_text() == "mine"
 
@@ -41,9 +41,7 @@ def test_a_read_only_results_directory(command, tmp_path, finished):
         before = snapshot(disk)
         remount(disk, "ro")
         place = ("--results", disk)
-        message = (
-            r"cannot write {}/grid/\S+: Read-only file system; .*choose another directory with --results"
-        )
+        message = r"cannot write {}/grid/\S+: Read-only file system; .*use another directory, then repeat"
         refused(command(*LAUNCH, *place), message.format(disk))
         refused(command(*LAUNCH, *place, "--seeds", "0-2"), message.format(disk))
         refused(command(*LAUNCH, *place, "--retry", "all"), message.format(disk))

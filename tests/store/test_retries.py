@@ -60,7 +60,7 @@ def test_out_of_gpu_memory_is_a_cause_of_its_own():
         )
     assert str(caught.value) == (
         "out of GPU memory (tried to allocate 2.50 GiB): other runs may hold it; "
-        "take fewer --slots or a smaller --pack, or a smaller batch_size (now 64)"
+        "launch with fewer --slots, a smaller --pack or a smaller batch_size (now 64)"
     )
     assert caught.value.cause is Cause.OUT_OF_GPU_MEMORY
     with pytest.raises(RuntimeError, match="shapes"), explain_out_of_memory(batch_size=64):

@@ -167,7 +167,7 @@ def test_broken_files_are_named_with_their_line(tmp_path, lines, message):
             "data",
             r"the published files have de and en, but not 'fr'; name custom files",
         ),
-        (OWN, None, r"`files` names custom files; name their directory with --data-dir"),
+        (OWN, None, r"`files` names custom files; launch with the --data-dir"),
         (OWN, "data", r"no mine\.fr or mine\.fr\.gz in \S+multi30k or \S+data; put the file there"),
         ({"source": "de"}, "elsewhere", r"no training\.tar\.gz in"),
     ],

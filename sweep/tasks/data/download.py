@@ -43,8 +43,8 @@ def find_local(directories: Sequence[Path], names: Sequence[str], what: str) -> 
                 return directory / name
     places = " or ".join(str(directory) for directory in directories)
     raise DataError(
-        f"{what}: no {' or '.join(names)} in {places}; put the file there, name another directory with --data-dir "
-        "(SWEEP_DATA), or leave both out to download it"
+        f"{what}: no {' or '.join(names)} in {places}; put the file there, launch or prepare with "
+        "another --data-dir (SWEEP_DATA), or without one to download it"
     )
 
 
@@ -64,7 +64,7 @@ def download(file: PublishedFile, directory: Path, task: str) -> Path:
         reason = " ".join(str(error).split())
         raise DataError(
             f"{task}: cannot download {file.url} to {directory}: {reason}; run `sweep prepare --task {task}` where there is "
-            "internet, with the same SWEEP_CACHE, or name a directory that has a copy with --data-dir (SWEEP_DATA)"
+            "internet, with the same SWEEP_CACHE, or launch with a --data-dir (SWEEP_DATA) that has a copy"
         ) from error
 
 
@@ -80,7 +80,7 @@ def read_verified(path: Path, published: PublishedFile, allow_unverified: bool) 
     if not verified and not allow_unverified:
         raise DataError(
             f"{path} has {published.algorithm.upper()} {digest}, the published {published.name} has {published.digest}; "
-            "replace it, or take it as it is with --allow-unverified-data (each result then says so)"
+            "replace it, or launch or prepare with --allow-unverified-data (each result then says so)"
         )
     return FileContent(path, content, digest, verified)
 
@@ -96,7 +96,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(
-            f"cannot read {path}: {error.strerror}; fix it or name another directory with --data-dir"
+            f"cannot read {path}: {error.strerror}; fix it, or launch or prepare with another --data-dir (SWEEP_DATA)"
         ) from error
 
 
