@@ -121,6 +121,15 @@ class OnSlurm:
     def wait_until_gone(self, name):
         wait_for(f"the end of the jobs of {name}", lambda: not self.active(name), 900)
 
+    def wait_until_ended(self, name, state):
+        """Until the sweep's only run is in `state` and Slurm has nothing left of its jobs.
+
+        A job may be gone before a status says what became of its run, and before the next one is there.
+        """
+        wait_for(
+            f"{state} {name}", lambda: self.states(name) == [state] and not self.active(name), 900, pause=1.0
+        )
+
     def kill_run(self, name, signal_number=signal.SIGKILL):
         """Send a signal to the process that executes the sweep's only run."""
         subprocess.run(

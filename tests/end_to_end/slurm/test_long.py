@@ -23,8 +23,7 @@ def test_time_limits(own_cluster, sweeps_on, undisturbed):
     on = sweeps_on(own_cluster("JobRequeue=0", "OverTimeLimit=0"))
     on.launch("limited", SLOW, *SLOW_TOY, profile={"time": 3})
     on.launch("once", SLOW, *SLOW_TOY, profile={"time": 3, "requeue": "false"})
-    on.wait_until_gone("once")
-    assert on.states("once") == ["interrupted"]
+    on.wait_until_ended("once", "interrupted")
     on.wait_for_checkpoint("once")
     on.wait_for_checkpoint("limited")
     assert "may not be requeued" in on.log("once")
@@ -50,8 +49,7 @@ def test_preempted_without_a_warning(own_cluster, sweeps_on, undisturbed):
     cluster.ask("sbatch", *where, "--wrap", "sleep 1")
     wait_for("the preemption", lambda: process_start(pid) is None)
     on.go()
-    on.wait_until_gone("struck")
-    assert on.states("struck") == ["done"], on.log("struck")
+    on.wait_until_ended("struck", "done")
     assert on.science("struck") == undisturbed(SLOW)
     assert on.rows("struck")[0]["resumed"] >= 1
     assert len(on.tokens("struck")) == 1
@@ -79,8 +77,7 @@ def test_a_node_dies_and_a_controller(own_cluster, sweeps_on, undisturbed):
     cluster.script("controller-start")
     cluster.script("node-start", node)
     on.go()
-    on.wait_until_gone("survivor")
-    assert on.states("survivor") == ["done"], on.log("survivor")
+    on.wait_until_ended("survivor", "done")
     assert on.science("survivor") == undisturbed(SLOW)
     assert on.rows("survivor")[0]["resumed"] >= 1
 
@@ -113,8 +110,7 @@ def test_out_of_memory(own_cluster, sweeps_on):
         pytest.skip("needs cgroup version 1")
     on = sweeps_on(own_cluster("--cgroup"))
     on.launch("greedy", ONE, profile={"memory": "120MB"})
-    on.wait_until_gone("greedy")
-    assert on.states("greedy") == ["failed"]
+    on.wait_until_ended("greedy", "failed")
     assert "out of memory" in on.detail("greedy")
     assert "0 runs submitted" in on.launch("greedy", ONE)
     on.launch("greedy", ONE, "--retry", "failed", "--wait", profile={"memory": "2GB"})

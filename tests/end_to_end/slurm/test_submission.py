@@ -87,14 +87,12 @@ def test_a_setup_line_that_fails_and_a_run_that_does(sweeps):
         key: ONE[key] for key in ("pruners", "compressions", "seeds")
     }
     sweeps.launch("diverging", diverging)
-    sweeps.wait_until_gone("setup")
-    assert sweeps.states("setup") == ["failed"]
+    sweeps.wait_until_ended("setup", "failed")
     assert "failed before the run started" in sweeps.detail("setup")
     assert "/not/there: No such file or directory" in sweeps.detail("setup")
     assert "/not/there" in sweeps.command("logs", "setup", "--failed")[1]
     assert "0 runs submitted" in sweeps.launch("setup", ONE), "it would fail again"
-    sweeps.wait_until_gone("diverging")
-    assert sweeps.states("diverging") == ["failed"]
+    sweeps.wait_until_ended("diverging", "failed")
     assert "lower lr" in sweeps.detail("diverging")
     assert "1 runs submitted" in sweeps.launch("setup", ONE, "--retry", "failed", "--wait")
     assert sweeps.states("setup") == ["done"]
