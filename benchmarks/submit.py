@@ -35,9 +35,17 @@ SBATCH = """#!/bin/bash
 echo x >> "$FAKE/taken"
 echo "Submitted batch job $((1000 + $(wc -l < "$FAKE/taken")))"
 """
+SQUEUE = """#!/bin/bash
+case ${@: -1} in
+    %i) echo JOBID; cut -d '|' -f 1 "$FAKE/queue" 2>/dev/null ;;
+    *%j*) echo "JOBID|NAME|STATE|REASON"; cat "$FAKE/queue" 2>/dev/null ;;
+    *) echo "JOBID|STATE|REASON|COMMAND" ;;
+esac
+true
+"""
 COMMANDS = {
     "sbatch": SBATCH,
-    "squeue": '#!/bin/bash\ncat "$FAKE/queue" 2>/dev/null || true\n',
+    "squeue": SQUEUE,
     "sacct": "#!/bin/bash\nexit 1\n",
     "srun": "#!/bin/bash\n",
     "scontrol": '#!/bin/bash\necho "MaxArraySize = 1001"; echo "MaxJobCount = 10000000"\n',

@@ -27,10 +27,10 @@ SLURM = Rule(only="slurm")
 
 
 def path(text: str) -> Path:
-    """A path of the command line, absolute; `~`, which shells leave as it is in `--option=~/x`, is the home directory."""
+    """A path of the command line. `~`, which shells leave as it is in `--option=~/x`, is the home directory."""
     if not text:  # a shell variable that is not set; as a path it would be the current directory
         raise typer.BadParameter("is empty; name a path or leave the option out")
-    return Path(text).expanduser().absolute()
+    return Path(text).expanduser()
 
 
 Results = Annotated[

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from sweep.executors.slurm.commands import ask
+from sweep.executors.slurm.job_status import live_jobs
 from sweep.executors.slurm.manifest import JobKind, Manifest, arrays, new_token, read_answer
 from sweep.executors.slurm.profile import Profile
 from sweep.executors.slurm.sbatch import parameters
@@ -63,5 +64,5 @@ def submit_follow_up(
 
 def cancel_follow_ups(sweep: SweepPaths) -> None:
     """Cancel those that wait. Raises SlurmUnavailable."""
-    for _, manifest in arrays(sweep.follows):
-        ask("scancel", "--state=PENDING", f"--name={manifest.token}")
+    if jobs := live_jobs(sweep.follows):
+        ask("scancel", "--state=PENDING", *jobs)

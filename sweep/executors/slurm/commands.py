@@ -12,6 +12,9 @@ from sweep.core.errors import ExitCode, SweepError
 # Slurm itself waits for MessageTimeout (10 s, or what the site has set) per try
 _SECONDS = 60
 
+_JOB = re.compile(r"\d+(_(\d+|\[[^|]*\]))?(\.\w+)?")
+"""A job, a task of an array, several tasks, or a step of one."""
+
 
 class SlurmUnavailable(SweepError):
     """Slurm did not answer, or not what was asked. Says nothing about any job."""
@@ -41,6 +44,28 @@ def ask(*command: str) -> str:
         lines = done.stderr.split("\n") if done.stderr.strip() else [f"exit status {done.returncode}"]
         raise SlurmUnavailable(f"{command[0]}: {' '.join(filter(None, map(str.strip, lines)))[:300]}")
     return done.stdout
+
+
+def ask_table(header: str, *command: str) -> list[list[str]]:
+    """The rows of a table that a Slurm command prints, as lists of cells.
+
+    A site's wrapper or login script may print lines of its own. The header shows that the command itself has answered, and a row
+    starts with the id of a job.
+
+    Args:
+        header: the table's first line, cells separated by `|`; a row's last cell may contain the separator.
+        command: prints it.
+
+    Raises:
+        SlurmUnavailable: as `ask`, or there is no such table in the answer.
+    """
+    lines = ask(*command).splitlines()
+    start = next((i for i, line in enumerate(lines) if line.strip().casefold() == header.casefold()), None)
+    if start is None:
+        found = f"{lines[0][:200]!r}" if lines else "nothing"
+        raise SlurmUnavailable(f"{command[0]} did not answer with a table, but {found}; try again later")
+    rows = (line.split("|", header.count("|")) for line in lines[start + 1 :])
+    return [row for row in rows if len(row) == header.count("|") + 1 and _JOB.fullmatch(row[0])]
 
 
 def plain_environment() -> dict[str, str]:
@@ -81,7 +106,7 @@ class Limits:
 
     def room(self, count: int) -> int:
         """How many of `count` tasks fit next to the existing jobs; beyond, `sbatch` would hang for minutes and fail."""
-        used = ask("squeue", "-h", "-r", "-a", "-t", "all", "-o", "%i").count("\n")
+        used = len(ask_table("JOBID", "squeue", "-r", "-a", "-t", "all", "-o", "%i"))
         return min(count, max(0, self.jobs - 1 - used))  # the last place stays empty
 
 

@@ -3,15 +3,15 @@
 The files come first. Slurm is only evidence of waiting and of death, and its silence is evidence of nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sweep.core.errors import Cause
-from sweep.executors.slurm.commands import ask
+from sweep.executors.slurm.commands import SlurmUnavailable, ask
 from sweep.executors.slurm.manifest import Manifest, arrays, read_answer
-from sweep.executors.slurm.queue import Job, Queue, query
+from sweep.executors.slurm.queue import Job, Queue, Wanted, query
 from sweep.store.attempts import Claim, latest
 from sweep.store.layout import ArrayPaths, RunPaths, SweepPaths
 from sweep.store.status import RunStatus, State
@@ -69,6 +69,11 @@ class Place:
         single = len(self.manifest.tasks) == 1
         return self.answer["job_id"] if single else f"{self.answer['job_id']}_{self.index}"
 
+    def wanted(self, indices: Collection[int]) -> Wanted:
+        """What Slurm is to be asked of the array."""
+        job_id = (self.answer or {}).get("job_id") or ""
+        return Wanted(indices, job_id, self.array.directory)
+
 
 def places(sweep: SweepPaths) -> dict[str, Place]:
     """For each run that was ever in an array, the latest."""
@@ -91,17 +96,34 @@ def with_slurm(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> tuple[list[R
         and not _is_complete(status, sweep, place)
         and not place.rejected
     ]
-    wanted: dict[str, set[int]] = {}
-    for status in open_ones:
-        place = placed[status.run_id]
-        wanted.setdefault(place.manifest.token, set()).add(place.index)
-    since = min((placed[status.run_id].manifest.created_at for status in open_ones), default="")
-    queue = query(wanted, since)
+    queue = _query([placed[status.run_id] for status in open_ones])
     refined = {
         status.run_id: refine(status, sweep.run(status.run_id), placed[status.run_id], queue)
         for status in open_ones
     }
     return [refined.get(status.run_id, status) for status in statuses], queue.problem
+
+
+def _query(wanted: Iterable[Place]) -> Queue:
+    arrays_wanted: dict[str, tuple[Place, set[int]]] = {}
+    for place in wanted:
+        arrays_wanted.setdefault(place.manifest.token, (place, set()))[1].add(place.index)
+    since = min((place.manifest.created_at for place, _ in arrays_wanted.values()), default="")
+    return query({token: place.wanted(indices) for token, (place, indices) in arrays_wanted.items()}, since)
+
+
+def live_jobs(directory: Path) -> list[str]:
+    """Ids of the jobs of the arrays in `directory` that wait or run, whatever they are called by now. Raises SlurmUnavailable."""
+    found = [
+        Place(array, manifest, index, read_answer(array))
+        for array, manifest in arrays(directory)
+        for index in range(len(manifest.tasks))
+    ]
+    queue = _query(found)
+    if queue.problem:
+        raise SlurmUnavailable(queue.problem)
+    jobs = (queue.job(place.manifest.token, place.index) for place in found)
+    return sorted({job.job_id for job in jobs if job and not job.ended})
 
 
 def _is_complete(status: RunStatus, sweep: SweepPaths, place: Place) -> bool:
@@ -157,13 +179,13 @@ def reason(job: Job) -> tuple[str, Cause | None]:
 
 def _is_of(claim: Claim, place: Place, job: Job | None) -> bool:
     """Whether the attempt was made by the task of the array."""
-    if job:
-        return claim.content.get("slurm_job") == job.job_id
-    return bool(place.job_id) and claim.content.get("slurm_job") == place.job_id
+    # of an array's cancelled rest Slurm gives the array's id
+    job_id = place.job_id or (job.job_id if job else "")
+    return bool(job_id) and claim.content.get("slurm_job") == job_id
 
 
 def _end(status: RunStatus, place: Place, job: Job | None) -> _End:
-    job_id = job.job_id if job else place.job_id
+    job_id = place.job_id or (job.job_id if job else "")
     if status.attempts == 0 and (error := _smoke_failure(place)):
         return _End(f"not started, the smoke test failed: {error}")
     lines = log_end(place.array.log(job_id)) if job_id else []
@@ -172,6 +194,8 @@ def _end(status: RunStatus, place: Place, job: Job | None) -> _End:
     if status.attempts == 0 and (job is None or job.state == "FAILED") and lines:
         # a setup line, a container or an import, which would fail again
         return _End(f"job {job_id} failed before the run started: {lines[-1]}", state="failed")
+    if job is None and place.array.cancelled(place.index).exists():
+        return _End(f"cancelled (job {job_id})")
     if job is None:
         return _End(f"lost: Slurm no longer knows its job {job_id}".rstrip())
     end = _ENDS.get(job.state, _End(f"lost: {job.state}"))

@@ -1,10 +1,11 @@
-"""What Slurm knows of the sweep's jobs: one query of the queue and at most one of the accounting."""
+"""What Slurm knows of the sweep's jobs: one query of the queue, and one more and one of the accounting where it lacks some."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
-from sweep.executors.slurm.commands import SlurmUnavailable, ask
+from sweep.executors.slurm.commands import SlurmUnavailable, ask_table
 
 ENDED = {
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT",
@@ -45,48 +46,61 @@ class Job:
     def waiting(self) -> bool:
         return self.state in WAITING
 
-    @property
-    def index(self) -> int:
-        return int(self.job_id.partition("_")[2] or 0)
+
+@dataclass(frozen=True)
+class Wanted:
+    """An array that is asked for.
+
+    Attributes:
+        indices: of the tasks that matter.
+        job_id: Slurm's id of the array; empty while it is not known.
+        directory: where its batch script is.
+    """
+
+    indices: Collection[int]
+    job_id: str = ""
+    directory: Path = Path()
+
+
+Jobs = dict[tuple[str, int | None], Job]
+"""By token and index. An array's cancelled rest, which Slurm keeps as one record, has the index None; so has a single job."""
 
 
 @dataclass(frozen=True)
 class Queue:
     """Slurm's answer. `problem` is empty, or says why there was none: then nothing is known of any job."""
 
-    jobs: Mapping[tuple[str, int], Job] = field(default_factory=dict)
+    jobs: Mapping[tuple[str, int | None], Job] = field(default_factory=dict)
     problem: str = ""
 
     def job(self, token: str, index: int) -> Job | None:
         """The task; None with an answer means that it does not exist any more, or never did."""
-        return self.jobs.get((token, index))
+        return self.jobs.get((token, index)) or self.jobs.get((token, None))
 
 
-def query(wanted: Mapping[str, Collection[int]], since: str) -> Queue:
+def query(wanted: Mapping[str, Wanted], since: str) -> Queue:
     """Ask Slurm for tasks of arrays.
 
     Args:
-        wanted: by token the indices that matter: the accounting is asked only if the queue lacks one of them.
+        wanted: by token. Ids of jobs and the accounting are asked for only if the queue lacks a task by its array's name.
         since: `created_at` of the oldest manifest.
     """
     if not wanted:
         return Queue()
-    names = ",".join(wanted)
     try:
-        answer = ask("squeue", "-h", "-r", "-t", "all", "-n", names, "-o", "%i|%j|%T|%r")
+        jobs = _by_name(wanted)
+        if lacking := _lacking(jobs, wanted):
+            jobs |= _by_id({token: wanted[token] for token in lacking})
     except SlurmUnavailable as error:
         return Queue(problem=str(error))
-    jobs = parse_squeue(answer)
-    unknown = any((token, index) not in jobs for token, indices in wanted.items() for index in indices)
     # that a job ran out of memory only its step says
     unexplained = any(
-        job.state == "FAILED" and job.index in wanted.get(token, ()) for (token, _), job in jobs.items()
+        job.state == "FAILED" and token in wanted and (index is None or index in wanted[token].indices)
+        for (token, index), job in jobs.items()
     )
-    if unknown or unexplained:
+    if _lacking(jobs, wanted) or unexplained:
         try:
-            early = (datetime.fromisoformat(since) - timedelta(days=1)).isoformat(timespec="seconds")
-            columns = "JobID,JobName,State"
-            accounted = parse_sacct(ask("sacct", "-n", "-P", "--name", names, "-S", early, "-o", columns))
+            accounted = _accounted(wanted, since)
         except SlurmUnavailable:  # a cluster without accounting
             accounted = {}
         for key, job in accounted.items():
@@ -95,34 +109,66 @@ def query(wanted: Mapping[str, Collection[int]], since: str) -> Queue:
     return Queue(jobs)
 
 
-def parse_squeue(text: str) -> dict[tuple[str, int], Job]:
-    """By token and index, from lines `123_4|name|PENDING|Priority`."""
-    jobs = {}
-    for line in filter(None, text.splitlines()):
-        job_id, token, state, reason = line.split("|", 3)
-        if job_id.partition("_")[2].isdigit() or "_" not in job_id:
-            job = Job(job_id, state, "" if reason == "None" else reason)
-            jobs[token, job.index] = job
+def _lacking(jobs: Jobs, wanted: Mapping[str, Wanted]) -> list[str]:
+    """Tokens of arrays of which a task is not among `jobs`."""
+    return [
+        token
+        for token, array in wanted.items()
+        if (token, None) not in jobs and any((token, index) not in jobs for index in array.indices)
+    ]
+
+
+def _by_name(wanted: Collection[str]) -> Jobs:
+    columns = ("-t", "all", "-n", ",".join(wanted), "-o", "%i|%j|%T|%r")
+    rows = ask_table("JOBID|NAME|STATE|REASON", "squeue", "-r", *columns)
+    jobs: Jobs = {}
+    for job_id, token, state, reason in rows:
+        _add(jobs, token, Job(job_id, state, "" if reason == "None" else reason))
     return jobs
 
 
-def parse_sacct(text: str) -> dict[tuple[str, int], Job]:
-    """By token and index, from lines `123_4|name|FAILED`; a step `123_4.0` that ran out of memory says so for its job."""
-    jobs: dict[str, tuple[str, str]] = {}
+def _by_id(wanted: Mapping[str, Wanted]) -> Jobs:
+    """Jobs that somebody has renamed. An id may have been given again, to a stranger's job, whose script is another."""
+    tokens = {array.job_id: token for token, array in wanted.items() if array.job_id}
+    if not tokens:
+        return {}
+    # one id alone would make an error of a job that is gone, several do not
+    ids = ",".join([*tokens, next(iter(tokens))])
+    rows = ask_table(
+        "JOBID|STATE|REASON|COMMAND", "squeue", "-r", "-t", "all", "-j", ids, "-o", "%i|%T|%r|%o"
+    )
+    jobs: Jobs = {}
+    for job_id, state, reason, script in rows:
+        token = tokens.get(job_id.partition("_")[0])
+        if token and Path(script).parent == wanted[token].directory:
+            _add(jobs, token, Job(job_id, state, "" if reason == "None" else reason))
+    return jobs
+
+
+def _accounted(wanted: Collection[str], since: str) -> Jobs:
+    early = (datetime.fromisoformat(since) - timedelta(days=1)).isoformat(timespec="seconds")
+    asked = ("--name", ",".join(wanted), "-S", early, "-o", "JobID,JobName,State")
+    rows = ask_table("JobID|JobName|State", "sacct", "-P", *asked)
+    found: dict[str, tuple[str, str]] = {}
     out_of_memory = set()
-    for line in filter(None, text.splitlines()):
-        job_id, token, state = line.rsplit("|", 2) if line.count("|") == 2 else line.split("|", 2)
-        state = state.split()[0] if state.strip() else ""  # `CANCELLED by 0`
-        owner, dot, _ = job_id.partition(".")
-        if dot:
-            out_of_memory |= {owner} if state == "OUT_OF_MEMORY" else set()
-        elif owner.partition("_")[2].isdigit() or "_" not in owner:
-            jobs[owner] = (token, state)
-    found = {}
-    for job_id, (token, state) in jobs.items():
-        # accounting that lags behind must not revive what the queue has forgotten
-        end = "OUT_OF_MEMORY" if job_id in out_of_memory else state if state in ENDED else ""
-        if end:
-            job = Job(job_id, end)
-            found[token, job.index] = job
-    return found
+    for job_id, token, state in rows:
+        owner, step, _ = job_id.partition(".")
+        end = state.split()[0] if state.strip() else ""  # `CANCELLED by 0`
+        if step:  # one that ran out of memory says so for its job
+            out_of_memory |= {owner} if end == "OUT_OF_MEMORY" else set()
+        else:
+            found[owner] = (token, end)
+    jobs: Jobs = {}
+    for job_id, (token, state) in found.items():
+        end = "OUT_OF_MEMORY" if job_id in out_of_memory else state
+        if end in ENDED:  # accounting that lags behind must not revive what the queue has forgotten
+            _add(jobs, token, Job(job_id, end))
+    return jobs
+
+
+def _add(jobs: Jobs, token: str, job: Job) -> None:
+    index = job.job_id.partition("_")[2]
+    if index.isdigit():
+        jobs[token, int(index)] = job
+    elif job.ended or not index:  # of a rest that waits, `-r` lists each task
+        jobs[token, None] = job

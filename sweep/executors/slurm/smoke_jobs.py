@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.executors.slurm.commands import ask
-from sweep.executors.slurm.manifest import JobKind, Manifest, arrays, new_token
+from sweep.executors.slurm.job_status import live_jobs
+from sweep.executors.slurm.manifest import JobKind, Manifest, new_token
 from sweep.executors.slurm.profile import Profile
 from sweep.executors.slurm.sbatch import parameters
 from sweep.executors.slurm.submission import submit
@@ -70,8 +71,8 @@ class SmokeTests:
 
 def cancel_smoke_tests(sweep: SweepPaths) -> None:
     """Cancel those that wait or run, for which no array waits any more. Raises SlurmUnavailable."""
-    for _, manifest in arrays(sweep.smokes):
-        ask("scancel", f"--name={manifest.token}")
+    if jobs := live_jobs(sweep.smokes):
+        ask("scancel", *jobs)
 
 
 def tasks_of(specs: Sequence[RunRecord]) -> str:

@@ -10,7 +10,7 @@ import io
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from datetime import datetime
 from importlib import import_module
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from submitit.core.utils import FailedJobError
 
 from sweep.core.atomic_files import cannot_write
-from sweep.executors.slurm.commands import SlurmUnavailable, ask, in_plain_environment
+from sweep.executors.slurm.commands import SlurmUnavailable, ask_table, in_plain_environment
 from sweep.executors.slurm.manifest import Manifest, read_answer, write_answer
 from sweep.executors.slurm.profile import Profile
 from sweep.executors.slurm.sbatch import SubmititExecutor
@@ -99,16 +99,12 @@ def reconcile(array: ArrayPaths, manifest: Manifest, message: str = "") -> str |
 
 def find(manifest: Manifest) -> str | None:
     """The id of the job with the token, whether it is running, waiting or only remembered. Raises SlurmUnavailable."""
-    lines = ask("squeue", "-h", "-t", "all", "-n", manifest.token, "-o", "%F").split()
-    if not lines:
-        try:
-            accounted = ask(
-                "sacct", "-n", "-P", "-X", "--name", manifest.token, "-S", manifest.created_at, "-o", "JobID"
-            )
-            lines = [line.partition("_")[0] for line in accounted.split()]
-        except SlurmUnavailable:  # a cluster without accounting
-            pass
-    return lines[0] if lines else None
+    rows = ask_table("ARRAY_JOB_ID", "squeue", "-t", "all", "-n", manifest.token, "-o", "%F")
+    if not rows:
+        with suppress(SlurmUnavailable):  # a cluster without accounting
+            named = ("--name", manifest.token, "-S", manifest.created_at)
+            rows = ask_table("JobID", "sacct", "-P", "-X", *named, "-o", "JobID")
+    return rows[0][0].partition("_")[0] if rows else None
 
 
 def _certainly_rejected(message: str) -> bool:

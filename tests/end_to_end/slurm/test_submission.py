@@ -116,3 +116,27 @@ def test_code_that_is_edited_while_jobs_wait_is_not_what_they_run(sweeps):
     sweeps.wait_until_gone("edited")
     (row,) = sweeps.rows("edited")
     assert json.loads(row["plugins"]) == {"my_pruner.py": hashlib.sha256(PLUGIN.encode()).hexdigest()}
+
+
+def test_a_renamed_job_is_known_and_cancelled(sweeps):
+    """An administrator may rename a job: its name is no longer the token that it was submitted under."""
+    with sweeps.partitions_down():
+        sweeps.launch("renamed", ONE)
+        ((job, _),) = sweeps.active("renamed")
+        sweeps.cluster.ask("scontrol", "update", f"jobid={job}", "name=somebody_else")
+        assert sweeps.active("renamed") == []
+        assert sweeps.states("renamed") == ["pending"]
+        assert "0 runs submitted" in sweeps.launch("renamed", ONE)
+        code, said = sweeps.command("cancel", "renamed")
+        assert (code, said.splitlines()[-1]) == (0, "1 jobs cancelled")
+    assert sweeps.cluster.jobs() == []
+    assert sweeps.detail("renamed").startswith("cancelled (job ")
+
+
+def test_what_was_cancelled_in_the_queue_is_cancelled(sweeps):
+    """Slurm keeps the tasks of an array that never started as one record."""
+    with sweeps.partitions_down():
+        sweeps.launch("waiting", ONE | {"seeds": "0-5"})
+        assert sweeps.command("cancel", "waiting")[0] == 0
+    details = {line["detail"].split(" (")[0] for line in sweeps.status("waiting").values()}
+    assert details == {"cancelled"}

@@ -6,63 +6,13 @@ import pytest
 from support.rows import run_record
 
 from sweep.core.errors import Cause
-from sweep.executors.slurm import queue as queues
-from sweep.executors.slurm.commands import SlurmUnavailable
 from sweep.executors.slurm.job_status import Place, places, reason, refine
 from sweep.executors.slurm.manifest import Manifest, read_answer, write_answer
-from sweep.executors.slurm.queue import Job, Queue, parse_sacct, parse_squeue, query
+from sweep.executors.slurm.queue import Job, Queue
 from sweep.store.layout import SweepPaths
 from sweep.store.status import RunStatus
 
 TOKEN = "s-0123"
-
-
-def test_squeue():
-    jobs = parse_squeue(
-        "7_0|s-0123|RUNNING|None\n7_1|s-0123|PENDING|JobArrayTaskLimit\n"
-        "8|t-4|PENDING|(launch failed)\n9_[2-5]|t-5|PENDING|Priority\n"
-    )
-    assert jobs == {
-        (TOKEN, 0): Job("7_0", "RUNNING"),
-        (TOKEN, 1): Job("7_1", "PENDING", "JobArrayTaskLimit"),
-        ("t-4", 0): Job("8", "PENDING", "(launch failed)"),
-    }
-
-
-def test_sacct_shows_out_of_memory_by_the_step():
-    jobs = parse_sacct(
-        f"7_0|{TOKEN}|FAILED\n7_0.batch|batch|FAILED\n7_0.0|python|OUT_OF_MEMORY\n"
-        f"7_1|{TOKEN}|CANCELLED by 0\n7_2|{TOKEN}|RUNNING\n"
-    )
-    # what the accounting still takes for running, though the queue has forgotten it, is not known to be
-    assert jobs == {(TOKEN, 0): Job("7_0", "OUT_OF_MEMORY"), (TOKEN, 1): Job("7_1", "CANCELLED")}
-
-
-def test_one_query_of_the_queue_and_at_most_one_of_the_accounting(monkeypatch):
-    asked = []
-
-    def answer(*command):
-        asked.append(command[0])
-        return "7_0|s-0123|RUNNING|None\n" if command[0] == "squeue" else f"7_1|{TOKEN}|TIMEOUT\n"
-
-    monkeypatch.setattr(queues, "ask", answer)
-    assert query({}, "").jobs == {}
-    assert asked == []
-    assert query({TOKEN: {0}}, "2026-01-01T00:00:00").job(TOKEN, 0).state == "RUNNING"
-    assert asked == ["squeue"]
-    found = query({TOKEN: {0, 1, 2}}, "2026-01-01T00:00:00")
-    assert asked == ["squeue", "squeue", "sacct"]
-    assert (found.job(TOKEN, 1).state, found.job(TOKEN, 2)) == ("TIMEOUT", None)
-
-
-def test_without_accounting_the_queue_is_all(monkeypatch):
-    def answer(*command):
-        if command[0] == "sacct":
-            raise SlurmUnavailable("sacct: Slurm accounting storage is disabled")
-        return ""
-
-    monkeypatch.setattr(queues, "ask", answer)
-    assert query({TOKEN: {0}}, "2026-01-01T00:00:00") == Queue({}, "")
 
 
 @pytest.fixture
@@ -122,6 +72,16 @@ def job(state, reason=""):
 )  # fmt: skip
 def test_files_first_then_slurm(place, tmp_path, base, found, claim, expected):
     assert refined(place, tmp_path, base, found, claim) == expected
+
+
+def test_what_was_cancelled_before_it_started(place, tmp_path):
+    """Slurm keeps the rest of an array as one record, under the array's id, and forgets it after some minutes."""
+    rest = Queue({(TOKEN, None): Job("7", "CANCELLED")})
+    pending = RunStatus("b", run_record("b"), "pending")
+    found = refine(pending, SweepPaths(tmp_path).run("b"), place, rest)
+    assert (found.state, found.detail) == ("interrupted", "cancelled (job 7_1)")
+    place.array.cancelled(1).write_text("")
+    assert refined(place, tmp_path, "pending") == ("interrupted", "cancelled (job 7_1)", "")
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ cd "$(dirname "$0")"
 [[ ! -e down ]] || { echo "slurm_load_jobs error: Unable to contact slurm controller (connect failure)" >&2; exit 1; }
 while [[ $1 != -n ]]; do shift; done
 touch jobs
+[[ ${@: -1} == %i ]] && { echo JOBID; exit; }; echo ARRAY_JOB_ID
 grep -nx -- "$2" jobs | while IFS=: read -r line _; do echo $((100 + line)); done
 # what a controller that wakes up still had in its inbox arrives after the first query
 [[ ! -e late ]] || { cat late >> jobs; rm late; }
@@ -241,7 +242,7 @@ def test_room_next_to_the_existing_jobs(slurm):
         "#!/bin/sh\necho 'MaxArraySize            = 5'\necho 'MaxJobCount             = 8'\n"
     )
     (slurm / "scontrol").chmod(0o755)
-    (slurm / "squeue").write_text("#!/bin/sh\nprintf '1_1\\n1_2\\n1_3\\n'\n")
+    (slurm / "squeue").write_text("#!/bin/sh\nprintf 'JOBID\\n1_1\\n1_2\\n1_3\\n'\n")
     limits = Limits.ask()
     assert (limits.array_size, limits.jobs) == (4, 8)
     assert [limits.room(count) for count in (2, 5, 9)] == [2, 4, 4]
@@ -300,7 +301,9 @@ GPU = {"memory": "8GB", "gpus": "1", "time": "5:00:00", "partition": "big", "set
 def roomy(slurm):
     """A cluster without jobs that takes everything; returns the directory of its commands."""
     (slurm / "says").write_text("take")
-    (slurm / "squeue").write_text("#!/bin/sh\n")
+    (slurm / "squeue").write_text(
+        '#!/bin/sh\nprintf "%s\\n" JOBID ARRAY_JOB_ID "JOBID|NAME|STATE|REASON" "JOBID|STATE|REASON|COMMAND"\n'
+    )
     _holding(slurm, 10_000)
     return slurm
 
