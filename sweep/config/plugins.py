@@ -1,20 +1,26 @@
 """Custom tasks and pruners, in files of the user's."""
 
+import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import CodeType, ModuleType
 
 from sweep.core.errors import SweepError, UsageError, source_line, summarise_exception
+from sweep.core.process_state import restored
 
 
 def load_plugins(paths: Iterable[Path]) -> None:
     """Import each file once, as a module `plugin_<its name>`; its decorated tasks and pruners are then known.
 
+    What else an import changes of the process (`sweep.core.process_state`) is restored, with a line on standard error: runs of
+    other tasks must not depend on it, nor on the process that they are forked from.
+
     Raises:
         UsageError: no such file, a second one of the same name, or the file raises while it is imported.
     """
-    for path in (given.expanduser().absolute() for given in paths):
+    for path in [given.expanduser().absolute() for given in paths]:
         # the prefix keeps a file `random.py` from standing in for the module that others mean
         name = f"plugin_{path.stem}"
         loaded = sys.modules.get(name)
@@ -26,23 +32,43 @@ def load_plugins(paths: Iterable[Path]) -> None:
             raise UsageError(f"plug-in {path}: its name must end in .py; rename the file")
         if not path.is_file():
             raise UsageError(f"plug-in {path}: no such file")
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
         if str(path.parent) not in sys.path:  # what is in its directory can be imported, last of all
             sys.path.append(str(path.parent))
-        try:
-            spec.loader.exec_module(module)
-        except SweepError as error:
-            del sys.modules[name]
-            raise UsageError(f"plug-in {path}: {error}") from error
-        except (Exception, SystemExit) as error:
-            del sys.modules[name]
-            raise UsageError(
-                f"plug-in {path}{source_line(path, error)}: {summarise_exception(error)}"
-            ) from error
+        with restored() as changed:
+            _import(name, path)
+        if changed:
+            print(
+                f"note: plug-in {path} changed {', '.join(changed)} when it was imported; restored. Change it where it is needed",
+                file=sys.stderr,
+            )
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Compiles the file as it is now: a compiled copy counts as current if time, in seconds, and size are the same."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def _import(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Loader(name, str(path)))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    # modules next to it are compiled each time, for the same reason
+    compiled_copies, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    except SweepError as error:
+        del sys.modules[name]
+        raise UsageError(f"plug-in {path}: {error}") from error
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise UsageError(f"plug-in {path}{source_line(path, error)}: {summarise_exception(error)}") from error
+    finally:
+        sys.dont_write_bytecode = compiled_copies
+    return module
 
 
 def format_error(error: BaseException, paths: Iterable[Path]) -> str:

@@ -66,11 +66,14 @@ def _require_current_directory() -> None:
 
 def _prepare(plan: LaunchPlan) -> Submission:
     """Have the data of every task ready before the first slot opens, and know its hash."""
+    from sweep.run.seeds import seed_for_data  # on demand: it loads torch
+
     source = DataSource.from_env(plan.options.data_dir, plan.options.allow_unverified_data)
     stamps: dict[str, DataStamp] = {}
     for run in plan.runs:
         if run.task in stamps:
             continue
+        seed_for_data(run.task)
         with console.status(Text(f"preparing the data of {run.task}")):
             data = prepared(run.task, run.options, source)
         stamps[run.task] = DataStamp(data.data_hash, data.data_verified, get_task(run.task).pipeline_version)

@@ -65,19 +65,6 @@ def use(name: str) -> torch.device:
     return torch.device(name)
 
 
-def random_state(device: str) -> dict[str, torch.Tensor]:
-    """The state of the generators that training draws from, for a checkpoint."""
-    state = {"rng": torch.get_rng_state()}
-    return state | {"cuda_rng": torch.cuda.get_rng_state()} if device == "cuda" else state
-
-
-def set_random_state(device: str, state: dict[str, Any]) -> None:
-    """Put back what `random_state` gave."""
-    torch.set_rng_state(state["rng"])
-    if device == "cuda":
-        torch.cuda.set_rng_state(state["cuda_rng"])
-
-
 def gpu_columns(device: str) -> dict[str, Any]:
     """What a row says of the GPU: its name, and the most that tensors took of it in this process; None on the CPU."""
     on_gpu = device == "cuda"

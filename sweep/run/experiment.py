@@ -20,7 +20,7 @@ from sweep.run.checkpoint import Checkpoint
 from sweep.run.device import gpu_columns, use
 from sweep.run.pruning import prune_network
 from sweep.run.result_row import Seconds, asked, cost, weights_hash, write_tables
-from sweep.run.seeds import derive
+from sweep.run.seeds import seed_everything, seed_for_data, seed_python
 from sweep.run.train_loop import Controls, Position, epoch_batches, train
 from sweep.store.attempts import Attempt, claims
 from sweep.store.layout import RunPaths
@@ -133,6 +133,7 @@ class _Experiment:
         self.origin = {**versions, "plugins": provenance.plugins(list(plugins))}
         self.attempt.report({"phase": "data"})
         self.task = make_task(self.run)
+        seed_for_data(self.run.task)
         with self.seconds.of("data"):
             self.data = self.task.prepare(source).to(self.device)
         identity = {
@@ -147,12 +148,13 @@ class _Experiment:
 
     def build(self) -> None:
         """Make the model with its initial weights: on the CPU, whose numbers are the same for every device."""
-        torch.manual_seed(derive(self.run.seed, "init"))
+        seed_everything(self.run.seed, "init")
         self.model = self.task.model(self.data).to(self.device)
 
     def prune(self) -> None:
         """Score and mask the model."""
         self.attempt.report({"phase": "prune"})
+        seed_python(self.run.seed, "prune", self.run.pruner)
         with self.seconds.of("prune"):
             try:
                 pruning, layers = prune_network(self.run, self.task, self.data, self.model)

@@ -12,6 +12,7 @@ from sweep.core.errors import SweepError
 from sweep.run.device import use
 from sweep.run.experiment import make_task
 from sweep.run.pruning import prune_network
+from sweep.run.seeds import seed_everything, seed_for_data, seed_python
 from sweep.run.train_loop import epoch_batches
 from sweep.run.train_step import Step
 from sweep.store.run_record import RunRecord
@@ -58,8 +59,11 @@ def _one_batch(run: RunSpec, source: DataSource) -> float:
     rows = min(run.score_samples, run.score_batch_size)
     run = run.model_copy(update={"score_samples": rows, "iterations": 1})
     task = make_task(run)
+    seed_for_data(run.task)
     data = task.prepare(source).to(device)
+    seed_everything(run.seed, "init")
     model = task.model(data).to(device)
+    seed_python(run.seed, "prune", run.pruner)
     prune_network(run, task, data, model)
     inputs, target = epoch_batches(run, task, data, 0)[0]
     Step(run, task, model)(inputs, target)

@@ -15,8 +15,7 @@ from sweep.config.run_spec import RunSpec
 from sweep.core.errors import NotFiniteError
 from sweep.core.signals import StopRequest
 from sweep.run.checkpoint import Checkpoint
-from sweep.run.device import random_state, set_random_state
-from sweep.run.seeds import derive
+from sweep.run.seeds import derive, random_state, seed_everything, set_random_state
 from sweep.run.train_step import Step
 from sweep.tasks.base import Dataset, Task
 
@@ -110,7 +109,7 @@ def train(
 def _start(run: RunSpec, model: nn.Module, step: Step, resume: dict[str, Any] | None) -> Position:
     """The position to train from; model, optimizer and random numbers are brought there."""
     if resume is None:
-        torch.manual_seed(derive(run.seed, "train"))
+        seed_everything(run.seed, "train")
         return Position()
     model.load_state_dict(resume["model"])
     step.optimizer.load_state_dict(resume["optimizer"])

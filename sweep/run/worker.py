@@ -115,10 +115,12 @@ def _carry_out(
     try:
         from sweep.run.device import explain_out_of_memory
         from sweep.run.experiment import run_one
+        from sweep.run.seeds import seed_everything
     except ImportError as error:  # no extension for this machine, or no torch
         raise SweepError(summarise_exception(error)) from error
 
     plugins = [Path(path) for path in submission.plugins]
+    seed_everything(spec.seed, "plug-ins")
     load_plugins(plugins)
     run = RunSpec.from_record(spec)
     if run.id != spec.id:

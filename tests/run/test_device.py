@@ -100,12 +100,3 @@ def test_rows_that_cannot_move_are_named(bags):
         UsageError, match=r"rows that are a Rows cannot be on a GPU: give it a method to\(device\)"
     ):
         Dataset(bags, Rows(), "hash", True).to(torch.device("meta"))
-
-
-def test_a_checkpoint_on_the_cpu_holds_the_state_of_its_generator_alone():
-    torch.manual_seed(3)
-    state = device.random_state("cpu")
-    drawn = torch.rand(5)
-    assert list(state) == ["rng"]
-    device.set_random_state("cpu", state)
-    assert torch.equal(torch.rand(5), drawn)
