@@ -4,9 +4,11 @@ import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from sweep.config.plugin_code import fingerprint
 from sweep.core.errors import SweepError, UsageError, source_line, summarise_exception
 from sweep.core.process_state import restored
 
@@ -34,8 +36,10 @@ def load_plugins(paths: Iterable[Path]) -> None:
             raise UsageError(f"plug-in {path}: no such file")
         if str(path.parent) not in sys.path:  # what is in its directory can be imported, last of all
             sys.path.append(str(path.parent))
+        before = _registered()
         with restored() as changed:
-            _import(name, path)
+            module = _import(name, path)
+        vars(module)[_LOADED] = _Loaded(_registered() - before, fingerprint(path))
         if changed:
             print(
                 f"note: plug-in {path} changed {', '.join(changed)} when it was imported; restored. Change it where it is needed",
@@ -43,10 +47,37 @@ def load_plugins(paths: Iterable[Path]) -> None:
             )
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """What a plug-in brought when it was imported: `task NAME` and `pruner NAME` of each; and of which code it was then."""
+
+    names: frozenset[str]
+    fingerprint: str
+
+
+_LOADED = "__prunesweep_plugin__"
+"""Attribute of a plug-in's module."""
+
+
+def custom_code(task: str, pruner: str) -> dict[str, str]:
+    """Of a run's task and pruner those that come from a loaded plug-in: `task NAME` or `pruner NAME`, and its fingerprint."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("plugin_")]
+    plugins: list[_Loaded] = [vars(module)[_LOADED] for module in modules if _LOADED in vars(module)]
+    wanted = (f"task {task}", f"pruner {pruner}")
+    return {name: plugin.fingerprint for name in wanted for plugin in plugins if name in plugin.names}
+
+
+def _registered() -> frozenset[str]:
+    from prune import METHODS  # on demand: loads torch
+    from sweep.tasks import TASKS
+
+    return frozenset([*(f"task {name}" for name in TASKS), *(f"pruner {name}" for name in METHODS)])
+
+
 class _Loader(importlib.machinery.SourceFileLoader):
     """Compiles the file as it is now: a compiled copy counts as current if time, in seconds, and size are the same."""
 
-    def get_code(self, fullname: str) -> CodeType:
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the protocol's
         return self.source_to_code(self.get_data(self.path), self.path)
 
 

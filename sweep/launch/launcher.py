@@ -16,9 +16,10 @@ from sweep.launch.cost import Estimate, expected, format_cost, require_consent
 from sweep.launch.on_slurm import hand_over
 from sweep.launch.options import LaunchOptions, check_options
 from sweep.launch.plan import LaunchPlan, make_plan, threads_per_run
+from sweep.launch.staleness import print_stale, with_current_code
 from sweep.launch.summary import finish
 from sweep.store.status import RunStatus
-from sweep.store.submissions import DataStamp, Submission, check_consistent, register_runs
+from sweep.store.submissions import DataStamp, Submission, check_consistent, current_data, register_runs
 from sweep.tasks import get_task, prepared
 from sweep.tasks.data.dataset import DataSource
 from sweep.terminal.console import STYLES, console
@@ -48,6 +49,7 @@ def launch(options: LaunchOptions) -> ExitCode:
     register_runs(plan.sweep, plan.grid.dump(), plan.specs.values())
     # for the cost and the question, which may take its time; what is submitted is decided again, under the lock
     statuses, _ = current_status(plan.sweep, submission.data, plan.specs)
+    print_stale(statuses)
     cost = _print_cost(plan, statuses)
     require_consent(cost, options.ask_above, options.yes)
     if plan.slurm:
@@ -77,7 +79,7 @@ def _prepare(plan: LaunchPlan) -> Submission:
         with console.status(Text(f"preparing the data of {run.task}")):
             data = prepared(run.task, run.options, source)
         stamps[run.task] = DataStamp(data.data_hash, data.data_verified, get_task(run.task).pipeline_version)
-    return plan.submission(source, stamps)
+    return plan.submission(source, with_current_code(plan, stamps))
 
 
 def _print_cost(plan: LaunchPlan, statuses: Sequence[RunStatus]) -> Estimate:
@@ -118,7 +120,9 @@ def _execute(plan: LaunchPlan, submission: Submission, statuses: Sequence[RunSta
 
 def _show(plan: LaunchPlan) -> None:
     """Print what a launch would do (--dry-run)."""
-    statuses, problem = current_status(plan.sweep, {}, plan.specs)
+    # as the launch would find them, but for data that has changed since the last one, which is only known when it is prepared
+    stamps = with_current_code(plan, current_data(plan.sweep))
+    statuses, problem = current_status(plan.sweep, stamps, plan.specs)
     if plan.slurm:
         from sweep.executors.slurm.launch import dry_run
 
@@ -129,5 +133,6 @@ def _show(plan: LaunchPlan) -> None:
     for status in statuses:
         console.print(Text.assemble((f"{status.state:<12}", STYLES[status.state]), status.run_id))
     console.print(status_table(statuses))
+    print_stale(statuses)
     _print_cost(plan, statuses)
     console.print(f"{len(statuses)} runs; nothing was started (--dry-run)")

@@ -136,6 +136,12 @@ class LaunchOptions:
         str | None,
         typer.Option(help="also rerun failed runs, or rerun everything", metavar="failed|all"),
     ] = None
+    keep_results: Annotated[
+        bool,
+        typer.Option(
+            "--keep-results", help="results of a plug-in's earlier code count although it has changed"
+        ),
+    ] = False
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show sbatch scripts, runs and their states; start nothing")
     ] = False

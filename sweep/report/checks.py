@@ -1,5 +1,6 @@
 """Sanity checks: what a reader has to know before trusting a conclusion."""
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ LEARNING_LOSS_RATIO = 0.99
 
 def sanity(inputs: ReportInputs) -> list[Notice]:
     """Warnings first, then notes."""
-    notices = [*_files(inputs), *_failures(inputs)]
+    notices = [*_files(inputs), *_failures(inputs), *_stale(inputs)]
     for task in inputs.tasks:
         notices += [*_data(task), *_masks(task), *_training(task), *_pairing(task)]
     notices += _code(inputs)
@@ -37,6 +38,14 @@ def _failures(inputs: ReportInputs) -> list[Notice]:
             text = f"{_count(some, 'run')} {what}; every mean here is over the others."
             notices.append(Notice("warning", text, [f"{s.run_id}: {s.detail}" for s in some]))
     return notices
+
+
+def _stale(inputs: ReportInputs) -> list[Notice]:
+    stale = [status for status in inputs.statuses if status.state == "stale" and status.row]
+    if not stale:
+        return []
+    text = f"{_count(stale, 'run')} left out as stale: of other data, another pipeline version or other plug-in code."
+    return [Notice("warning", text, [f"{status.run_id}: {status.detail}" for status in stale])]
 
 
 def _data(task: TaskResults) -> list[Notice]:
@@ -150,6 +159,14 @@ def _code(inputs: ReportInputs) -> list[Notice]:
         notices.append(Notice("note", text, sorted(shas)))
     if any(row["git_dirty"] for row in rows):
         notices.append(Notice("note", "Some runs come from code with uncommitted changes."))
+    versions: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        for name, fingerprint in json.loads(row["plugin_code"] or "{}").items():
+            versions[name].add(fingerprint)
+    for name, fingerprints in versions.items():
+        if len(fingerprints) > 1:
+            text = f"The runs come from {len(fingerprints)} versions of the plug-in code of {name}, kept with --keep-results."
+            notices.append(Notice("warning", text, sorted(fingerprints)))
     machines = {(row["cpu"], row["gpu"]) for row in rows}
     if len(machines) > 1:
         text = "The runs come from several kinds of machine: wall times are not comparable between them."

@@ -7,7 +7,7 @@ from typing import Any
 
 from sweep.report.paper import PAPER, PaperTask
 from sweep.report.samples import Samples, read_samples
-from sweep.report.stats import Cells, cells
+from sweep.report.stats import Cells, cells, of_one_metric
 from sweep.store.collection import collect
 from sweep.store.layout import SweepPaths
 from sweep.store.load import load_sweep
@@ -96,7 +96,11 @@ def gather(sweep: SweepPaths) -> ReportInputs:
                 per_run[name][row["run_id"]].append(row)
     tasks = []
     for task in dict.fromkeys(row["task"] for row in rows):
-        of_task = [row for row in rows if row["task"] == task]
+        of_task, others = of_one_metric([row for row in rows if row["task"] == task])
+        problems += [
+            f"{sweep.run(row['run_id']).result}: its metric is {row['metric']!r}, that of later runs {of_task[0]['metric']!r}"
+            for row in others
+        ]
         samples, damaged = read_samples(sweep, of_task)
         problems += damaged
         its_statuses = [status for status in statuses if status.spec.task == task]

@@ -1,5 +1,6 @@
 """What one run does: prepare, build, prune or resume, train, evaluate, write."""
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 import prune
+from sweep.config.plugins import custom_code
 from sweep.config.run_spec import RunSpec
 from sweep.core import provenance
 from sweep.core.atomic_files import write_json
@@ -131,6 +133,8 @@ class _Experiment:
         # before anything else: the row names the code that ran, not what the checkout holds when the run ends
         versions = {**provenance.code(), **provenance.machine()}
         self.origin = {**versions, "plugins": provenance.plugins(list(plugins))}
+        code = custom_code(self.run.task, self.run.pruner)
+        self.origin["plugin_code"] = json.dumps(code) if code else None
         self.attempt.report({"phase": "data"})
         self.task = make_task(self.run)
         seed_for_data(self.run.task)
@@ -142,6 +146,7 @@ class _Experiment:
             "pipeline_version": self.task.pipeline_version,
             "torch": str(torch.__version__),
             "plugins": self.origin["plugins"],
+            **code,
         }
         self.checkpoint = Checkpoint(self.paths.checkpoint, identity, self.attempt.require_held)
         self.saved = self.checkpoint.load(self.log)

@@ -15,7 +15,7 @@ from sweep.core.errors import UsageError
 
 DENSE = "dense"
 """The pruner of a run that prunes nothing: at compression 0 all pruners are the same run."""
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raised when a column is added, renamed or changes its meaning; `read_table` brings older files forward."""
 
 
@@ -205,6 +205,12 @@ class ResultRow:
         bool | None, Column("the checkout had changes that were not committed; null outside a checkout")
     ]
     plugins: Annotated[str | None, Column("name and SHA-256 of each plug-in, as JSON; null without any")]
+    plugin_code: Annotated[
+        str | None,
+        Column(
+            "fingerprint of the code of the task and the pruner, if from plug-ins, as JSON; null for others, and before schema 6"
+        ),
+    ]
     prunesweep_version: Annotated[str, Column("version of this package")]
     python_version: Annotated[str, Column("version of Python")]
     torch_version: Annotated[str, Column("version of PyTorch")]

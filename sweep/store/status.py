@@ -1,5 +1,6 @@
 """What is done, running, failed or unknown, by the files alone."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -18,12 +19,12 @@ from sweep.store.submissions import DataStamp, current_data, launched_runs, subm
 State = Literal["done", "running", "pending", "interrupted", "failed", "stale", "unknown"]
 
 STATES: dict[State, str] = {
-    "done": "its result is complete, for the current data and pipeline",
+    "done": "its result is complete, for the current data, pipeline and plug-in code",
     "running": "an attempt is alive",
     "pending": "not started: waiting in Slurm's queue, or never launched",
     "interrupted": "stopped, killed or lost; the launch command resumes from its checkpoint",
     "failed": "ended with an error (`sweep logs NAME --failed` shows more); a launch with --retry failed runs it again",
-    "stale": "its result is of other data or another pipeline version, or damaged; the launch command runs it again",
+    "stale": "its result is of other data, another pipeline version or other plug-in code, or damaged; the launch command runs it again",
     "unknown": "silent on another machine for too short a time to be lost; or Slurm does not answer; or a newer prunesweep's",
 }
 
@@ -163,13 +164,18 @@ def is_complete(sweep: SweepPaths, spec: RunRecord, stamp: DataStamp | None) -> 
 
 
 def staleness(row: Mapping[str, Any], stamp: DataStamp | None) -> str:
-    """Why a result does not count for the data and pipeline of `stamp`; empty if it does."""
+    """Why a result does not count for the data, pipeline and custom code of `stamp`; empty if it does."""
     if stamp is None:
         return ""
     if row["data_hash"] != stamp.data_hash:
         return f"data {row['data_hash'][:12]}, now {stamp.data_hash[:12]}"
     if row["pipeline_version"] != stamp.pipeline_version:
         return f"pipeline version {row['pipeline_version']}, now {stamp.pipeline_version}"
+    if stamp.code and row["plugin_code"]:
+        for name, fingerprint in json.loads(row["plugin_code"]).items():
+            counted = stamp.code.get(name)
+            if counted and fingerprint not in counted:
+                return f"plug-in code of {name} {fingerprint[:12]}, now {counted[0][:12]}"
     return ""
 
 

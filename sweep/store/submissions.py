@@ -3,9 +3,9 @@
 import fcntl
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import UnionType
@@ -19,11 +19,16 @@ from sweep.store.run_record import RunRecord
 
 @dataclass(frozen=True)
 class DataStamp:
-    """Which data, through which pipeline: a result is complete only for the current one."""
+    """Which data of a task, through which pipeline, by which custom code: a result is complete only for the current one.
+
+    code: of what comes from plug-ins, `task NAME` and `pruner NAME`, the fingerprints whose results count; that of the launch is
+    the first.
+    """
 
     data_hash: str
     data_verified: bool
     pipeline_version: int
+    code: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Submission:
             submission = cls(**content)
             _require(submission, runs=list, data_dir=str | None, plugins=list, engine=str, slurm=dict | None)
             for stamp in submission.data.values():
-                _require(stamp, data_hash=str, pipeline_version=int)
+                _require(stamp, data_hash=str, pipeline_version=int, code=dict)
             return submission
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise _damaged(path, error) from error
@@ -170,10 +175,13 @@ def submissions(sweep: SweepPaths) -> list[Submission]:
 
 
 def current_data(sweep: SweepPaths, launches: Iterable[Submission] | None = None) -> dict[str, DataStamp]:
-    """For each task the data of the latest of `launches` that used it; by default they are read."""
+    """For each task data and code of the latest of `launches` that used them; by default they are read."""
     stamps: dict[str, DataStamp] = {}
     for launch in submissions(sweep) if launches is None else launches:
-        stamps |= launch.data
+        for task, stamp in launch.data.items():
+            # a launch of some pruners says nothing of the others
+            known = stamps[task].code if task in stamps else {}
+            stamps[task] = replace(stamp, code={**known, **stamp.code}) if known else stamp
     return stamps
 
 

@@ -59,3 +59,56 @@ def test_a_stale_run_is_made_again_once(work, grid, files):
     for _ in range(2):
         launched(work, grid, notes, *command)
         assert [(row["train_rows"], row["attempt"]) for row in rows(work)] == [(10, 2)]
+
+
+MINE = """
+import prune
+from helper import SIGN
+
+
+@prune.method("mine", data=False)
+def mine(scoring):
+    return [SIGN * w.abs() for w in scoring.weights]
+"""
+
+
+def attempts(work):
+    return {row["pruner"]: row["attempt"] for row in rows(work)}
+
+
+def test_results_of_another_version_of_a_plugin_are_stale(work, grid, files):
+    """Those of its tasks and pruners, and not for a comment; --keep-results keeps them until the code changes again."""
+    files.plugin("mine", "helper.py", "SIGN = 1\n")
+    plugin = files.plugin("mine", "mine.py", MINE)
+    fields = TOY | {"pruners": ["random", "mine"]}
+    launched(work, grid, fields, "--plugin", plugin)
+    files.plugin("mine", "mine.py", MINE + "# a comment\n")
+    assert "stale" not in launched(work, grid, fields, "--plugin", plugin)
+    assert attempts(work) == {"random": 1, "mine": 1}
+
+    files.plugin("mine", "helper.py", "SIGN = -1\n")
+    shown = launched(work, grid, fields, "--plugin", plugin, "--dry-run")
+    assert "stale: 1 runs (plug-in code of pruner mine " in shown
+    kept = launched(work, grid, fields, "--plugin", plugin, "--keep-results")
+    assert "stale" not in kept
+    launched(work, grid, fields, "--plugin", plugin)
+    assert attempts(work) == {"random": 1, "mine": 1}
+
+    files.plugin("mine", "helper.py", "SIGN = -2\n")
+    said = launched(work, grid, fields, "--plugin", plugin)
+    assert "stale: 1 runs (plug-in code of pruner mine " in said
+    assert "--keep-results keeps them" in said
+    assert attempts(work) == {"random": 1, "mine": 2}
+    assert set(work.states().values()) == {"done"}
+
+
+def test_a_dry_run_and_status_agree(work, grid, files):
+    """On what an earlier launch made stale, and what the present pipeline does."""
+    notes = ONE_RUN | {"tasks": ["notes"], "seeds": [0, 1]}
+    text = files.plugin("mine", "notes.py", NOTES)
+    data = files.notes("few", 8)
+    launched(work, grid, notes, "--plugin", text, "--data-dir", data)
+    launched(work, grid, notes, "--plugin", text, "--data-dir", files.notes("many", 12), "--only", "seed=0")
+    assert sorted(work.states().values()) == ["done", "stale"]
+    shown = launched(work, grid, notes, "--plugin", text, "--dry-run")
+    assert [line.split()[0] for line in shown.splitlines()[:2]] == ["done", "stale"]
