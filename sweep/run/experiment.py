@@ -23,6 +23,7 @@ from sweep.run.device import gpu_columns, use
 from sweep.run.pruning import prune_network
 from sweep.run.result_row import Seconds, asked, cost, weights_hash, write_tables
 from sweep.run.seeds import seed_everything, seed_for_data, seed_python
+from sweep.run.supersede import superseding
 from sweep.run.train_loop import Controls, Position, epoch_batches, train
 from sweep.store.attempts import Attempt, claims
 from sweep.store.layout import RunPaths
@@ -246,7 +247,8 @@ class _Experiment:
         """Write the tables, unless the run was taken over, and delete the checkpoint."""
         self.attempt.require_held()
         layers, epochs = self.pruned.layers, self.position.history
-        write_tables(self.paths, row, epochs, layers, self.evaluated.samples, self.model)
+        with superseding(self.paths, self.attempt.number) as paths:
+            write_tables(paths, row, epochs, layers, self.evaluated.samples, self.model)
         self.checkpoint.delete()
 
 

@@ -13,8 +13,9 @@ from sweep.core import streams
 from sweep.core.env import slurm_job
 from sweep.core.errors import BUSY, Cause, ExitCode, SweepError, UsageError, nearest, summarise_exception
 from sweep.core.signals import Stopped, StopRequest, stop_with_parent
-from sweep.store.attempts import Attempt, Busy
+from sweep.store.attempts import Attempt, Busy, claims
 from sweep.store.layout import SubmissionNumber, SweepPaths
+from sweep.store.parquet import read_result
 from sweep.store.run_record import RunRecord
 from sweep.store.status import is_complete
 from sweep.store.submissions import Submission, latest_submission, read_runs
@@ -55,14 +56,13 @@ def execute(
     try:
         # another attempt may have finished it before the claim
         if not is_complete(sweep, spec, stamp) or again:
-            _set_aside(attempt, again)
-            _carry_out(sweep, spec, submission, attempt, stop, log)
+            _carry_out(sweep, spec, submission, attempt, stop, again, log)
         stop.ignore()
         end = _End("done", None, ExitCode.OK)
     except Stopped as stopped:
         stop.ignore()
         # the signal may have come when there was nothing left to do
-        end = _End("done", None, ExitCode.OK) if is_complete(sweep, spec, stamp) else _stopped(stopped, log)
+        end = _End("done", None, ExitCode.OK) if _finished(attempt) else _stopped(stopped, log)
     except SweepError as error:
         stop.ignore()
         log(f"error: {error}")
@@ -105,9 +105,10 @@ def _carry_out(
     submission: Submission,
     attempt: Attempt,
     stop: StopRequest,
+    again: bool,
     log: Callable[[str], None],
 ) -> None:
-    """Execute the claimed run; afterwards no signal is heeded."""
+    """Execute the claimed run; an old result stays until it is replaced. Afterwards no signal is heeded."""
     # on demand: these imports cost more than finding out that there is nothing to do
     from sweep.config.run_spec import RunSpec
     from sweep.tasks.data.dataset import DataSource
@@ -128,6 +129,8 @@ def _carry_out(
             f"run {spec.id}: this version's defaults give it the id {run.id}; launch it with a new --name"
         )
     source = DataSource.from_env(submission.data_dir, submission.allow_unverified)
+    if again and not _requeued(attempt):
+        attempt.run.checkpoint.unlink(missing_ok=True)
     log(f"attempt {attempt.number} of {run.id}")
     with explain_out_of_memory(run.batch_size):
         row = run_one(run, attempt.run, source, attempt, stop, sweep=sweep.name, plugins=plugins, log=log)
@@ -135,14 +138,20 @@ def _carry_out(
     log(f"done: {row.metric} {row.test_metric:.2f}")
 
 
-def _set_aside(attempt: Attempt, again: bool) -> None:
-    """Keep what this attempt will replace, under the attempt's number; the result first, so that no half is taken for whole."""
-    paths = attempt.run
-    for table in (paths.result, paths.layers, paths.epochs):
-        if table.exists():
-            table.rename(paths.superseded(table, attempt.number))
-    if again:
-        paths.checkpoint.unlink(missing_ok=True)
+def _finished(attempt: Attempt) -> bool:
+    """Whether the run's result is of this attempt, and not of the one that it was to replace."""
+    try:
+        row = read_result(attempt.run.result)
+    except SweepError:
+        return False
+    return row is not None and row["attempt"] == attempt.number
+
+
+def _requeued(attempt: Attempt) -> bool:
+    """Whether this Slurm job began the run before it was requeued: then it resumes, also with `again`."""
+    me = slurm_job()
+    earlier = [claim for claim in claims(attempt.run) if claim.number < attempt.number]
+    return bool(me and earlier and earlier[-1].content.get("slurm_job") == me["slurm_job"])
 
 
 def main() -> int:

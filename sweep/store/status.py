@@ -4,7 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ STATES: dict[State, str] = {
     "pending": "not started: waiting in Slurm's queue, or never launched",
     "interrupted": "stopped, killed or lost; the launch command resumes from its checkpoint",
     "failed": "ended with an error (`sweep logs NAME --failed` shows more); a launch with --retry failed runs it again",
-    "stale": "its result is of other data, another pipeline version or other plug-in code, or damaged; the launch command runs it again",
+    "stale": "its result is of other data, pipeline version or plug-in code, or damaged; the launch command runs it again",
     "unknown": "silent on another machine for too short a time to be lost; or Slurm does not answer; or a newer prunesweep's",
 }
 
@@ -37,7 +37,8 @@ class RunStatus:
     """The state of one run.
 
     `cause` says why it ended or does not start, where anything depends on that; `detail` says it in words. `job` is the Slurm job
-    that has it, waiting or running; empty if none has.
+    that has it, waiting or running; empty if none has. `rerun` of a run that is done: how a later attempt ended, which was to
+    replace the result and did not.
     """
 
     run_id: str
@@ -49,7 +50,12 @@ class RunStatus:
     exit_status: int | None = None
     progress: Mapping[str, Any] = field(default_factory=dict)
     job: str = ""
+    rerun: Literal["", "failed", "interrupted"] = ""
     row: Mapping[str, Any] | None = None
+
+    def of_rerun(self) -> "RunStatus":
+        """For whoever asked for a rerun: its failure is the run's, although the result of before counts."""
+        return replace(self, state=self.rerun) if self.rerun else self
 
 
 ReadResult = Callable[[Path], dict[str, Any] | None]
@@ -108,7 +114,16 @@ def examine(
     if claim and life == "live":
         return status("running", progress=read_progress(run, claim))
     result = check_result(run, stamp, read)
-    if result.state is not None:
+    # a later attempt than the result's was to replace it
+    later = (
+        claim is not None and claim.outcome != "done" and claim.number != (result.row or {}).get("attempt")
+    )
+    if result.state == "done" and claim and later:
+        rerun: Literal["failed", "interrupted"] = "failed" if claim.outcome == "failed" else "interrupted"
+        why = claim.content.get("error") or (KILLED if life == "dead" else "no end is recorded")
+        detail = f"attempt {claim.number} was to replace it and {'failed' if rerun == 'failed' else 'was interrupted'}: {why}"
+        return status("done", detail, rerun=rerun, cause=claim.cause, row=result.row)
+    if result.state is not None and not (result.state == "stale" and later and life != "unknown"):
         return status(result.state, result.detail, row=result.row)
     if not claim:
         return status("pending")

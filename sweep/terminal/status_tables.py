@@ -36,8 +36,10 @@ def explain(statuses: Sequence[RunStatus]) -> None:
         console.print(Text.assemble("\n", ("pending", STYLES["pending"]), (f": {STATES['pending']}", "dim")))
         for detail, number in waiting.most_common(10):
             console.print(Text(f"  {number} {detail}"), soft_wrap=True)
-    for state in ("running", "failed", "interrupted", "stale", "unknown"):
-        members = [status for status in statuses if status.state == state]
+    for state in ("running", "done", "failed", "interrupted", "stale", "unknown"):
+        members = [
+            status for status in statuses if status.state == state and (state != "done" or status.rerun)
+        ]
         if not members:
             continue
         meaning = Text.assemble("\n", (state, STYLES[state]), (f": {STATES[state]}", "dim"))

@@ -170,7 +170,8 @@ class LocalExecutor(Executor):
 
     def _examine(self, run_id: str) -> RunStatus:
         spec = self._specs[run_id]
-        return examine(self.sweep.run(run_id), spec, self.data.get(spec.task))
+        status = examine(self.sweep.run(run_id), spec, self.data.get(spec.task))
+        return status.of_rerun() if run_id in self.again else status
 
     def _stop(self) -> None:
         impatient = False
