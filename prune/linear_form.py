@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
 from prune.errors import NoLinearForm, PruneError
 from prune.masked_linear import MaskedLinear
@@ -57,9 +59,11 @@ def synaptic_flow(model: nn.Module, batches: Batches, weights: Mapping[str, Tens
         raise PruneError(
             "synaptic flow takes the shapes of its input from a batch and got none: give at least one"
         )
-    inputs = tuple(
-        torch.ones_like(x, dtype=torch.float64) if isinstance(x, Tensor) and x.is_floating_point() else x
-        for x in batches[0][0]
+    inputs = tree_map(
+        lambda x: (
+            torch.ones_like(x, dtype=torch.float64) if isinstance(x, Tensor) and x.is_floating_point() else x
+        ),
+        tuple(batches[0][0]),
     )
     flow = _flow(model, inputs, weights)
     if not (flow.isfinite() and flow >= 0):
@@ -109,8 +113,21 @@ def _flow(model: nn.Module, inputs: tuple[Any, ...], weights: Mapping[str, Tenso
             # what is pruned is zero in `weights` already; the layer's own mask must not prune it again
             if isinstance(modules[layer], MaskedLinear):
                 tensors[f"{prefix}weight_mask"] = torch.ones_like(weight, dtype=torch.bool)
-        output = functional_call(model, tensors, inputs, tie_weights=False)
+        with _InFloat64():
+            output = functional_call(model, tensors, inputs, tie_weights=False)
     return output.sum(dtype=torch.float64) / max(len(output), 1)
+
+
+class _InFloat64(TorchFunctionMode):
+    """Makes float64 of what a model makes float32 or less: `x.float()`, `torch.zeros(n)`, `x.to(dtype)`."""
+
+    def __torch_function__(
+        self, func: Any, _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.is_floating_point() and result.dtype != torch.float64:
+            return result.double()
+        return result
 
 
 def _positive(name: str, tensor: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,13 @@ from prune.errors import PruneError
 from prune.eval_mode import eval_mode
 
 Batches = Sequence[tuple[tuple[Any, ...], Any]]
+Count = Callable[[Any], int | Tensor]
+"""Of a batch's target: how many items the batch's loss is the mean over."""
+
+
+def rows(target: Any) -> int:
+    """Rows of a target: its first dimension, or 1 for what is not a tensor or a scalar."""
+    return len(target) if isinstance(target, Tensor) and target.dim() else 1
 
 
 @contextmanager
@@ -76,6 +84,9 @@ class Scoring:
             kept.
         batches: as given to `prune.score`.
         generator: source of random numbers, or None for the global one.
+        batch_weights: what each batch's loss counts for: its items times the number of batches, by the items of all. So
+            one batch of all rows and any other batches of them have the same scores but for rounding and the number of
+            batches; batches of equal size count 1 each.
     """
 
     def __init__(
@@ -86,6 +97,7 @@ class Scoring:
         linears: Mapping[str, nn.Linear],
         masks: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
+        count: Count = rows,
     ) -> None:
         self.model = model
         self.names = list(linears)
@@ -96,11 +108,19 @@ class Scoring:
             widened(linear.weight.detach()).where(mask, 0).requires_grad_()
             for linear, mask in zip(linears.values(), self._masks, strict=True)
         ]
+        self._count = count
         self._loss = _Loss(model, loss_fn)
         self._constants = {name: widened(tensor.detach()) for name, _, tensor in own_tensors(self._loss)}
 
+    @cached_property
+    def batch_weights(self) -> list[float]:
+        counts = [int(self._count(target)) for _, target in self.batches]
+        if counts and not sum(counts):
+            raise PruneError(f"the targets of {len(counts)} batches have nothing to learn from: give others")
+        return [count * len(counts) / sum(counts) for count in counts]
+
     def losses(self, temperature: float = 1.0) -> Iterator[Tensor]:
-        """Yield `loss_fn(model(*inputs) / temperature, target)` of each batch, differentiable in `weights`.
+        """Yield `loss_fn(model(*inputs) / temperature, target)` of each batch, times its weight, differentiable in `weights`.
 
         Raises:
             PruneError: there is no batch, or a loss that does not depend on any prunable weight.
@@ -109,7 +129,11 @@ class Scoring:
             raise PruneError(
                 "this method scores with data and got no batches: give at least one (inputs, target)"
             )
-        for index, (inputs, target) in enumerate(self.batches):
+        for index, ((inputs, target), weight) in enumerate(
+            zip(self.batches, self.batch_weights, strict=True)
+        ):
+            if not weight:  # a mean over nothing is not a number
+                continue
             # the mask stands between leaf and model so that pruned weights get a gradient of zero
             masked = (w.where(m, 0) for w, m in zip(self.weights, self._masks, strict=True))
             tensors = self._constants | dict(zip(map(_Loss.weight_name, self.names), masked, strict=True))
@@ -119,10 +143,10 @@ class Scoring:
                 raise PruneError(
                     f"the loss of batch {index} does not depend on any prunable weight: nothing to score"
                 )
-            yield loss
+            yield loss if weight == 1 else loss * weight
 
     def gradient(self, temperature: float = 1.0) -> list[Tensor]:
-        """Return the gradient of the summed losses, one detached tensor per weight."""
+        """Return the gradient of the summed `losses`, one detached tensor per weight."""
         total = [torch.zeros_like(w) for w in self.weights]
         for loss in self.losses(temperature):
             _add(total, torch.autograd.grad(loss, self.weights, materialize_grads=True))

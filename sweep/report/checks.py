@@ -61,9 +61,16 @@ def _masks(task: TaskResults) -> list[Notice]:
     pruned = [row for row in task.rows if row["compression"]]
     say(
         "warning",
-        [row for row in task.rows if not row["mask_effective"]],
+        [row for row in task.rows if row["mask_effective"] is False],
         "in which pruned weights still affect the output: the mask is not effective.",
     )
+    say(
+        "note",
+        [row for row in task.rows if row["mask_effective"] is None],
+        "of which it cannot be told whether pruned weights affect the output.",
+    )
+    for note in dict.fromkeys(filter(None, (row["notes"] for row in task.rows))):
+        say("note", [row for row in task.rows if row["notes"] == note], f"with a note: {note}.")
     say(
         "warning",
         [row for row in pruned if row["scope"] == "global" and not _exact(row)],

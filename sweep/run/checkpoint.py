@@ -14,7 +14,7 @@ from sweep.core.atomic_files import replacing
 from sweep.core.env import checkpoint_seconds
 from sweep.core.errors import StorageError, summarise_exception
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Checkpoint:

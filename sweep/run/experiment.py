@@ -14,11 +14,11 @@ import prune
 from sweep.config.run_spec import RunSpec
 from sweep.core import provenance
 from sweep.core.atomic_files import write_json
-from sweep.core.errors import NotFiniteError, SweepError
+from sweep.core.errors import NotFiniteError, SweepError, summarise_exception
 from sweep.core.signals import StopRequest
 from sweep.run.checkpoint import Checkpoint
 from sweep.run.device import gpu_columns, use
-from sweep.run.pruning import prune_network
+from sweep.run.pruning import check_mask, join_notes, prune_network
 from sweep.run.result_row import Seconds, asked, cost, weights_hash, write_tables
 from sweep.run.seeds import derive
 from sweep.run.train_loop import Controls, Position, epoch_batches, train
@@ -189,7 +189,7 @@ class _Experiment:
         with self.seconds.of("evaluate"):
             test = task.measure(model, self.data.test, run.eval_batch_size)
             training = task.measure_training(model, self.data.train, run.eval_batch_size)
-            samples = task.samples(model, self.data.test)
+            samples, problem = self._samples()
         self.evaluated = _Evaluated(test, training, samples)
         _check_finite(run, {"test": test["loss"], "training": training["loss"]})
         if not math.isfinite(test[task.metric]):  # after the losses, which say what is to be fixed
@@ -197,7 +197,20 @@ class _Experiment:
                 f"the test {task.metric} is {test[task.metric]} while the losses are numbers; fix evaluate() of {run.task}"
             )
         inputs, _ = self.data.test.batches(run.eval_batch_size)[0]
-        self.pruned.pruning["mask_effective"] &= prune.mask_effective(model, inputs)
+        effective, unknown = check_mask(model, inputs)
+        pruning = self.pruned.pruning
+        both = {effective, pruning["mask_effective"]}  # False wherever it is known to be
+        pruning["mask_effective"] = False if False in both else None if None in both else True
+        pruning["notes"] = join_notes(pruning["notes"], problem, unknown)
+        if pruning["notes"]:
+            self.log(f"note: {pruning['notes']}")
+
+    def _samples(self) -> tuple[Sequence[Mapping[str, str]], str | None]:
+        """Examples for readers, and why there are none: a run without is a result."""
+        try:
+            return self.task.samples(self.model, self.data.test), None
+        except Exception as error:
+            return (), f"no samples: {summarise_exception(error)}"
 
     def row(self, sweep: str) -> ResultRow:
         """The row of the finished run."""

@@ -1,12 +1,14 @@
 """Pruning one network, and what is recorded of it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import prune
 from sweep.config.run_spec import RunSpec
+from sweep.core.errors import summarise_exception
 from sweep.run.seeds import derive
 from sweep.tasks.base import Dataset, Task
 
@@ -34,9 +36,11 @@ def prune_network(
         invert=run.invert,
         skip=task.unpruned(model),
         generator=torch.Generator().manual_seed(derive(run.seed, "prune", run.pruner)),
+        count=task.loss_count,
     )
     batch = data.test.batches(run.eval_batch_size)[0]
     stats = prune.network_stats(model, [batch], one)
+    effective, problem = check_mask(model, batch[0])
     pruning = {
         "iterations": report.iterations,
         "threshold": report.threshold,
@@ -52,7 +56,8 @@ def prune_network(
         "empty_layers": len(stats.empty_layers),
         "dead_units": stats.dead_units,
         "layer_collapse": stats.layer_collapse,
-        "mask_effective": prune.mask_effective(model, batch[0]),
+        "mask_effective": effective,
+        "notes": join_notes(stats.problem, problem),
     }
     layers = [
         {
@@ -71,3 +76,16 @@ def prune_network(
         for position, layer in enumerate(stats.layers)
     ]
     return pruning, layers
+
+
+def check_mask(model: nn.Module, inputs: Sequence[Tensor]) -> tuple[bool | None, str | None]:
+    """`prune.mask_effective`, and why it cannot be told: a model of which it cannot is still a result."""
+    try:
+        return prune.mask_effective(model, inputs), None
+    except Exception as error:
+        return None, f"whether the mask is effective is not known: {summarise_exception(error)}"
+
+
+def join_notes(*notes: str | None) -> str | None:
+    """Those that there are, as the column `notes` has them."""
+    return "; ".join(dict.fromkeys(filter(None, notes))) or None

@@ -15,7 +15,7 @@ from sweep.core.errors import UsageError
 
 DENSE = "dense"
 """The pruner of a run that prunes nothing: at compression 0 all pruners are the same run."""
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raised when a column is added, renamed or changes its meaning; `read_table` brings older files forward."""
 
 
@@ -153,8 +153,12 @@ class ResultRow:
     ]
     layer_collapse: Annotated[bool, Column("some layer is empty while others are not")]
     mask_effective: Annotated[
-        bool, Column("outputs unchanged when pruned weights are scrambled, after pruning and at the end")
+        bool | None,
+        Column(
+            "outputs unchanged when pruned weights are scrambled, after pruning and at the end; null if it cannot be told"
+        ),
     ]
+    notes: Annotated[str | None, Column("what else is not known of the run, and why; null if nothing")]
     weights_hash: Annotated[
         str, Column("SHA-256 of the final parameters and masks: equal for bit-identical runs")
     ]

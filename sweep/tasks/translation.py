@@ -123,6 +123,11 @@ class Translation(Task):
 
         return cross_entropy(output, target)
 
+    def loss_count(self, target: Tensor) -> Tensor:
+        from sweep.tasks.metrics.translation import predicted_tokens
+
+        return predicted_tokens(target)
+
     def training_loss(self, model: nn.Module, inputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
         # computed in chunks the loss stays in the CPU's caches and leaves padding out; on a GPU it would take more launches and a
         # synchronisation to learn how much is not padding

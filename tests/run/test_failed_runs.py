@@ -97,3 +97,53 @@ def test_without_retry_failed_runs_stay_as_they_are(faulty, command):
     code, out, err = command("launch", "--results", work.results, *arguments)
     assert (code, err, "start" in out) == (1, "", False)
     assert "7 runs: 1 done, 6 failed" in out
+
+
+ODD = """
+    import torch
+    from torch import nn
+
+    from sweep.tasks import task
+    from sweep.tasks.toy_classification import Toy
+
+    class Odd(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, *inputs):
+            logits = self.inner(*inputs)
+            if logits.dtype != torch.float32:
+                raise TypeError("float32 only")
+            return {"logits": logits}
+
+    @task("odd")
+    class OddTask(Toy):
+        def model(self, data):
+            return Odd(super().model(data))
+
+        def loss(self, output, target):
+            return nn.functional.cross_entropy(output["logits"], target)
+
+        def evaluate(self, model, split, batch_size):
+            return {"accuracy": 50.0, "loss": 1.0}
+
+        def samples(self, model, split):
+            raise OSError("no font")
+"""
+
+
+def test_what_is_measured_next_to_a_result_does_not_end_the_run(work, tmp_path):
+    """A model that is not measured in float64 and whose output is no tensor, and samples that fail: dense and pruned."""
+    (tmp_path / "odd.py").write_text(textwrap.dedent(ODD))
+    grid = write_grid(tmp_path, tasks=["odd"], compressions=[0, 1], pruners=["random"])
+    done = work("--grid", grid, "--local", "--plugin", tmp_path / "odd.py")
+    assert done.returncode == 0, done.stdout
+    for row in sweep.load(work.results / "grid").to_pylist():
+        assert (row["effective_density"], row["dead_units"], row["mask_effective"]) == (None, None, None)
+        assert row["notes"].split("; ")[::2] == [
+            "live paths are not known: in float64 the model raises TypeError: float32 only",
+            "no samples: OSError: no font",
+        ]
+        assert row["kept"] == row["prunable"] // (10 if row["compression"] else 1)
+    assert "with a note: live paths are not known" in (work.results / "grid/report/report.md").read_text()
