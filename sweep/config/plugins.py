@@ -1,15 +1,40 @@
 """Custom tasks and pruners, in files of the user's."""
 
 import importlib.util
+import locale
+import os
+import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sweep.core.errors import SweepError, UsageError, source_line, summarise_exception
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
+
+
+@contextmanager
+def _process_kept() -> Iterator[None]:
+    """Undo what an import did to the process and later steps would run into: where it is, its language, who hears signals."""
+    directory = os.open(".", os.O_RDONLY)
+    language = locale.setlocale(locale.LC_ALL)
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        os.fchdir(directory)
+        os.close(directory)
+        locale.setlocale(locale.LC_ALL, language)
+        for number, handler in handlers.items():
+            if signal.getsignal(number) != handler:
+                signal.signal(number, handler)
+
 
 def load_plugins(paths: Iterable[Path]) -> None:
     """Import each file once, as a module `plugin_<its name>`; its decorated tasks and pruners are then known.
+
+    The current directory, the locale and the handlers of signals are afterwards as before.
 
     Raises:
         UsageError: no such file, a second one of the same name, or the file raises while it is imported.
@@ -34,7 +59,8 @@ def load_plugins(paths: Iterable[Path]) -> None:
         if str(path.parent) not in sys.path:  # what is in its directory can be imported, last of all
             sys.path.append(str(path.parent))
         try:
-            spec.loader.exec_module(module)
+            with _process_kept():
+                spec.loader.exec_module(module)
         except SweepError as error:
             del sys.modules[name]
             raise UsageError(f"plug-in {path}: {error}") from error

@@ -41,8 +41,8 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """The project's style; both drawing and saving have to be inside."""
-    with style.context(STYLE):
+    """The project's style, whatever a `matplotlibrc` or a plug-in has set; both drawing and saving have to be inside."""
+    with style.context(STYLE, after_reset=True):
         yield
 
 

@@ -1,11 +1,13 @@
 """The device that a run computes on: whether it is there, and what makes its numbers repeatable."""
 
 import os
+import random
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 import torch.utils.deterministic
 
@@ -65,15 +67,26 @@ def use(name: str) -> torch.device:
     return torch.device(name)
 
 
-def random_state(device: str) -> dict[str, torch.Tensor]:
-    """The state of the generators that training draws from, for a checkpoint."""
-    state = {"rng": torch.get_rng_state()}
+def random_state(device: str) -> dict[str, Any]:
+    """The state of the global generators, torch's, NumPy's and Python's, for a checkpoint."""
+    of_numpy = np.random.get_state(legacy=False)
+    assert isinstance(of_numpy, dict)
+    words = torch.from_numpy(of_numpy["state"]["key"].astype("int64"))
+    state = {
+        "rng": torch.get_rng_state(),
+        "numpy_rng": of_numpy | {"state": {"key": words, "pos": of_numpy["state"]["pos"]}},
+        "python_rng": random.getstate(),
+    }
     return state | {"cuda_rng": torch.cuda.get_rng_state()} if device == "cuda" else state
 
 
 def set_random_state(device: str, state: dict[str, Any]) -> None:
     """Put back what `random_state` gave."""
     torch.set_rng_state(state["rng"])
+    of_numpy = state["numpy_rng"]
+    words = of_numpy["state"]["key"].numpy().astype("uint32")
+    np.random.set_state(of_numpy | {"state": of_numpy["state"] | {"key": words}})
+    random.setstate(state["python_rng"])
     if device == "cuda":
         torch.cuda.set_rng_state(state["cuda_rng"])
 

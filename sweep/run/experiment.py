@@ -19,11 +19,10 @@ from sweep.core.signals import StopRequest
 from sweep.run.checkpoint import Checkpoint
 from sweep.run.device import gpu_columns, use
 from sweep.run.pruning import check_mask, join_notes, prune_network
-from sweep.run.result_row import Seconds, asked, cost, weights_hash, write_tables
-from sweep.run.seeds import derive
+from sweep.run.result_row import Seconds, asked, cost, keep_superseded, weights_hash, write_tables
+from sweep.run.seeds import seed_globals
 from sweep.run.train_loop import Controls, Position, epoch_batches, train
 from sweep.store.attempts import Attempt, claims
-from sweep.store.layout import RunPaths
 from sweep.store.retries import summarise_retries
 from sweep.store.schema import SCHEMA_VERSION, TRANSLATION, ResultRow
 from sweep.tasks import get_task
@@ -33,11 +32,11 @@ from sweep.tasks.data.dataset import DataSource
 
 def run_one(
     run: RunSpec,
-    paths: RunPaths,
     source: DataSource,
     attempt: Attempt,
     stop: StopRequest,
     *,
+    again: bool = False,
     sweep: str = "",
     plugins: Sequence[Path] = (),
     log: Callable[[str], None] = print,
@@ -46,10 +45,10 @@ def run_one(
 
     Args:
         run: what to do.
-        paths: the run's directory.
         source: where data may come from.
-        attempt: the held right to execute the run; progress is reported to it.
+        attempt: the held right to execute the run, in its directory; progress is reported to it.
         stop: where signals arrive.
+        again: begin without the checkpoint that an earlier attempt left.
         sweep: name of the sweep, for the row.
         plugins: loaded plug-ins, for the row.
         log: takes one line.
@@ -61,8 +60,8 @@ def run_one(
         UsageError: the run's device is not here.
         SweepError: it cannot be pruned or trained.
     """
-    experiment = _Experiment(run, paths, attempt, stop, log)
-    experiment.prepare(source, plugins)
+    experiment = _Experiment(run, attempt, stop, log)
+    experiment.prepare(source, plugins, again)
     experiment.build()
     if experiment.saved is None:
         experiment.prune()
@@ -108,19 +107,18 @@ class _Experiment:
     def __init__(
         self,
         run: RunSpec,
-        paths: RunPaths,
         attempt: Attempt,
         stop: StopRequest,
         log: Callable[[str], None],
     ) -> None:
-        self.run, self.paths, self.attempt, self.stop, self.log = run, paths, attempt, stop, log
+        self.run, self.paths, self.attempt, self.stop, self.log = run, attempt.run, attempt, stop, log
         self.seconds = Seconds()
         self.saved: dict[str, Any] | None = None
         """What an earlier attempt left to resume from."""
         self.origin: dict[str, Any] = {}
         """Code, versions and machine, as the row has them."""
 
-    def prepare(self, source: DataSource, plugins: Sequence[Path]) -> None:
+    def prepare(self, source: DataSource, plugins: Sequence[Path], again: bool) -> None:
         """Set up this process, have the data ready, and read the checkpoint."""
         # Adam's first moment of a rare token decays into denormal numbers within an epoch, and arithmetic on those is many times
         # slower: AG News trains four times faster without them. They are below 1.2e-38, so no weight feels it.
@@ -143,11 +141,13 @@ class _Experiment:
             "plugins": self.origin["plugins"],
         }
         self.checkpoint = Checkpoint(self.paths.checkpoint, identity, self.attempt.require_held)
+        if again:
+            self.checkpoint.delete()
         self.saved = self.checkpoint.load(self.log)
 
     def build(self) -> None:
         """Make the model with its initial weights: on the CPU, whose numbers are the same for every device."""
-        torch.manual_seed(derive(self.run.seed, "init"))
+        seed_globals(self.run.seed, "init")
         self.model = self.task.model(self.data).to(self.device)
 
     def prune(self) -> None:
@@ -249,8 +249,9 @@ class _Experiment:
         )
 
     def write(self, row: ResultRow) -> None:
-        """Write the tables, unless the run was taken over, and delete the checkpoint."""
+        """Write the tables, unless the run was taken over, and delete the checkpoint. What they replace is kept, too."""
         self.attempt.require_held()
+        keep_superseded(self.paths, self.attempt.number)
         layers, epochs = self.pruned.layers, self.position.history
         write_tables(self.paths, row, epochs, layers, self.evaluated.samples, self.model)
         self.checkpoint.delete()

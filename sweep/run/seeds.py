@@ -1,6 +1,10 @@
-"""Independent random streams for the parts of a run, all derived from its seed."""
+"""Independent random streams for the parts of a run, all derived from its seed; and the global generators."""
 
 import hashlib
+import random
+
+import numpy as np
+import torch
 
 
 def derive(seed: int, *purpose: str | int) -> int:
@@ -11,3 +15,14 @@ def derive(seed: int, *purpose: str | int) -> int:
     """
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
+
+
+def seed_globals(seed: int, purpose: str) -> None:
+    """Seed the global generators of torch (all devices), NumPy and Python for a part of a run.
+
+    The project itself draws from torch's alone; a plug-in may draw from any. A run is forked from a process that others are
+    forked from, too, so without this all would draw the same.
+    """
+    torch.manual_seed(derive(seed, purpose))
+    np.random.seed(derive(seed, purpose, "numpy") % 2**32)
+    random.seed(derive(seed, purpose, "python"))

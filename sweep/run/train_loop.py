@@ -16,7 +16,7 @@ from sweep.core.errors import NotFiniteError
 from sweep.core.signals import StopRequest
 from sweep.run.checkpoint import Checkpoint
 from sweep.run.device import random_state, set_random_state
-from sweep.run.seeds import derive
+from sweep.run.seeds import derive, seed_globals
 from sweep.run.train_step import Step
 from sweep.tasks.base import Dataset, Task
 
@@ -110,7 +110,7 @@ def train(
 def _start(run: RunSpec, model: nn.Module, step: Step, resume: dict[str, Any] | None) -> Position:
     """The position to train from; model, optimizer and random numbers are brought there."""
     if resume is None:
-        torch.manual_seed(derive(run.seed, "train"))
+        seed_globals(run.seed, "train")
         return Position()
     model.load_state_dict(resume["model"])
     step.optimizer.load_state_dict(resume["optimizer"])

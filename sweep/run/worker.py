@@ -15,6 +15,7 @@ from sweep.core.errors import BUSY, Cause, ExitCode, SweepError, UsageError, nea
 from sweep.core.signals import Stopped, StopRequest, stop_with_parent
 from sweep.store.attempts import Attempt, Busy
 from sweep.store.layout import SubmissionNumber, SweepPaths
+from sweep.store.parquet import read_result
 from sweep.store.run_record import RunRecord
 from sweep.store.status import is_complete
 from sweep.store.submissions import Submission, latest_submission, read_runs
@@ -55,14 +56,13 @@ def execute(
     try:
         # another attempt may have finished it before the claim
         if not is_complete(sweep, spec, stamp) or again:
-            _set_aside(attempt, again)
-            _carry_out(sweep, spec, submission, attempt, stop, log)
+            _carry_out(sweep, spec, submission, attempt, stop, again, log)
         stop.ignore()
         end = _End("done", None, ExitCode.OK)
     except Stopped as stopped:
         stop.ignore()
         # the signal may have come when there was nothing left to do
-        end = _End("done", None, ExitCode.OK) if is_complete(sweep, spec, stamp) else _stopped(stopped, log)
+        end = _End("done", None, ExitCode.OK) if _has_finished(attempt) else _stopped(stopped, log)
     except SweepError as error:
         stop.ignore()
         log(f"error: {error}")
@@ -105,6 +105,7 @@ def _carry_out(
     submission: Submission,
     attempt: Attempt,
     stop: StopRequest,
+    again: bool,
     log: Callable[[str], None],
 ) -> None:
     """Execute the claimed run; afterwards no signal is heeded."""
@@ -115,10 +116,12 @@ def _carry_out(
     try:
         from sweep.run.device import explain_out_of_memory
         from sweep.run.experiment import run_one
+        from sweep.run.seeds import seed_globals
     except ImportError as error:  # no extension for this machine, or no torch
         raise SweepError(summarise_exception(error)) from error
 
     plugins = [Path(path) for path in submission.plugins]
+    seed_globals(spec.seed, "plug-ins")
     load_plugins(plugins)
     run = RunSpec.from_record(spec)
     if run.id != spec.id:
@@ -128,19 +131,18 @@ def _carry_out(
     source = DataSource.from_env(submission.data_dir, submission.allow_unverified)
     log(f"attempt {attempt.number} of {run.id}")
     with explain_out_of_memory(run.batch_size):
-        row = run_one(run, attempt.run, source, attempt, stop, sweep=sweep.name, plugins=plugins, log=log)
+        row = run_one(run, source, attempt, stop, again=again, sweep=sweep.name, plugins=plugins, log=log)
     stop.ignore()
     log(f"done: {row.metric} {row.test_metric:.2f}")
 
 
-def _set_aside(attempt: Attempt, again: bool) -> None:
-    """Keep what this attempt will replace, under the attempt's number; the result first, so that no half is taken for whole."""
-    paths = attempt.run
-    for table in (paths.result, paths.layers, paths.epochs):
-        if table.exists():
-            table.rename(paths.superseded(table, attempt.number))
-    if again:
-        paths.checkpoint.unlink(missing_ok=True)
+def _has_finished(attempt: Attempt) -> bool:
+    """Whether the run's result is of this attempt: one of an earlier attempt may be there, too."""
+    try:
+        row = read_result(attempt.run.result)
+    except SweepError:  # of another version, or damaged: not written by this process
+        return False
+    return row is not None and row["attempt"] == attempt.number
 
 
 def main() -> int:

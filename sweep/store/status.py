@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweep.core.errors import Cause, ExitCode, SweepError, UsageError
-from sweep.store.attempts import latest, liveness, read_progress
+from sweep.store.attempts import Claim, latest, liveness, read_progress
 from sweep.store.layout import RunPaths, SweepPaths
 from sweep.store.parquet import MANY_RESULTS, read_result
 from sweep.store.run_record import RunRecord
@@ -107,7 +107,10 @@ def examine(
     if claim and life == "live":
         return status("running", progress=read_progress(run, claim))
     result = check_result(run, stamp, read)
-    if result.state is not None:
+    rerun = bool(claim and claim.outcome != "done" and (result.row or {"attempt": 0})["attempt"] < attempts)
+    if result.state == "done" and rerun and claim:
+        return status("done", _kept(claim, result.row), row=result.row)
+    if result.state is not None and not (result.state == "stale" and rerun):
         return status(result.state, result.detail, row=result.row)
     if not claim:
         return status("pending")
@@ -117,6 +120,13 @@ def examine(
     if claim.outcome == "failed":
         return status("failed", claim.content.get("error") or "", **ended)
     return status("interrupted", claim.content.get("error") or KILLED, **ended)
+
+
+def _kept(claim: Claim, row: Mapping[str, Any] | None) -> str:
+    """What became of an attempt to make a result again."""
+    error = claim.content.get("error") or KILLED
+    of = f"attempt {row['attempt']}" if row else "an earlier attempt"
+    return f"the result is of {of}; attempt {claim.number} {claim.outcome or 'ended'}: {error}"
 
 
 @dataclass(frozen=True)

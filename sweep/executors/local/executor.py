@@ -58,6 +58,8 @@ class LocalExecutor(Executor):
         self.slots, self.display, self.again, self.patient = slots, display, again, patient
         self._oom_kills = OomKillCounter()
         self._running: list[_Slot] = []
+        self.not_replaced: list[str] = []
+        """Runs with a result that were to be executed again, and failed."""
         self._fork_servers: dict[int, ForkServer] = {}
 
     def execute(self, specs: Sequence[RunRecord]) -> None:
@@ -124,7 +126,11 @@ class LocalExecutor(Executor):
                     self.display.note(f"{slot.run_id}: another attempt holds it; left to that one")
                 continue
             self._record_silent_death(slot, status)
-            self.display.ended(self._examine(slot.run_id))
+            ended = self._examine(slot.run_id)
+            if ended.state == "done" and status != ExitCode.OK:
+                self.not_replaced.append(slot.run_id)
+                self.display.note(f"{slot.run_id}: {ended.detail}")
+            self.display.ended(ended)
 
     def _record_silent_death(self, slot: _Slot, status: int, impatient: bool = False) -> None:
         """Write the end of an attempt whose process could not: only its parent knows how it died."""
