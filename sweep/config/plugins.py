@@ -8,9 +8,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sweep.core.errors import SweepError, UsageError, source_line, summarise_exception
+from sweep.core.plugin_code import PluginCode, local_modules
 
+_PREFIX = "plugin_"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 
 
@@ -41,7 +44,7 @@ def load_plugins(paths: Iterable[Path]) -> None:
     """
     for path in (given.expanduser().absolute() for given in paths):
         # the prefix keeps a file `random.py` from standing in for the module that others mean
-        name = f"plugin_{path.stem}"
+        name = f"{_PREFIX}{path.stem}"
         loaded = sys.modules.get(name)
         if loaded is not None and loaded.__file__ == str(path):
             continue
@@ -69,6 +72,18 @@ def load_plugins(paths: Iterable[Path]) -> None:
             raise UsageError(
                 f"plug-in {path}{source_line(path, error)}: {summarise_exception(error)}"
             ) from error
+
+
+def code_of(registered: Any) -> PluginCode | None:
+    """The code of the plug-in that a task's class or a pruner's function is in; None for the project's own."""
+    module = sys.modules.get(registered.__module__)
+    file = Path(module.__file__) if module and module.__file__ else None
+    for name, loaded in list(sys.modules.items()):
+        if name.startswith(_PREFIX) and loaded.__file__:
+            plugin = Path(loaded.__file__)
+            if file == plugin or file in local_modules(plugin):
+                return PluginCode.of(plugin)
+    return None
 
 
 def format_error(error: BaseException, paths: Iterable[Path]) -> str:

@@ -1,6 +1,5 @@
 """Where a result comes from: code, versions, machine."""
 
-import hashlib
 import json
 import platform
 import socket
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.core.env import source_root
+from sweep.core.plugin_code import PluginCode
 
 _SOURCE = source_root()
 SNAPSHOT = "snapshot.json"
@@ -51,10 +51,8 @@ def machine() -> dict[str, Any]:
 
 
 def plugins(paths: list[Path]) -> str | None:
-    """Name and SHA-256 of each plug-in file as JSON; None without any."""
-    if not paths:
-        return None
-    return json.dumps({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths})
+    """Name and digest (see `PluginCode`) of each plug-in as JSON; None without any."""
+    return json.dumps({path.name: PluginCode.of(path).digest for path in paths}) if paths else None
 
 
 def _git(*arguments: str) -> str | None:

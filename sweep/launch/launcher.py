@@ -2,11 +2,12 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.text import Text
 
-from sweep.config.plugins import load_plugins
+from sweep.config.plugins import code_of, load_plugins
 from sweep.core.env import checkpoint_seconds
 from sweep.core.errors import ExitCode, UsageError
 from sweep.core.signals import nohup
@@ -17,6 +18,7 @@ from sweep.launch.on_slurm import hand_over
 from sweep.launch.options import LaunchOptions, check_options
 from sweep.launch.plan import LaunchPlan, make_plan, threads_per_run
 from sweep.launch.summary import finish
+from sweep.store.schema import DENSE
 from sweep.store.status import RunStatus
 from sweep.store.submissions import DataStamp, Submission, check_consistent, register_runs
 from sweep.tasks import get_task, prepared
@@ -48,6 +50,7 @@ def launch(options: LaunchOptions) -> ExitCode:
     register_runs(plan.sweep, plan.grid.dump(), plan.specs.values())
     # for the cost and the question, which may take its time; what is submitted is decided again, under the lock
     statuses, _ = current_status(plan.sweep, submission.data, plan.specs)
+    _say_stale(statuses)
     cost = _print_cost(plan, statuses)
     require_consent(cost, options.ask_above, options.yes)
     if plan.slurm:
@@ -66,7 +69,9 @@ def _require_current_directory() -> None:
 
 
 def _prepare(plan: LaunchPlan) -> Submission:
-    """Have the data of every task ready before the first slot opens, and know its hash."""
+    """Have the data of every task ready before the first slot opens, and know its hash and the code of plug-ins."""
+    from prune.methods import get_method  # on demand: it imports torch
+
     source = DataSource.from_env(plan.options.data_dir, plan.options.allow_unverified_data)
     stamps: dict[str, DataStamp] = {}
     for run in plan.runs:
@@ -74,8 +79,22 @@ def _prepare(plan: LaunchPlan) -> Submission:
             continue
         with console.status(Text(f"preparing the data of {run.task}")):
             data = prepared(run.task, run.options, source)
-        stamps[run.task] = DataStamp(data.data_hash, data.data_verified, get_task(run.task).pipeline_version)
+        kind = get_task(run.task)
+        pruners = {other.pruner for other in plan.runs if other.task == run.task} - {DENSE}
+        stamps[run.task] = DataStamp(
+            data.data_hash,
+            data.data_verified,
+            kind.pipeline_version,
+            code_of(kind),
+            {name: code for name in sorted(pruners) if (code := code_of(get_method(name).function))},
+        )
     return plan.submission(source, stamps)
+
+
+def _say_stale(statuses: Sequence[RunStatus]) -> None:
+    """Print why results do not count, which nobody may have meant: an edited plug-in, another copy of the data."""
+    for detail, count in Counter(status.detail for status in statuses if status.state == "stale").items():
+        console.print(Text(f"{count} results are stale: {detail}", style=STYLES["stale"]), soft_wrap=True)
 
 
 def _print_cost(plan: LaunchPlan, statuses: Sequence[RunStatus]) -> Estimate:

@@ -1,5 +1,6 @@
 """What is done, running, failed or unknown, by the files alone."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweep.core.errors import Cause, ExitCode, SweepError, UsageError
+from sweep.core.plugin_code import PluginCode
 from sweep.store.attempts import Claim, latest, liveness, read_progress
 from sweep.store.layout import RunPaths, SweepPaths
 from sweep.store.parquet import MANY_RESULTS, read_result
@@ -180,7 +182,16 @@ def staleness(row: Mapping[str, Any], stamp: DataStamp | None) -> str:
         return f"data {row['data_hash'][:12]}, now {stamp.data_hash[:12]}"
     if row["pipeline_version"] != stamp.pipeline_version:
         return f"pipeline version {row['pipeline_version']}, now {stamp.pipeline_version}"
+    for code in (stamp.task_code, stamp.pruner_code.get(row["pruner"])):
+        if code and not _is_by(row, code):
+            return f"plug-in {code.name} has changed since"
     return ""
+
+
+def _is_by(row: Mapping[str, Any], code: PluginCode) -> bool:
+    """Whether a result was computed by this code of a plug-in; the name of its file does not matter."""
+    digests = json.loads(row["plugins"] or "{}").values()
+    return code.digest in digests or (row["schema_version"] < 6 and code.file in digests)
 
 
 def counts(statuses: list[RunStatus]) -> dict[State, int]:

@@ -3,9 +3,9 @@
 import fcntl
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import UnionType
@@ -13,17 +13,45 @@ from typing import Any, Self
 
 from sweep.core.atomic_files import cannot_write, create, write_text
 from sweep.core.errors import StorageError, UsageError
+from sweep.core.plugin_code import PluginCode
 from sweep.store.layout import SubmissionNumber, SweepPaths
 from sweep.store.run_record import RunRecord
 
 
 @dataclass(frozen=True)
 class DataStamp:
-    """Which data, through which pipeline: a result is complete only for the current one."""
+    """Which data of a task, through which pipeline and by which code of plug-ins: a result is complete only for the current ones.
+
+    `task_code` is of the plug-in that has the task, `pruner_code` by pruner of those that have pruners; what is the project's own
+    is not in them.
+    """
 
     data_hash: str
     data_verified: bool
     pipeline_version: int
+    task_code: PluginCode | None = None
+    pruner_code: Mapping[str, PluginCode] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The stamp as a submission's file holds it; older ones have no code."""
+        task_code = content.get("task_code")
+        pruner_code = content.get("pruner_code") or {}
+        return cls(
+            **dict(content)
+            | {
+                "task_code": PluginCode(**task_code) if task_code else None,
+                "pruner_code": {pruner: PluginCode(**code) for pruner, code in pruner_code.items()},
+            }
+        )
+
+    def after(self, earlier: "DataStamp | None") -> "DataStamp":
+        """This stamp with what an earlier launch knew of pruners that this one does not have."""
+        return (
+            self
+            if earlier is None
+            else replace(self, pruner_code={**earlier.pruner_code, **self.pruner_code})
+        )
 
 
 @dataclass(frozen=True)
@@ -54,7 +82,7 @@ class Submission:
         path = sweep.submission(number)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            content["data"] = {task: DataStamp(**stamp) for task, stamp in content["data"].items()}
+            content["data"] = {task: DataStamp.from_json(stamp) for task, stamp in content["data"].items()}
             submission = cls(**content)
             _require(submission, runs=list, data_dir=str | None, plugins=list, engine=str, slurm=dict | None)
             for stamp in submission.data.values():
@@ -173,7 +201,7 @@ def current_data(sweep: SweepPaths, launches: Iterable[Submission] | None = None
     """For each task the data of the latest of `launches` that used it; by default they are read."""
     stamps: dict[str, DataStamp] = {}
     for launch in submissions(sweep) if launches is None else launches:
-        stamps |= launch.data
+        stamps |= {task: stamp.after(stamps.get(task)) for task, stamp in launch.data.items()}
     return stamps
 
 

@@ -59,3 +59,48 @@ def test_a_stale_run_is_made_again_once(work, grid, files):
     for _ in range(2):
         launched(work, grid, notes, *command)
         assert [(row["train_rows"], row["attempt"]) for row in rows(work)] == [(10, 2)]
+
+
+HELPED = """
+import helper
+import prune
+
+
+@prune.method("mine", data=False)
+def mine(scoring):
+    return [helper.scored(weight) for weight in scoring.weights]
+"""
+HELPER = "def scored(weight):\n    return {}weight.detach()\n"
+
+
+def test_results_of_changed_code_do_not_count(work, grid, files):
+    """The plug-in's own file, and a module next to it; other pruners, and a file that is moved, keep their results."""
+    mine = TOY | {"pruners": ["random", "mine"]}
+    plugin = files.plugin("mine", "mine.py", HELPED)
+    files.plugin("mine", "helper.py", HELPER.format(""))
+
+    def launch(*options):
+        done = work.process("--grid", grid(**mine), "--local", "--plugin", plugin, *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout, {row["pruner"]: row["attempt"] for row in rows(work)}
+
+    assert launch()[1] == {"random": 1, "mine": 1}
+    assert "stale" not in launch()[0]
+    files.plugin("mine", "helper.py", HELPER.format("-"))
+    dry = work.process("--grid", grid(**mine), "--local", "--plugin", plugin, "--dry-run").stdout
+    assert "stale" not in dry, "as sweep status: the code of the last launch is what counts until the next"
+    said, attempts = launch()
+    assert "1 results are stale: plug-in mine.py has changed since" in said
+    assert attempts == {"random": 1, "mine": 2}
+    plugin.write_text(plugin.read_text() + "# a remark\n")
+    assert launch()[1] == {"random": 1, "mine": 3}
+    plugin = files.plugin("elsewhere", "mine.py", plugin.read_text())
+    files.plugin("elsewhere", "helper.py", HELPER.format("-"))
+    said, attempts = launch()
+    assert "stale" not in said
+    assert attempts == {"random": 1, "mine": 3}
+    assert set(work.states().values()) == {"done"}
+    # a launch without the plug-in knows of its pruner what the one before did
+    only = work("--grid", grid(**mine), "--local", "--only", "pruner=random", "--plugin", plugin)
+    assert only.returncode == 0
+    assert len(rows(work)) == 2
