@@ -1,5 +1,6 @@
 """What a pruning method sees of a model: its prunable weights, its losses and their derivatives, on copies."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -9,18 +10,29 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves
 
 from prune.errors import PruneError
 from prune.eval_mode import eval_mode
 
 Batches = Sequence[tuple[tuple[Any, ...], Any]]
-Count = Callable[[Any], int | Tensor]
+Count = Callable[[Any], float | Tensor]
 """Of a batch's target: how many items the batch's loss is the mean over."""
 
 
 def rows(target: Any) -> int:
-    """Rows of a target: its first dimension, or 1 for what is not a tensor or a scalar."""
-    return len(target) if isinstance(target, Tensor) and target.dim() else 1
+    """Rows of a target: the first dimension of the first tensor in it, also inside tuples, lists and mappings.
+
+    Raises:
+        PruneError: no tensor in it has a dimension. What such a batch counts compared with others is not for us to guess.
+    """
+    for leaf in tree_leaves(target):
+        if isinstance(leaf, Tensor) and leaf.dim():
+            return len(leaf)
+    raise PruneError(
+        f"a batch's target is {type(target).__name__} without rows, so what its loss counts next to other batches is not known: "
+        "give count, a function of the target (`lambda target: 1` where the loss is a sum)"
+    )
 
 
 @contextmanager
@@ -114,10 +126,14 @@ class Scoring:
 
     @cached_property
     def batch_weights(self) -> list[float]:
-        counts = [int(self._count(target)) for _, target in self.batches]
-        if counts and not sum(counts):
+        # when it is read: a method that takes no losses needs no batch that can be counted, nor is one batch alone to be weighed
+        if len(self.batches) == 1:
+            return [1.0]
+        counts = [_number(index, self._count(target)) for index, (_, target) in enumerate(self.batches)]
+        total = sum(counts)
+        if counts and not total:
             raise PruneError(f"the targets of {len(counts)} batches have nothing to learn from: give others")
-        return [count * len(counts) / sum(counts) for count in counts]
+        return [count * len(counts) / total for count in counts]
 
     def losses(self, temperature: float = 1.0) -> Iterator[Tensor]:
         """Yield `loss_fn(model(*inputs) / temperature, target)` of each batch, times its weight, differentiable in `weights`.
@@ -167,6 +183,14 @@ class Scoring:
             if product.requires_grad:
                 _add(total, torch.autograd.grad(product, self.weights, materialize_grads=True))
         return total
+
+
+def _number(index: int, count: float | Tensor) -> float:
+    """A batch's count as Python's number, integers as integers: equal ones then weigh exactly 1."""
+    number = count.item() if isinstance(count, Tensor) else count
+    if not (math.isfinite(number) and number >= 0):
+        raise PruneError(f"the count of batch {index} is {number}: give a finite number from 0 upwards")
+    return number
 
 
 class _Loss(nn.Module):
