@@ -21,7 +21,7 @@ from sweep.launch.summary import finish
 from sweep.store.schema import DENSE
 from sweep.store.status import RunStatus
 from sweep.store.submissions import DataStamp, Submission, check_consistent, register_runs
-from sweep.tasks import get_task, prepared
+from sweep.tasks import Task, get_task, prepared
 from sweep.tasks.data.dataset import DataSource
 from sweep.terminal.console import STYLES, console
 from sweep.terminal.progress import make_display
@@ -87,6 +87,11 @@ def _prepare(plan: LaunchPlan) -> Submission:
             kind.pipeline_version,
             code_of(kind),
             {name: code for name in sorted(pruners) if (code := code_of(get_method(name).function))},
+            {
+                name: "rows" if kind.loss_count is Task.loss_count else "items"
+                for name in sorted(pruners)
+                if get_method(name).data
+            },
         )
     return plan.submission(source, stamps)
 

@@ -55,7 +55,16 @@ def load_sweep(sweep: SweepPaths, table: str) -> tuple[pa.Table, list[str]]:
     results = read_rows(sweep, "result")
     directories = [source.partition("\t")[0] for source in results.table[SOURCE].to_pylist()]
     data = current_data(sweep)
-    columns = ("task", "pruner", "data_hash", "pipeline_version", "plugins", "schema_version")
+    columns = (
+        "task",
+        "pruner",
+        "data_hash",
+        "pipeline_version",
+        "plugins",
+        "schema_version",
+        "score_samples",
+        "score_batch_size",
+    )
     stale = {}
     for directory, row in zip(directories, results.table.select(columns).to_pylist(), strict=True):
         if reason := staleness(row, data.get(row["task"])):

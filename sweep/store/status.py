@@ -185,7 +185,19 @@ def staleness(row: Mapping[str, Any], stamp: DataStamp | None) -> str:
     for code in (stamp.task_code, stamp.pruner_code.get(row["pruner"])):
         if code and not _is_by(row, code):
             return f"plug-in {code.name} has changed since"
+    if _weighed_otherwise(row, stamp):
+        return f"its scoring batches all counted the same, now by their {stamp.weighed_by[row['pruner']]}"
     return ""
+
+
+def _weighed_otherwise(row: Mapping[str, Any], stamp: DataStamp) -> bool:
+    """Whether a result's scores would be others now: before schema 6 every batch counted the same, whatever its size."""
+    by = stamp.weighed_by.get(row["pruner"])
+    if by is None or row["schema_version"] >= 6:
+        return False
+    samples, size = row["score_samples"], row["score_batch_size"]
+    # batches of equally many rows have hardly ever equally many tokens
+    return samples > size and (by != "rows" or samples % size != 0)
 
 
 def _is_by(row: Mapping[str, Any], code: PluginCode) -> bool:

@@ -23,7 +23,8 @@ class DataStamp:
     """Which data of a task, through which pipeline and by which code of plug-ins: a result is complete only for the current ones.
 
     `task_code` is of the plug-in that has the task, `pruner_code` by pruner of those that have pruners; what is the project's own
-    is not in them.
+    is not in them. `weighed_by` has for each pruner that scores with data what the loss of a scoring batch is weighed by: "rows",
+    or "items" of the task's own, such as tokens. Launches before schema 6, by which all batches counted the same, say nothing.
     """
 
     data_hash: str
@@ -31,6 +32,7 @@ class DataStamp:
     pipeline_version: int
     task_code: PluginCode | None = None
     pruner_code: Mapping[str, PluginCode] = field(default_factory=dict)
+    weighed_by: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -47,10 +49,12 @@ class DataStamp:
 
     def after(self, earlier: "DataStamp | None") -> "DataStamp":
         """This stamp with what an earlier launch knew of pruners that this one does not have."""
-        return (
-            self
-            if earlier is None
-            else replace(self, pruner_code={**earlier.pruner_code, **self.pruner_code})
+        if earlier is None:
+            return self
+        return replace(
+            self,
+            pruner_code={**earlier.pruner_code, **self.pruner_code},
+            weighed_by={**earlier.weighed_by, **self.weighed_by},
         )
 
 
