@@ -167,6 +167,8 @@ def _live_weights(
         return live_weights(model, batches, masks), None
     except NoLinearForm:
         return {}, None  # what a network is, and no failure
+    except PruneError as error:
+        return {}, f"live paths are not known: {error}"
     except Exception as error:
         lines = str(error).splitlines() or [""]
         return {}, f"live paths are not known: in float64 the model raises {type(error).__name__}: {lines[0]}"

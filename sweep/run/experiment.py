@@ -14,11 +14,12 @@ import prune
 from sweep.config.run_spec import RunSpec
 from sweep.core import provenance
 from sweep.core.atomic_files import write_json
-from sweep.core.errors import NotFiniteError, SweepError, summarise_exception
+from sweep.core.errors import NotFiniteError, SweepError
 from sweep.core.signals import StopRequest
 from sweep.run.checkpoint import Checkpoint
 from sweep.run.device import gpu_columns, use
-from sweep.run.pruning import check_mask, join_notes, prune_network
+from sweep.run.diagnostics import check_mask, examples, join_notes, padding_waste
+from sweep.run.pruning import prune_network
 from sweep.run.result_row import Seconds, asked, cost, keep_superseded, weights_hash, write_tables
 from sweep.run.seeds import seed_globals
 from sweep.run.train_loop import Controls, Position, epoch_batches, train
@@ -91,6 +92,7 @@ class _Evaluated:
     test: Mapping[str, float]
     training: Mapping[str, float]
     samples: Sequence[Mapping[str, str]]
+    padding_waste: float | None
 
 
 class _Experiment:
@@ -117,6 +119,8 @@ class _Experiment:
         """What an earlier attempt left to resume from."""
         self.origin: dict[str, Any] = {}
         """Code, versions and machine, as the row has them."""
+        self.notes: str | None = None
+        """What else is not known of the run, and why."""
 
     def prepare(self, source: DataSource, plugins: Sequence[Path], again: bool) -> None:
         """Set up this process, have the data ready, and read the checkpoint."""
@@ -189,8 +193,9 @@ class _Experiment:
         with self.seconds.of("evaluate"):
             test = task.measure(model, self.data.test, run.eval_batch_size)
             training = task.measure_training(model, self.data.train, run.eval_batch_size)
-            samples, problem = self._samples()
-        self.evaluated = _Evaluated(test, training, samples)
+            samples, no_samples = examples(task, model, self.data)
+        waste, no_waste = padding_waste(lambda: epoch_batches(run, task, self.data, 0))
+        self.evaluated = _Evaluated(test, training, samples, waste)
         _check_finite(run, {"test": test["loss"], "training": training["loss"]})
         if not math.isfinite(test[task.metric]):  # after the losses, which say what is to be fixed
             raise NotFiniteError(
@@ -201,16 +206,9 @@ class _Experiment:
         pruning = self.pruned.pruning
         both = {effective, pruning["mask_effective"]}  # False wherever it is known to be
         pruning["mask_effective"] = False if False in both else None if None in both else True
-        pruning["notes"] = join_notes(pruning["notes"], problem, unknown)
-        if pruning["notes"]:
-            self.log(f"note: {pruning['notes']}")
-
-    def _samples(self) -> tuple[Sequence[Mapping[str, str]], str | None]:
-        """Examples for readers, and why there are none: a run without is a result."""
-        try:
-            return self.task.samples(self.model, self.data.test), None
-        except Exception as error:
-            return (), f"no samples: {summarise_exception(error)}"
+        self.notes = join_notes(*pruning["notes"], no_samples, no_waste, unknown)
+        if self.notes:
+            self.log(f"note: {self.notes}")
 
     def row(self, sweep: str) -> ResultRow:
         """The row of the finished run."""
@@ -221,7 +219,7 @@ class _Experiment:
         translation: dict[str, Any] = {name: test.get(name) for name in TRANSLATION}
         return ResultRow(
             **asked(run, sweep),
-            **self.pruned.pruning,
+            **(self.pruned.pruning | {"notes": self.notes}),
             metric=task.metric,
             test_metric=test[task.metric],
             test_accuracy=test.get("accuracy"),
@@ -233,7 +231,7 @@ class _Experiment:
             **cost(self.seconds, self.position),
             data_hash=data.data_hash,
             data_verified=data.data_verified,
-            padding_waste=getattr(epoch_batches(run, task, data, 0), "padding_waste", None),
+            padding_waste=self.evaluated.padding_waste,
             train_rows=data.train_rows,
             test_rows=data.test_rows,
             pipeline_version=task.pipeline_version,

@@ -1,14 +1,13 @@
 """Pruning one network, and what is recorded of it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import prune
 from sweep.config.run_spec import RunSpec
-from sweep.core.errors import summarise_exception
+from sweep.run.diagnostics import check_mask
 from sweep.run.seeds import derive
 from sweep.tasks.base import Dataset, Task
 
@@ -57,7 +56,7 @@ def prune_network(
         "dead_units": stats.dead_units,
         "layer_collapse": stats.layer_collapse,
         "mask_effective": effective,
-        "notes": join_notes(stats.problem, problem),
+        "notes": [note for note in (stats.problem, problem) if note],
     }
     layers = [
         {
@@ -76,16 +75,3 @@ def prune_network(
         for position, layer in enumerate(stats.layers)
     ]
     return pruning, layers
-
-
-def check_mask(model: nn.Module, inputs: Sequence[Tensor]) -> tuple[bool | None, str | None]:
-    """`prune.mask_effective`, and why it cannot be told: a model of which it cannot is still a result."""
-    try:
-        return prune.mask_effective(model, inputs), None
-    except Exception as error:
-        return None, f"whether the mask is effective is not known: {summarise_exception(error)}"
-
-
-def join_notes(*notes: str | None) -> str | None:
-    """Those that there are, as the column `notes` has them."""
-    return "; ".join(dict.fromkeys(filter(None, notes))) or None

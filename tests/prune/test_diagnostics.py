@@ -32,6 +32,7 @@ def pruned(between, inputs):
 
 
 ROWS = torch.rand(2, 3)
+EYE = torch.eye(3)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,9 @@ ROWS = torch.rand(2, 3)
         (lambda x: torch.cat((x, torch.zeros(len(x), 3)), 1)[:, :3], ROWS),
         (lambda x: x + torch.zeros(3), ROWS),
         (lambda x: torch.zeros_like(x, dtype=torch.float32).copy_(x), ROWS),
+        (lambda x: x @ EYE, ROWS),  # neither a parameter nor a buffer
+        (lambda x: torch.einsum("bi,ij->bj", x, EYE), ROWS),
+        (lambda x: torch.zeros(2, 3, dtype=torch.float32).add_(x), ROWS),
         (lambda x: x, {"x": ROWS}),
         (lambda x: functional.dropout(x, 0.0), ROWS),
     ],
@@ -54,11 +58,56 @@ def test_live_paths_of_ordinary_models(between, inputs):
     assert stats.dead_units == 2
 
 
-def test_a_model_that_cannot_compute_in_float64_is_measured_but_for_live_paths():
+class Outputs(nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        self.inner, self.shape = Model(functional.relu), shape
+
+    def forward(self, x):
+        return self.shape(self.inner(x))
+
+
+@pytest.mark.parametrize("shape", [lambda y: (y, torch.tensor(3)), lambda y: {"a": [y]}, lambda y: y.sum()])
+def test_outputs_of_any_shape(shape):
+    model = Outputs(shape)
+    prune.mask_linears(model)
+    model.inner.first.weight_mask[1] = False
+    stats = prune.network_stats(model, [((ROWS,), None)])
+    assert (stats.problem, [layer.live for layer in stats.layers]) == (None, [6, 4])
+    assert prune.mask_effective(model, (ROWS,)) is True
+
+
+class Tied(nn.Module):
+    """Embeddings that are the output's weights, too, some of them negative."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.linear = nn.Embedding(5, 3), nn.Linear(3, 3)
+
+    def forward(self, ids):
+        return functional.relu(self.linear(self.table(ids))) @ self.table.weight.T
+
+
+def test_live_paths_through_a_tied_table():
+    torch.manual_seed(0)
+    model = Tied()
+    with torch.no_grad():
+        model.table.weight[:, 0] = 0  # so the first unit of the middle is not read
+        model.table.weight[:, 1] = -1  # and this one is
+    prune.mask_linears(model)
+    stats = prune.network_stats(model, [((torch.tensor([[0, 4]]),), None)])
+    assert (stats.problem, stats.layers[0].live, stats.layers[0].dead_outputs) == (None, 6, 1)
+    assert model.table.weight.dtype == torch.float32
+
+
+def test_a_model_whose_paths_cannot_be_followed_is_measured_but_for_them():
     model, batches = pruned(lambda x: torch.from_numpy(x.detach().numpy()[:, :3].astype("f4")), ROWS)
     stats = prune.network_stats(model, batches)
     assert (stats.effective_density, stats.dead_units) == (None, None)
     assert stats.density == 12 / 15
+    assert stats.problem == (
+        "live paths are not known: the output of one of first goes on without its gradient, so its paths cannot be followed"
+    )
     refusing, batches = pruned(refuse_float64, ROWS)
     stats = prune.network_stats(refusing, batches)
     assert (stats.effective_density, stats.flops) == (None, 2 * 2 * 12 + 2 * 5)
@@ -92,3 +141,8 @@ def test_whether_a_mask_is_effective_cannot_be_told_of_a_model_that_never_repeat
     weights = [parameter.clone() for parameter in model.parameters()]
     assert prune.mask_effective(model, batches[0][0]) is None
     assert all(map(torch.equal, weights, model.parameters()))
+
+
+def test_of_an_output_that_has_no_numbers_nothing_can_be_told():
+    model, batches = pruned(lambda x: x * torch.nan, ROWS)
+    assert prune.mask_effective(model, batches[0][0]) is None
