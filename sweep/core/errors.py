@@ -116,4 +116,9 @@ def summarise_validation(error: "ValidationError") -> str:
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] in ("missing", "extra_forbidden"):
         return f"{where}: {what.lower()}"
-    return f"{where} = {first['input']!r}: {what[0].lower()}{what[1:]}"
+    return f"{where} = {cut(repr(first['input']))}: {what[0].lower()}{what[1:]}"
+
+
+def cut(text: str, most: int = 200) -> str:
+    """The beginning of what a user gave, for a message of one line."""
+    return text if len(text) <= most else f"{text[:most]}.."

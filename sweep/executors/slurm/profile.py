@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sweep.config.yaml_values import InvalidYaml, load_yaml
 from sweep.core.errors import UsageError, nearest, summarise_validation
 
 _DURATION = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?$")
@@ -80,18 +80,14 @@ class Profile(BaseModel):
             UsageError: no such file, not YAML, an unknown key (with the nearest), a value of the wrong type.
         """
         try:
-            # everything as text: YAML 1.1 makes 36000 of a time 10:00:00, and False of an account "no"
-            content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+            # everything as text: an account may be called 1 or true
+            content = load_yaml(path.read_text(encoding="utf-8"), as_text=True)
         except FileNotFoundError:
             raise UsageError(f"--profile {path}: no such file; the shipped ones are in slurm/") from None
         except UnicodeDecodeError as error:
             raise UsageError(f"profile {path} is not UTF-8 text ({error}); save it as such") from None
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f", line {mark.line + 1}" if mark else ""
-            raise UsageError(
-                f"profile {path}{line}: not valid YAML: {getattr(error, 'problem', error)}"
-            ) from None
+        except InvalidYaml as error:
+            raise UsageError(f"profile {path}{error.where}: not valid YAML: {error}") from None
         return cls.checked({} if content in ("", None) else content, f"profile {path}")
 
     @classmethod
