@@ -24,8 +24,8 @@ _MOST_BYTES = 50_000_000
 def take(sweep: SweepPaths, plugins: Iterable[Path], say: Callable[[str], None]) -> tuple[Path, list[Path]]:
     """Copy the packages, the compiled extension and the plug-ins, once per content.
 
-    Untracked files of the packages count. With a plug-in goes what is next to it (see `_next_to`), since it may import modules and
-    read files there.
+    Untracked files of the packages count. With a plug-in goes what is next to it (see `_next_to`), since it may
+    import modules and read files there.
 
     Args:
         sweep: whose `code` directory gets the copy.
