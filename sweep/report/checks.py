@@ -16,7 +16,7 @@ def sanity(inputs: ReportInputs) -> list[Notice]:
     """Warnings first, then notes."""
     notices = [*_files(inputs), *_failures(inputs)]
     for task in inputs.tasks:
-        notices += [*_data(task), *_masks(task), *_training(task), *_pairing(task)]
+        notices += [*_data(task), *_masks(task), *_scoring(task), *_training(task), *_pairing(task)]
     notices += _code(inputs)
     return sorted(notices, key=lambda notice: notice.level != "warning")
 
@@ -97,6 +97,22 @@ def _masks(task: TaskResults) -> list[Notice]:
         most = max(dead, key=lambda row: row["dead_units"])
         say("note", dead, f"with dead units (without a live input or output), up to {most['dead_units']:,}.")
     return notices
+
+
+def _scoring(task: TaskResults) -> list[Notice]:
+    """Rows whose masks come from scores that were added in two ways."""
+    uneven = [
+        row
+        for row in task.rows
+        if row["compression"]
+        and row["score_samples"] > row["score_batch_size"]
+        and (row["score_samples"] % row["score_batch_size"] or row["bleu_paper"] is not None)
+    ]
+    old = [row["run_id"] for row in uneven if row["schema_version"] < 6]
+    if not 0 < len(old) < len(uneven):
+        return []
+    text = f"{task.name}: {_count(old, 'run')} gave every scoring batch the same weight, the others weigh batches by their items."
+    return [Notice("warning", text, old)]
 
 
 def _exact(row: Row) -> bool:

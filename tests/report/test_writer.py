@@ -172,6 +172,22 @@ def test_two_metrics_are_never_averaged(tmp_path):
     ]
 
 
+def test_masks_of_two_kinds_of_scores_are_a_warning(tmp_path):
+    """Before schema 6 scoring batches of unequal size had equal weights."""
+    sweep = write_sweep(
+        tmp_path / "s", compressions=(1.0,), score_samples=257, score_batch_size=256, schema_version=6
+    )
+    assert not any("scoring batch" in text for text in notices(sweep))
+    change(sweep, "toy-grasp-c1-s1", schema_version=5)
+    (text,) = (text for text in notices(sweep) if "scoring batch" in text)
+    assert text.startswith("toy: 1 run gave every scoring batch the same weight")
+    even = write_sweep(
+        tmp_path / "even", compressions=(1.0,), score_samples=512, score_batch_size=256, schema_version=6
+    )
+    change(even, "toy-grasp-c1-s1", schema_version=5)
+    assert not any("scoring batch" in text for text in notices(even))
+
+
 def test_retries_are_reported(tmp_path):
     sweep = write_sweep(tmp_path / "s")
     assert "retries" not in to_markdown(document(gather(sweep)))

@@ -88,7 +88,7 @@ def submit_missing(
         _say_choice(choice, request.retries, say)
         if not todo:
             return 0
-        code, plugins = code_snapshot.take(sweep, map(Path, submission.plugins))
+        code, plugins = code_snapshot.take(sweep, map(Path, submission.plugins), say)
         number = replace(submission, plugins=[str(path) for path in plugins]).save(sweep)
         again = {status.run_id for status in todo} if "done" in retried else set()
         large = len(todo) > ABOVE_RUNS
