@@ -40,6 +40,7 @@ class Cause(StrEnum):
     """SIGTERM or SIGUSR2, with which Slurm announces the end of a job."""
     NOT_FINITE = "not_finite"
     """A loss or a metric is infinite or not a number."""
+    FULL_DISK = "full_disk"
     FAILED_START = "failed_start"
     """Slurm holds the job, since the node that was to start it could not."""
 
@@ -75,6 +76,12 @@ class StorageError(SweepError):
     """A file or directory cannot be read or written: a full disk, missing permission, damage."""
 
     exit_code = ExitCode.USAGE
+
+
+class FullDiskError(StorageError):
+    """There is no room, or no quota, for a file."""
+
+    cause = Cause.FULL_DISK
 
 
 class OutOfGpuMemoryError(SweepError):

@@ -47,7 +47,7 @@ def launch(options: LaunchOptions) -> ExitCode:
         return ExitCode.OK
 
     submission = _prepare(plan)
-    register_runs(plan.sweep, plan.grid.dump(), plan.specs.values())
+    register_runs(plan.sweep, plan.grid.dump(), plan.specs.values(), options.patience)
     # for the cost and the question, which may take its time; what is submitted is decided again, under the lock
     statuses, _ = current_status(plan.sweep, submission.data, plan.specs)
     _say_stale(statuses)

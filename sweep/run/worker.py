@@ -11,7 +11,16 @@ from typing import Literal
 from sweep.config.plugins import format_error, load_plugins
 from sweep.core import streams
 from sweep.core.env import slurm_job
-from sweep.core.errors import BUSY, Cause, ExitCode, SweepError, UsageError, nearest, summarise_exception
+from sweep.core.errors import (
+    BUSY,
+    Cause,
+    ExitCode,
+    FullDiskError,
+    SweepError,
+    UsageError,
+    nearest,
+    summarise_exception,
+)
 from sweep.core.signals import Stopped, StopRequest, stop_with_parent
 from sweep.store.attempts import Attempt, Busy
 from sweep.store.layout import SubmissionNumber, SweepPaths
@@ -63,6 +72,10 @@ def execute(
         stop.ignore()
         # the signal may have come when there was nothing left to do
         end = _End("done", None, ExitCode.OK) if _has_finished(attempt) else _stopped(stopped, log)
+    except FullDiskError as error:  # no fault of the run, which is to be resumed when there is room
+        stop.ignore()
+        log(f"error: {error}")
+        end = _End("interrupted", str(error), ExitCode.INCOMPLETE, error.cause)
     except SweepError as error:
         stop.ignore()
         log(f"error: {error}")

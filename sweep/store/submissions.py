@@ -1,20 +1,19 @@
 """What a sweep consists of, on disk: its grid, its runs, its submissions."""
 
-import fcntl
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import UnionType
 from typing import Any, Self
 
-from sweep.core.atomic_files import cannot_write, create, write_text
+from sweep.core.atomic_files import create, write_text
 from sweep.core.errors import StorageError, UsageError
 from sweep.core.plugin_code import PluginCode
 from sweep.store.layout import SubmissionNumber, SweepPaths
+from sweep.store.lock import PATIENCE, locked
 from sweep.store.run_record import RunRecord
 
 
@@ -96,7 +95,9 @@ class Submission:
             raise _damaged(path, error) from error
 
 
-def register_runs(sweep: SweepPaths, grid: str, runs: Iterable[RunRecord]) -> None:
+def register_runs(
+    sweep: SweepPaths, grid: str, runs: Iterable[RunRecord], patience: float = PATIENCE
+) -> None:
     """Add `runs` to the sweep's, and keep the grid they come from.
 
     A sweep may grow: by a task that was left out, more seeds, another pruner. What it may not do is to change its mind: at each
@@ -106,12 +107,14 @@ def register_runs(sweep: SweepPaths, grid: str, runs: Iterable[RunRecord]) -> No
         sweep: where.
         grid: the resolved grid as YAML.
         runs: `RunSpec.to_record()` of each.
+        patience: seconds to wait for another process that is at it.
 
     Raises:
+        Locked: another process still is.
         UsageError: the sweep has another run at the same coordinates.
     """
     requested = list(runs)
-    with locked(sweep.directory):
+    with locked(sweep.directory, patience):
         known = check_consistent(sweep, requested)
         # the grid first: a sweep is one that has a grid, and a launch that is killed in between is repeated
         write_text(sweep.grid, grid)
@@ -140,26 +143,6 @@ def check_consistent(sweep: SweepPaths, runs: Iterable[RunRecord]) -> dict[str, 
 
 def _coordinates(run: RunRecord) -> tuple[str, str, float, int]:
     return run.task, run.pruner, run.compression, run.seed
-
-
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """One process at a time for what is in `directory`; the system releases a dead one's lock."""
-    lock = directory / ".lock"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a")
-    except OSError as error:
-        raise cannot_write(lock, error) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            raise StorageError(
-                f"cannot lock {lock}: {error.strerror}; its file system has no locks: have it mounted with them "
-                "(Lustre: -o flock), or launch with another --results"
-            ) from error
-        yield
 
 
 def read_runs(sweep: SweepPaths) -> dict[str, RunRecord]:

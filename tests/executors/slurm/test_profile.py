@@ -78,6 +78,15 @@ def test_the_shipped_profiles_are_valid():
     assert preemptible.requeue
 
 
+@pytest.mark.parametrize("name", ["cpu", "preemptible"])
+def test_the_profiles_for_cpus_fit_the_nodes_of_the_cluster_for_trying_out(name):
+    script = (ROOT / "slurm/dev/cluster.sh").read_text()
+    (megabytes,) = re.findall(r"MEMORY=\$\{MEMORY:-(\d+)\}", script)
+    memory = Profile.load(ROOT / f"slurm/{name}.yaml").memory
+    assert memory is not None
+    assert memory <= int(megabytes)
+
+
 @pytest.mark.process
 def test_the_script_has_everything_once():
     profile = Profile.checked(
