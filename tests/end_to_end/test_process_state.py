@@ -123,23 +123,39 @@ def test_a_plugin_that_moves_the_process_when_it_is_imported(work, grid, tmp_pat
     assert not os.path.exists("/here")
 
 
+FLAGGED = """
+from pathlib import Path
+
+import prune
+
+FLAG = Path({!r})
+
+
+@prune.method("mine", data=False)
+def mine(scoring):
+    if FLAG.exists():
+        raise ValueError("no")
+    return [weight.detach() for weight in scoring.weights]
+"""
+
+
 def test_a_result_stays_until_its_successor_is_there(work, grid, tmp_path):
-    plugin = tmp_path / "mine.py"
-    source = "import prune\n\n\n@prune.method('mine', data=False)\ndef mine(scoring):\n    {}\n"
-    plugin.write_text(source.format("return [weight.detach() for weight in scoring.weights]"))
+    flag, plugin = tmp_path / "flag", tmp_path / "mine.py"
+    plugin.write_text(FLAGGED.format(str(flag)))
     command = ("--grid", grid(pruners=["mine"], compressions=[1], seeds=[0]), "--local", "--plugin", plugin)
     assert work(*command).returncode == 0
     (before,) = sweep.load(work.results / "grid").to_pylist()
-    plugin.write_text(source.format("raise ValueError('no')"))
+    flag.touch()
     assert work("run", before["run_id"], "--again", module="sweep.cli").returncode == 1
     done = work(*command, "--retry", "all")
     assert done.returncode == 1, "it was asked for, and failed"
-    assert "the result is of attempt 1; attempt 3 failed: mine.py, line 6: ValueError: no" in done.stdout
-    plugin.unlink()
+    assert "the result is of attempt 1; attempt 3 failed: mine.py, line 12: ValueError: no" in done.stdout
+    flag.unlink()
+    plugin.rename(tmp_path / "elsewhere.py")
     assert work("run", before["run_id"], "--again", module="sweep.cli").returncode == 1
     assert sweep.load(work.results / "grid").to_pylist() == [before]
     assert set(work.states().values()) == {"done"}
-    plugin.write_text(source.format("return [weight.detach() for weight in scoring.weights]"))
+    (tmp_path / "elsewhere.py").rename(plugin)
     assert work(*command, "--retry", "all").returncode == 0
     (after,) = sweep.load(work.results / "grid").to_pylist()
     assert (science([after]), after["attempt"]) == (science([before]), 5)
