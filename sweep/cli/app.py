@@ -185,12 +185,14 @@ def prepare(
     Once, on a machine with a network; runs then read the cache.
     """
     from sweep.config.plugins import load_plugins
+    from sweep.run.seeds import seed_for_data
     from sweep.tasks import prepared
     from sweep.tasks.data.dataset import DataSource
 
     load_plugins(plugin or [])
     source = DataSource.from_env(data_dir, allow_unverified_data)
     for name in task:
+        seed_for_data(name)
         data = prepared(name, {}, source)
         verified = "verified" if data.data_verified else "NOT verified"
         print(

@@ -1,48 +1,30 @@
 """Custom tasks and pruners, in files of the user's."""
 
+import importlib.machinery
 import importlib.util
-import locale
-import os
-import signal
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from sweep.core.errors import SweepError, UsageError, source_line, summarise_exception
 from sweep.core.plugin_code import PluginCode, local_modules
+from sweep.core.process_state import restored
 
 _PREFIX = "plugin_"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
-
-
-@contextmanager
-def _process_kept() -> Iterator[None]:
-    """Undo what an import did to the process and later steps would run into: where it is, its language, who hears signals."""
-    directory = os.open(".", os.O_RDONLY)
-    language = locale.setlocale(locale.LC_ALL)
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        os.fchdir(directory)
-        os.close(directory)
-        locale.setlocale(locale.LC_ALL, language)
-        for number, handler in handlers.items():
-            if signal.getsignal(number) != handler:
-                signal.signal(number, handler)
 
 
 def load_plugins(paths: Iterable[Path]) -> None:
     """Import each file once, as a module `plugin_<its name>`; its decorated tasks and pruners are then known.
 
-    The current directory, the locale and the handlers of signals are afterwards as before.
+    What else an import changes of the process (`sweep.core.process_state`) is restored, with a line on standard error: runs must
+    not depend on it, nor on the process that they are forked from.
 
     Raises:
         UsageError: no such file, a second one of the same name, or the file raises while it is imported.
     """
-    for path in (given.expanduser().absolute() for given in paths):
+    for path in [given.expanduser().absolute() for given in paths]:
         # the prefix keeps a file `random.py` from standing in for the module that others mean
         name = f"{_PREFIX}{path.stem}"
         loaded = sys.modules.get(name)
@@ -54,24 +36,42 @@ def load_plugins(paths: Iterable[Path]) -> None:
             raise UsageError(f"plug-in {path}: its name must end in .py; rename the file")
         if not path.is_file():
             raise UsageError(f"plug-in {path}: no such file")
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
         if str(path.parent) not in sys.path:  # what is in its directory can be imported, last of all
             sys.path.append(str(path.parent))
-        try:
-            with _process_kept():
-                spec.loader.exec_module(module)
-        except SweepError as error:
-            del sys.modules[name]
-            raise UsageError(f"plug-in {path}: {error}") from error
-        except (Exception, SystemExit) as error:
-            del sys.modules[name]
-            raise UsageError(
-                f"plug-in {path}{source_line(path, error)}: {summarise_exception(error)}"
-            ) from error
+        with restored() as changed:
+            _import(name, path)
+        if changed:
+            print(
+                f"note: plug-in {path} changed {', '.join(changed)} when it was imported; restored. Change it where it is needed",
+                file=sys.stderr,
+            )
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Compiles the file as it is now: a compiled copy counts as current if its source has the same size and second."""
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the protocol's
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def _import(name: str, path: Path) -> None:
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Loader(name, str(path)))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    # those next to it are compiled each time, too, for the same reason
+    compiled_copies, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    except SweepError as error:
+        del sys.modules[name]
+        raise UsageError(f"plug-in {path}: {error}") from error
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise UsageError(f"plug-in {path}{source_line(path, error)}: {summarise_exception(error)}") from error
+    finally:
+        sys.dont_write_bytecode = compiled_copies
 
 
 def code_of(registered: Any) -> PluginCode | None:

@@ -70,13 +70,15 @@ def _require_current_directory() -> None:
 
 def _prepare(plan: LaunchPlan) -> Submission:
     """Have the data of every task ready before the first slot opens, and know its hash and the code of plug-ins."""
-    from prune.methods import get_method  # on demand: it imports torch
+    from prune.methods import get_method  # on demand: these import torch
+    from sweep.run.seeds import seed_for_data
 
     source = DataSource.from_env(plan.options.data_dir, plan.options.allow_unverified_data)
     stamps: dict[str, DataStamp] = {}
     for run in plan.runs:
         if run.task in stamps:
             continue
+        seed_for_data(run.task)
         with console.status(Text(f"preparing the data of {run.task}")):
             data = prepared(run.task, run.options, source)
         kind = get_task(run.task)

@@ -21,7 +21,7 @@ from sweep.run.device import gpu_columns, use
 from sweep.run.diagnostics import check_mask, examples, join_notes, padding_waste
 from sweep.run.pruning import prune_network
 from sweep.run.result_row import Seconds, asked, cost, keep_superseded, weights_hash, write_tables
-from sweep.run.seeds import seed_globals
+from sweep.run.seeds import seed_for_data, seed_globals
 from sweep.run.train_loop import Controls, Position, epoch_batches, train
 from sweep.store.attempts import Attempt, claims
 from sweep.store.retries import summarise_retries
@@ -135,6 +135,7 @@ class _Experiment:
         self.origin = {**versions, "plugins": provenance.plugins(list(plugins))}
         self.attempt.report({"phase": "data"})
         self.task = make_task(self.run)
+        seed_for_data(self.run.task)
         with self.seconds.of("data"):
             self.data = self.task.prepare(source).to(self.device)
         identity = {

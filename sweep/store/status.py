@@ -20,12 +20,12 @@ from sweep.store.submissions import DataStamp, current_data, launched_runs, subm
 State = Literal["done", "running", "pending", "interrupted", "failed", "stale", "unknown"]
 
 STATES: dict[State, str] = {
-    "done": "its result is complete, for the current data and pipeline",
+    "done": "its result is complete, for the current data, pipeline and plug-in code",
     "running": "an attempt is alive",
     "pending": "not started: waiting in Slurm's queue, or never launched",
     "interrupted": "stopped, killed or lost; the launch command resumes from its checkpoint",
     "failed": "ended with an error (`sweep logs NAME --failed` shows more); a launch with --retry failed runs it again",
-    "stale": "its result is of other data or another pipeline version, or damaged; the launch command runs it again",
+    "stale": "its result is of other data, code or scoring than the current, or damaged; the launch command runs it again",
     "unknown": "silent on another machine for too short a time to be lost; or Slurm does not answer; or a newer prunesweep's",
 }
 

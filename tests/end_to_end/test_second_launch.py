@@ -80,14 +80,14 @@ def test_results_of_changed_code_do_not_count(work, grid, files):
     files.plugin("mine", "helper.py", HELPER.format(""))
 
     def launch(*options):
-        done = work.process("--grid", grid(**mine), "--local", "--plugin", plugin, *options)
+        done = work("--grid", grid(**mine), "--local", "--plugin", plugin, *options)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout, {row["pruner"]: row["attempt"] for row in rows(work)}
 
     assert launch()[1] == {"random": 1, "mine": 1}
     assert "stale" not in launch()[0]
     files.plugin("mine", "helper.py", HELPER.format("-"))
-    dry = work.process("--grid", grid(**mine), "--local", "--plugin", plugin, "--dry-run").stdout
+    dry = work("--grid", grid(**mine), "--local", "--plugin", plugin, "--dry-run").stdout
     assert "stale" not in dry, "as sweep status: the code of the last launch is what counts until the next"
     said, attempts = launch()
     assert "1 results are stale: plug-in mine.py has changed since" in said

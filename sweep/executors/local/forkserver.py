@@ -127,6 +127,8 @@ class ForkServer:
             "OPENBLAS_NUM_THREADS": "1",
             # whoever asks torch for a GPU while it is imported must not initialise the driver, which does not survive a fork
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+            # the order of a set of strings, which a custom task may go through: the same in every launch, as in every run of one
+            "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED") or "0",
             # the same code as this process's, whatever directory it was started from
             "PYTHONPATH": os.pathsep.join(filter(None, [str(_SOURCE), os.environ.get("PYTHONPATH")])),
         }
