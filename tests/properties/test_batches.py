@@ -23,6 +23,8 @@ from sweep.tasks.data.dataset import DataSource
 from sweep.tasks.data.sentence_pairs import PAD
 
 N = 13
+pytestmark = pytest.mark.slow
+
 CUTS = st.sets(st.integers(1, N - 1)).map(lambda cuts: [0, *sorted(cuts), N])
 ORDERS = st.permutations(range(N))
 POWER = {"snip": 1, "grasp": 2}

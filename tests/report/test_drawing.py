@@ -9,6 +9,8 @@ from sweep.report import document, write_report, writer
 from sweep.report.blocks import Column, Document, Figure, Line, Notice, Section, Table, plain
 from sweep.report.drawing import drawn
 
+pytestmark = pytest.mark.slow
+
 USERS = {
     "text.usetex": True,
     "font.size": 40,

@@ -11,6 +11,8 @@ from sweep.report import write_report
 from sweep.report.render_html import Ids
 from sweep.report.render_markdown import inert
 
+pytestmark = pytest.mark.slow
+
 NAMES = [
     "_mine", "a$_$b", "$\\frac$", "back\\slash\\1", "\"><img src=x onerror=alert(1)>", "=cmd|' 'C!A0", "url(#x", "v1.23456",
     "[x](javascript:alert(1))", "<b>bold<b>", "a b", "of|x|1", "100%", "{}", "&amp;", "`code`", "'",
