@@ -84,6 +84,12 @@ class FullDiskError(StorageError):
     cause = Cause.FULL_DISK
 
 
+class OutOfMemoryError(SweepError):
+    """This process may have no more memory for this run."""
+
+    cause = Cause.OUT_OF_MEMORY
+
+
 class OutOfGpuMemoryError(SweepError):
     """A GPU has no memory left for this run."""
 

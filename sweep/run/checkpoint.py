@@ -62,7 +62,9 @@ class Checkpoint:
             problem = f"checkpoint {self.path} cannot be read ({summarise_exception(error)})"
             # damage may point to a place before the file's start, which the system refuses with EINVAL
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
-                raise StorageError(f"{problem}; repeat the launch command with --retry failed") from error
+                raise StorageError(
+                    f"{problem}; make it readable or delete it, then repeat the launch command with --retry failed"
+                ) from error
             say(f"{problem}; restarting from scratch")
             return None
 

@@ -12,7 +12,7 @@ import torch
 import torch.utils.deterministic
 
 from sweep.core.env import gpu_share
-from sweep.core.errors import OutOfGpuMemoryError, UsageError
+from sweep.core.errors import OutOfGpuMemoryError, OutOfMemoryError, UsageError
 
 _NO_MEMORY = (
     "CUDA out of memory",
@@ -21,6 +21,7 @@ _NO_MEMORY = (
     "CUBLAS_STATUS_NOT_INITIALIZED",
 )
 """PyTorch's allocator, the driver while it makes a context, and cuBLAS do not say it alike."""
+_NO_HOST_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "std::bad_alloc", "Cannot allocate memory")
 _CONTEXT = 0.01
 """Of a GPU's memory, what the CUDA context of a process takes in addition to its tensors."""
 
@@ -102,10 +103,20 @@ def gpu_columns(device: str) -> dict[str, Any]:
 
 @contextmanager
 def explain_out_of_memory(batch_size: int) -> Iterator[None]:
-    """Raise OutOfGpuMemoryError, one line with the fix, where a GPU runs out of memory."""
+    """Raise OutOfGpuMemoryError or OutOfMemoryError, one line with the fix, where a GPU or this process runs out of memory.
+
+    Under a limit such as `ulimit -v` an allocation fails; under a cgroup's the process is killed, which its parent notices.
+    """
     try:
         yield
-    except RuntimeError as error:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_HOST_MEMORY):
+            asked = re.search(r"tried to allocate (\d+) bytes", str(error))
+            detail = f" ({asked[0]})" if asked else ""
+            raise OutOfMemoryError(
+                f"out of memory{detail}: raise the limit of the process (`ulimit -v`), launch with fewer --slots, or lower "
+                f"batch_size (now {batch_size})"
+            ) from error
         if not any(words in str(error) for words in _NO_MEMORY):
             raise
         asked = re.search(r"Tried to allocate [\d.]+ \w+", str(error))

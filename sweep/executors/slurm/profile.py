@@ -16,6 +16,13 @@ _MEMORY = re.compile(r"(\d+(?:\.\d+)?) *(|K|M|G|T)B?$", re.IGNORECASE)
 _MEGABYTES = {"K": 1 / 1024, "": 1, "M": 1, "G": 1024, "T": 1024**2}
 
 
+def _printable(text: str) -> str:
+    """`text`, which becomes part of a line that Slurm reads."""
+    if not text.isprintable():
+        raise ValueError("it has a line break or another character that cannot be printed")
+    return text
+
+
 class Profile(BaseModel):
     """How jobs are submitted on one cluster. Nothing here changes a run's numbers."""
 
@@ -44,6 +51,26 @@ class Profile(BaseModel):
         str | None, Field(description="command to run Python with, e.g. `apptainer exec image.sif`")
     ] = None
     python: Annotated[str | None, Field(description="Python on the nodes; by default this one")] = None
+
+    @field_validator("partition", "account", "qos", "constraint", "container", "python")
+    @classmethod
+    def _one_line(cls, value: str | None) -> str | None:
+        return value if value is None else _printable(value)
+
+    @field_validator("exclude", "modules")
+    @classmethod
+    def _lines(cls, value: list[str]) -> list[str]:
+        return [_printable(each) for each in value]
+
+    @field_validator("env")
+    @classmethod
+    def _variables(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, content in value.items():
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(f"{name!r} is not the name of an environment variable")
+            if "\0" in content:
+                raise ValueError(f"the value of {name} has a zero byte")
+        return value
 
     @field_validator("time", mode="before")
     @classmethod

@@ -62,6 +62,12 @@ def test_memory(tmp_path, written, megabytes):
         ("setup: module load x", "setup"),
         ("- a\n- b", "must be a mapping"),
         ("a: [", "line 1: not valid YAML"),
+        ('env: {"A=1; touch X; B": v}', r"'A=1; touch X; B' is not the name of an environment variable"),
+        ('env: {"": v}', "'' is not the name of an environment variable"),
+        ('env: {A: "a\\0b"}', "the value of A has a zero byte"),
+        ('partition: "a\\n#SBATCH --wrap=x"', "it has a line break"),
+        ('exclude: ["a\\nb"]', "it has a line break"),
+        ('container: "a\\rb"', "it has a line break"),
     ],
 )
 def test_mistakes_are_named(tmp_path, written, complaint):
