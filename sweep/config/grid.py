@@ -7,13 +7,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sweep.config.key_values import select_runs
 from sweep.config.run_spec import RunSpec
 from sweep.config.strict_types import require_types
-from sweep.config.yaml_values import InvalidYaml, load_yaml
+from sweep.config.yaml_values import InvalidYaml, dump_yaml, load_yaml
 from sweep.core.errors import UsageError, nearest, summarise_validation
 from sweep.store.schema import DENSE
 from sweep.tasks import TASKS
@@ -130,9 +129,7 @@ class Grid(BaseModel):
 
     def dump(self) -> str:
         """The grid as YAML that `parse` reads back."""
-        return yaml.safe_dump(
-            self.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True
-        )
+        return dump_yaml(self.model_dump(mode="json", by_alias=True))
 
 
 def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[RunSpec]:

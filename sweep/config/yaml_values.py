@@ -1,6 +1,6 @@
 """YAML as people mean it, and as much of it as a person writes.
 
-Values are those of YAML 1.2: `yes`, `no`, `on` and `off` are text, `1e-3` is a number, `10:00:00` and dates are text.
+Values are those of YAML 1.2: `yes`, `no`, `on` and `off` are text, `1e-3` is a number, `010`, `10:00:00` and dates are text.
 """
 
 import re
@@ -40,22 +40,14 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return node
 
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        digits = node.value.lstrip("+-")
-        if len(digits) > 1 and digits.startswith("0"):  # which YAML 1.1 reads as octal
-            problem = f"{cut(node.value)} has a leading zero; write {cut(digits.lstrip('0') or '0')}"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
-        return int(node.value)
 
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),  # 010, octal to some, is text
     (
         "float",
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        r"[-+]?((\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))|\.(nan|NaN|NAN)",
         "-+0123456789.",
     ),
     ("merge", "<<", "<"),
@@ -68,6 +60,17 @@ class _TextLoader(_Loader):
 
 
 _TextLoader.yaml_implicit_resolvers = {"<": _Loader.yaml_implicit_resolvers["<"]}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would not read as text."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def dump_yaml(value: Any) -> str:
+    """`value`, of plain kinds, as YAML that `load_yaml` reads back."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def load_yaml(text: str, *, as_text: bool = False) -> Any:

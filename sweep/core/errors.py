@@ -105,7 +105,14 @@ class NotFiniteError(SweepError):
 def summarise_exception(error: BaseException) -> str:
     """What a traceback ends with, `ValueError: no rows`, without line breaks and in at most 500 characters."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return shorten(text, 500, placeholder=" ...")
+    return printable(shorten(text, 500, placeholder=" ..."))
+
+
+def printable(text: str) -> str:
+    """`text` without what would move the cursor, change colours or name the window of a terminal that shows it."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\ufffd" for character in text
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

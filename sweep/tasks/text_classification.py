@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from sweep.core.errors import DataError, cut
 from sweep.tasks.base import Task
-from sweep.tasks.corpus import Corpus, checked, require_splits
+from sweep.tasks.corpus import CHECKS, Corpus, checked, require_splits
 from sweep.tasks.data.dataset import Dataset, DataSource, Split
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class TextClassification(Task):
 
         corpus = checked(self.corpus(source), self.name)
         key: Key = {"data": corpus.data_hash, "tokenizer": self.tokenizer, "pipeline": self.pipeline_version}
+        key = {**key, "classes": self.num_classes, "checks": CHECKS}
         tables = load_or_build(
             source.tokens,
             self.name,
@@ -72,7 +73,11 @@ class TextClassification(Task):
         require_splits(rows, ("train", "test"), self.name)
         for split in rows:
             for number, row in enumerate(rows[split], 1):
-                label = row[0]
+                label, text = row
+                if not isinstance(text, str):
+                    raise DataError(
+                        f"task {self.name!r}, {split} row {number}: {cut(repr(text))} is not a text; give a string"
+                    )
                 if not (isinstance(label, Integral) and not isinstance(label, bool)):
                     fix = "give classes as integers"
                 elif not 0 <= label < self.num_classes:

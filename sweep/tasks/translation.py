@@ -10,7 +10,7 @@ from pydantic import Field
 
 from sweep.core.errors import DataError
 from sweep.tasks.base import MOST, Task
-from sweep.tasks.corpus import SPLITS, Corpus, checked, require_splits
+from sweep.tasks.corpus import CHECKS, SPLITS, Corpus, checked, require_splits
 from sweep.tasks.data.dataset import Dataset, DataSource, Split
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Translation(Task):
             "source tokenizer": names[0],
             "target tokenizer": names[1],
             "pipeline": self.pipeline_version,
+            "checks": CHECKS,
         }
         tables = load_or_build(
             source.tokens,
@@ -125,6 +126,12 @@ class Translation(Task):
         from sweep.tasks.data.tokenize import tokenize
 
         require_splits(pairs, SPLITS, self.name)
+        for name in SPLITS:
+            for number, pair in enumerate(pairs[name], 1):
+                if not all(isinstance(side, str) for side in pair):
+                    raise DataError(
+                        f"task {self.name!r}, {name} pair {number} is not two texts; give strings"
+                    )
         sides = [
             {name: tokenize((pair[side] for pair in pairs[name]), tokenizer) for name in SPLITS}
             for side, tokenizer in enumerate(tokenizers)

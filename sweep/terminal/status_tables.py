@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from sweep.core.errors import printable
 from sweep.store.status import STATES, RunStatus, counts
 from sweep.terminal.console import STYLES, console
 from sweep.terminal.progress import progress_cells
@@ -45,7 +46,7 @@ def explain(statuses: Sequence[RunStatus]) -> None:
         for status in members[:20]:
             # errors may hold paths and commands, which are to be copied whole; progress is only read
             soft_wrap = state != "running" or not console.is_terminal
-            console.print(Text(f"  {status.run_id}  {_detail(status)}"), soft_wrap=soft_wrap)
+            console.print(Text(printable(f"  {status.run_id}  {_detail(status)}")), soft_wrap=soft_wrap)
         if len(members) > 20:
             console.print(Text(f"  and {len(members) - 20} more", style="dim"))
 

@@ -42,7 +42,7 @@ from support.command import GRID, refused
         ),
         ("seeds: true", r"grid 'grid.yaml': seeds = True: true, false and text are not seeds"),
         ('seeds: ["1"]', r"true, false and text are not seeds"),
-        ("seeds: [8, 010]", r"line \d+: not valid YAML: 010 has a leading zero; write 10$"),
+        ("seeds: [8, 010]", r"seeds = \[8, '010'\]: true, false and text are not seeds; write integers"),
         ("tasks: {toy: {epochs: 0_1}}", r"epochs = '0_1': expected an integer"),
         ("tasks: {toy: {epochs: yes}}", r"epochs = 'yes': expected an integer"),
         ("tasks: {toy: {epochs: true}}", r"epochs = True: expected an integer"),

@@ -52,6 +52,26 @@ def test_a_wrong_label_is_named_with_its_row(tmp_path, label):
         prepared(Texts, tmp_path, train=ROWS, test=[ROWS[0], Row(label, "?")])
 
 
+@pytest.mark.parametrize(
+    ("kind", "rows", "message"),
+    [
+        (Texts, {"train": [Row(0, None)], "test": ROWS}, "task 'texts', train row 1: None is not a text; give a string"),
+        (Sentences, {key: [Pair("a", 3)] for key in ("train", "validation", "test")}, "train pair 1 is not two texts"),
+    ],
+)  # fmt: skip
+def test_what_is_not_a_text(tmp_path, kind, rows, message):
+    with pytest.raises(DataError, match=message):
+        prepared(kind, tmp_path, **rows)
+
+
+def test_checks_are_not_passed_by_with_what_a_cache_has(tmp_path):
+    rows = {"train": ROWS, "test": ROWS}
+    assert len(prepared(Texts, tmp_path, **rows).test) == 2
+    fewer = type("Fewer", (Texts,), {"num_classes": 2})
+    with pytest.raises(DataError, match="label 2 is none of 0 to 1"):
+        prepared(fewer, tmp_path, **rows)
+
+
 @pytest.mark.parametrize("kind", [int, np.int64, np.uint8])
 def test_labels_may_be_of_any_kind_of_integer(tmp_path, kind):
     data = prepared(Texts, tmp_path, train=[Row(kind(2), "red")], test=ROWS)
@@ -114,7 +134,7 @@ def test_different_corpora_have_different_hashes():
         {"train": [Row("1", "a"), Row(2, "b")]},
         {"train": [Row(1, "a"), Row(2, "b")], "test": []},
     ]
-    hashes = [Corpus.of(rows).data_hash for rows in corpora[:-1]]
+    hashes = [Corpus.of(rows).data_hash for rows in corpora]
     for first, second in itertools.combinations(range(len(hashes)), 2):
         assert hashes[first] != hashes[second], (corpora[first], corpora[second])
 

@@ -34,6 +34,12 @@ class _Slot:
     run_id: str
 
 
+class SweepGone(StorageError):
+    """The directory of a sweep has disappeared while its runs were executed."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+
 class LocalExecutor(Executor):
     """Executes runs in `slots` processes at a time until none is left to do.
 
@@ -83,6 +89,7 @@ class LocalExecutor(Executor):
             with DeferredSignals() as signals:
                 while waiting or self._running or elsewhere:
                     signals.heed()
+                    self._require_sweep()
                     self._reap(elsewhere)
                     if waiting and self.full_disk:
                         self.display.note(f"{self.full_disk}: {len(waiting)} runs are not started")
@@ -98,12 +105,20 @@ class LocalExecutor(Executor):
                     held = [*(slot.run_id for slot in self._running), *elsewhere]
                     self.display.tick([self._examine(run_id) for run_id in held], len(waiting))
                     time.sleep(_POLL_SECONDS)
+                self._require_sweep()
         except BaseException:
             self._stop()
             raise
         finally:
             for server in self._fork_servers.values():
                 server.close()
+
+    def _require_sweep(self) -> None:
+        """Raise SweepGone where the sweep's directory is not where it was: nothing may be made in its place."""
+        if not self.sweep.directory.is_dir():
+            raise SweepGone(
+                f"{self.sweep.directory} is gone: renamed, deleted or unmounted; put it back, then repeat the command"
+            )
 
     def _fork_server(self, threads: int) -> ForkServer:
         if threads not in self._fork_servers:
