@@ -1,12 +1,15 @@
 """The linear form of a network: nothing but non-negative weights between a constant input and the output."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from prune.errors import NoLinearForm, PruneError
 from prune.masked_linear import MaskedLinear
@@ -57,9 +60,11 @@ def synaptic_flow(model: nn.Module, batches: Batches, weights: Mapping[str, Tens
         raise PruneError(
             "synaptic flow takes the shapes of its input from a batch and got none: give at least one"
         )
-    inputs = tuple(
-        torch.ones_like(x, dtype=torch.float64) if isinstance(x, Tensor) and x.is_floating_point() else x
-        for x in batches[0][0]
+    inputs = tree_map(
+        lambda x: (
+            torch.ones_like(x, dtype=torch.float64) if isinstance(x, Tensor) and x.is_floating_point() else x
+        ),
+        tuple(batches[0][0]),
     )
     flow = _flow(model, inputs, weights)
     if not (flow.isfinite() and flow >= 0):
@@ -81,6 +86,10 @@ def live_weights(model: nn.Module, batches: Batches, masks: Mapping[str, Tensor]
 
     Returns:
         {dotted layer name: bool [out, in]}, false wherever the mask is.
+
+    Raises:
+        PruneError: as `synaptic_flow`; or a layer whose output goes on without its gradient (`detach`, NumPy), so that its paths
+            cannot be followed.
     """
     weights = {name: mask.double().requires_grad_() for name, mask in masks.items()}
     with ExitStack() as stack:
@@ -88,10 +97,22 @@ def live_weights(model: nn.Module, batches: Batches, masks: Mapping[str, Tensor]
             if isinstance(module, nn.Linear):
                 stack.callback(module.register_forward_hook(_reached).remove)
         flow = synaptic_flow(model, batches, weights)
-    if not flow.requires_grad:
-        return {name: torch.zeros_like(mask) for name, mask in masks.items()}
-    gradient = torch.autograd.grad(flow, list(weights.values()), materialize_grads=True)
-    return {name: (g > 0) & masks[name] for name, g in zip(masks, gradient, strict=True)}
+        gradient: Sequence[Tensor | None] = [None] * len(weights)
+        if flow.requires_grad:
+            gradient = torch.autograd.grad(flow, list(weights.values()), allow_unused=True)
+        unused = {
+            name: torch.zeros_like(weights[name])
+            for name, g in zip(weights, gradient, strict=True)
+            if g is None
+        }
+        if unused and synaptic_flow(model, batches, {**weights, **unused}) != flow:
+            raise PruneError(
+                f"the output of one of {', '.join(unused)} goes on without its gradient, so its paths cannot be followed"
+            )
+    return {
+        name: torch.zeros_like(masks[name]) if g is None else (g > 0) & masks[name]
+        for name, g in zip(masks, gradient, strict=True)
+    }
 
 
 def _flow(model: nn.Module, inputs: tuple[Any, ...], weights: Mapping[str, Tensor]) -> Tensor:
@@ -109,8 +130,47 @@ def _flow(model: nn.Module, inputs: tuple[Any, ...], weights: Mapping[str, Tenso
             # what is pruned is zero in `weights` already; the layer's own mask must not prune it again
             if isinstance(modules[layer], MaskedLinear):
                 tensors[f"{prefix}weight_mask"] = torch.ones_like(weight, dtype=torch.bool)
-        output = functional_call(model, tensors, inputs, tie_weights=False)
-    return output.sum(dtype=torch.float64) / max(len(output), 1)
+        with _InFloat64():
+            output = functional_call(model, tensors, inputs, tie_weights=False)
+    sums = [
+        tensor.sum(dtype=torch.float64) / (max(len(tensor), 1) if tensor.dim() else 1)
+        for tensor in tree_leaves(output)
+        if isinstance(tensor, Tensor) and tensor.is_floating_point()
+    ]
+    return torch.stack(sums).sum()
+
+
+_LOOK_UPS = (functional.embedding, functional.embedding_bag, torch.embedding, torch.embedding_bag)
+
+
+class _InFloat64(TorchFunctionMode):
+    """Makes float64 of what a model makes float32 or less, `x.float()`, `torch.zeros(n)`, `x.to(dtype)`, and of what it holds.
+
+    It holds tensors that are neither parameters nor buffers, which keep their values, and tables of embeddings that are used
+    elsewhere, too, which enter with their absolute value as every parameter does. A look-up needs no copy of its table: its
+    output is replaced.
+    """
+
+    def __torch_function__(
+        self, func: Any, _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        in_place = name.endswith("_") and name != "__get__"  # `weight.T` is a `__get__`
+        if func not in _LOOK_UPS and not in_place:
+            args, kwargs = tree_map(_wide, (args, kwargs))
+        result = func(*args, **kwargs)
+        return result.double() if _is_narrow(result) else result
+
+
+def _is_narrow(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float64
+
+
+def _wide(value: Any) -> Any:
+    if not _is_narrow(value):
+        return value
+    return value.detach().double().abs() if isinstance(value, nn.Parameter) else value.double()
 
 
 def _positive(name: str, tensor: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from prune.errors import PruneError, check_known
 from prune.linear_form import synaptic_flow
 from prune.masked_linear import MaskedLinear, prunable_linears
 from prune.masks import Score
-from prune.scoring_context import Batches, Scoring, check_batches, scoring_mode
+from prune.scoring_context import Batches, Count, Scoring, check_batches, rows, scoring_mode
 
 
 class Products(NamedTuple):
@@ -87,13 +87,13 @@ def magnitude(scoring: Scoring) -> list[Tensor]:
 
 @method("snip")
 def snip(scoring: Scoring) -> list[Tensor]:
-    """|w * dL/dw|, L summed over the batches: how much the loss feels the weight (Lee et al. 2019)."""
+    """|w * dL/dw|, L the weighted sum over the batches: how much the loss feels the weight (Lee et al. 2019)."""
     return [(w * g).abs() for w, g in zip(scoring.weights, scoring.gradient(), strict=True)]
 
 
 @method("grasp")
 def grasp(scoring: Scoring) -> Products:
-    """w * (H g) at temperature 200 (Wang et al. 2020, GraSP), g and H of the loss summed over the batches.
+    """w * (H g) at temperature 200 (Wang et al. 2020, GraSP), g and H of the weighted sum of the batches' losses.
 
     Removing a weight changes |g|^2 by -2 w (H g) to first order, so the lowest go: the gradient flow shrinks least, or grows.
     """
@@ -117,6 +117,7 @@ def score(
     *,
     skip: Collection[str] = (),
     generator: torch.Generator | None = None,
+    count: Count = rows,
 ) -> dict[str, Tensor]:
     """Return the scores of `method` for every prunable weight, {dotted layer name: scores}, higher = keep; change nothing.
 
@@ -125,11 +126,13 @@ def score(
 
     Args:
         model: with linear layers, plain or masked.
-        loss_fn: `loss_fn(model(*inputs), target)` is a scalar.
+        loss_fn: `loss_fn(model(*inputs), target)` is a scalar, the mean over the items of a batch.
         batches: sequence of `((input, ...), target)`; may be empty for methods that need no data, SynFlow needs one.
         method: a name in `METHODS`.
         skip: dotted names of submodules to leave alone.
         generator: for methods that draw random numbers; None: the global one, whose state stays as it is.
+        count: of a target, the number of those items, by which a batch's loss is weighted (see `Scoring.batch_weights`): its
+            rows, unless the loss is a mean over something else, or a sum (`lambda target: 1`).
 
     Returns:
         Scores of the shape and dtype of the layer's weight [out, in], without gradient.
@@ -143,7 +146,9 @@ def score(
     batches = tuple(batches)
     masks = current_masks(linears)
     with scoring_mode(model):
-        scores = masked_scores(chosen, model, loss_fn, batches, linears, masks, generator)
+        scores = masked_scores(
+            chosen, model, loss_fn, batches, linears, masks, generator=generator, count=count
+        )
     check_nan(chosen, scores, masks)
     return {name: s.value.to(linears[name].weight.dtype) for name, s in scores.items()}
 
@@ -173,7 +178,9 @@ def masked_scores(
     batches: Batches,
     linears: Mapping[str, nn.Linear],
     masks: Mapping[str, Tensor],
+    *,
     generator: torch.Generator | None,
+    count: Count,
 ) -> dict[str, Score]:
     """Return the scores of the network masked by `masks`, as the method computed them; inside `scoring_mode` only.
 
@@ -181,7 +188,7 @@ def masked_scores(
         PruneError: a method that returns anything but scores of the right shapes, or changes the model's weights.
     """
     check_batches(batches)
-    scoring = Scoring(model, loss_fn, batches, linears, masks, generator)
+    scoring = Scoring(model, loss_fn, batches, linears, masks, generator, count)
     # the method may do with scoring.weights what it likes, so they do not tell what the weights were
     before = {name: linear.weight.detach().clone() for name, linear in linears.items()}
     returned = method.function(scoring)

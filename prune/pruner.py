@@ -13,7 +13,7 @@ from prune.errors import PruneError, check_known
 from prune.masked_linear import mask_linears
 from prune.masks import Score, schedule_counts, select, shuffled
 from prune.methods import check_nan, current_masks, get_method, linears_to_prune, masked_scores
-from prune.scoring_context import Batches, scoring_mode
+from prune.scoring_context import Batches, Count, rows, scoring_mode
 
 SCOPES = ("global", "layer")
 
@@ -92,6 +92,7 @@ def prune_model(  # noqa: PLR0913 - all but five are options by keyword
     invert: bool = False,
     skip: Collection[str] = (),
     generator: torch.Generator | None = None,
+    count: Count = rows,
 ) -> PruneReport:
     """Swap the linear layers of `model` for masked ones, keeping floor(10^-compression * N) of their N weights.
 
@@ -101,7 +102,7 @@ def prune_model(  # noqa: PLR0913 - all but five are options by keyword
 
     Args:
         model: swapped and masked in place; it must not itself be an `nn.Linear`.
-        loss_fn, batches, skip: as for `prune.score`. Where every weight is kept nothing is scored and no batch needed.
+        loss_fn, batches, skip, count: as for `prune.score`. Where every weight is kept nothing is scored and no batch needed.
         method: a name in `METHODS`.
         compression: exponent of the density, 0 or more; 2 keeps one weight in a hundred.
         scope: "global" ranks the weights of all layers together; "layer" keeps floor(10^-compression * n) of the n
@@ -139,7 +140,9 @@ def prune_model(  # noqa: PLR0913 - all but five are options by keyword
             # while whole numbers leave nothing to remove, every score gives the same masks
             if counts == live:
                 continue
-            scores = masked_scores(chosen, model, loss_fn, batches, linears, masks, generator)
+            scores = masked_scores(
+                chosen, model, loss_fn, batches, linears, masks, generator=generator, count=count
+            )
             try:
                 masks, thresholds, ties = _select_groups(scores, groups, counts, masks, invert)
             except ValueError:  # the selection found a NaN

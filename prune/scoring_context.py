@@ -1,18 +1,38 @@
 """What a pruning method sees of a model: its prunable weights, its losses and their derivatives, on copies."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves
 
 from prune.errors import PruneError
 from prune.eval_mode import eval_mode
 
 Batches = Sequence[tuple[tuple[Any, ...], Any]]
+Count = Callable[[Any], float | Tensor]
+"""Of a batch's target: how many items the batch's loss is the mean over."""
+
+
+def rows(target: Any) -> int:
+    """Rows of a target: the first dimension of the first tensor in it, also inside tuples, lists and mappings.
+
+    Raises:
+        PruneError: no tensor in it has a dimension. What such a batch counts compared with others is not for us to guess.
+    """
+    for leaf in tree_leaves(target):
+        if isinstance(leaf, Tensor) and leaf.dim():
+            return len(leaf)
+    raise PruneError(
+        f"a batch's target is {type(target).__name__} without rows, so what its loss counts next to other batches is not known: "
+        "give count, a function of the target (`lambda target: 1` where the loss is a sum)"
+    )
 
 
 @contextmanager
@@ -76,6 +96,9 @@ class Scoring:
             kept.
         batches: as given to `prune.score`.
         generator: source of random numbers, or None for the global one.
+        batch_weights: what each batch's loss counts for: its items times the number of batches, by the items of all. So
+            one batch of all rows and any other batches of them have the same scores but for rounding and the number of
+            batches; batches of equal size count 1 each.
     """
 
     def __init__(
@@ -86,6 +109,7 @@ class Scoring:
         linears: Mapping[str, nn.Linear],
         masks: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
+        count: Count = rows,
     ) -> None:
         self.model = model
         self.names = list(linears)
@@ -96,11 +120,23 @@ class Scoring:
             widened(linear.weight.detach()).where(mask, 0).requires_grad_()
             for linear, mask in zip(linears.values(), self._masks, strict=True)
         ]
+        self._count = count
         self._loss = _Loss(model, loss_fn)
         self._constants = {name: widened(tensor.detach()) for name, _, tensor in own_tensors(self._loss)}
 
+    @cached_property
+    def batch_weights(self) -> list[float]:
+        # when it is read: a method that takes no losses needs no batch that can be counted, nor is one batch alone to be weighed
+        if len(self.batches) == 1:
+            return [1.0]
+        counts = [_number(index, self._count(target)) for index, (_, target) in enumerate(self.batches)]
+        total = sum(counts)
+        if counts and not total:
+            raise PruneError(f"the targets of {len(counts)} batches have nothing to learn from: give others")
+        return [count * len(counts) / total for count in counts]
+
     def losses(self, temperature: float = 1.0) -> Iterator[Tensor]:
-        """Yield `loss_fn(model(*inputs) / temperature, target)` of each batch, differentiable in `weights`.
+        """Yield `loss_fn(model(*inputs) / temperature, target)` of each batch, times its weight, differentiable in `weights`.
 
         Raises:
             PruneError: there is no batch, or a loss that does not depend on any prunable weight.
@@ -109,7 +145,11 @@ class Scoring:
             raise PruneError(
                 "this method scores with data and got no batches: give at least one (inputs, target)"
             )
-        for index, (inputs, target) in enumerate(self.batches):
+        for index, ((inputs, target), weight) in enumerate(
+            zip(self.batches, self.batch_weights, strict=True)
+        ):
+            if not weight:  # a mean over nothing is not a number
+                continue
             # the mask stands between leaf and model so that pruned weights get a gradient of zero
             masked = (w.where(m, 0) for w, m in zip(self.weights, self._masks, strict=True))
             tensors = self._constants | dict(zip(map(_Loss.weight_name, self.names), masked, strict=True))
@@ -119,10 +159,10 @@ class Scoring:
                 raise PruneError(
                     f"the loss of batch {index} does not depend on any prunable weight: nothing to score"
                 )
-            yield loss
+            yield loss if weight == 1 else loss * weight
 
     def gradient(self, temperature: float = 1.0) -> list[Tensor]:
-        """Return the gradient of the summed losses, one detached tensor per weight."""
+        """Return the gradient of the summed `losses`, one detached tensor per weight."""
         total = [torch.zeros_like(w) for w in self.weights]
         for loss in self.losses(temperature):
             _add(total, torch.autograd.grad(loss, self.weights, materialize_grads=True))
@@ -143,6 +183,14 @@ class Scoring:
             if product.requires_grad:
                 _add(total, torch.autograd.grad(product, self.weights, materialize_grads=True))
         return total
+
+
+def _number(index: int, count: float | Tensor) -> float:
+    """A batch's count as Python's number, integers as integers: equal ones then weigh exactly 1."""
+    number = count.item() if isinstance(count, Tensor) else count
+    if not (math.isfinite(number) and number >= 0):
+        raise PruneError(f"the count of batch {index} is {number}: give a finite number from 0 upwards")
+    return number
 
 
 class _Loss(nn.Module):

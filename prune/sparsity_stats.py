@@ -1,6 +1,7 @@
 """What a mask leaves behind: densities, operations, empty layers, dead units and live paths."""
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -64,12 +65,14 @@ class NetworkStats:
         one per output for the bias of every linear layer; without masks, and with them.
     flops_remaining_paper: (kept weights + biases) / (weights + biases) of the masked layers, positions not counted:
         what "Assessing Pruning methods on NLP models" (2024) prints as FLOP sparsity.
+    problem: why live paths are not known, where the pass that looks for them has failed; None otherwise.
     """
 
     layers: tuple[LayerStats, ...]
     flops_dense: int
     flops: int
     flops_remaining_paper: float
+    problem: str | None = None
 
     @property
     def density(self) -> float:
@@ -137,10 +140,7 @@ def network_stats(model: nn.Module, batches: Batches, shapes: Batches | None = N
     masks = {name: layer.weight_mask for name, layer in layers.items()}
     with scoring_mode(model):
         positions, products = _count_products(model, batches[0][0])
-        try:
-            live = live_weights(model, shapes or batches, masks)
-        except NoLinearForm:
-            live = {}  # said in the result
+        live, problem = _live_weights(model, shapes or batches, masks)
 
     rows = tuple(
         _layer_stats(name, layer, live.get(name), positions[layer]) for name, layer in layers.items()
@@ -155,7 +155,23 @@ def network_stats(model: nn.Module, batches: Batches, shapes: Batches | None = N
         flops_remaining_paper=_fraction(
             sum(r.kept for r in rows) + units, sum(r.total for r in rows) + units
         ),
+        problem=problem,
     )
+
+
+def _live_weights(
+    model: nn.Module, batches: Batches, masks: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], str | None]:
+    """`live_weights`, or nothing and the reason. Any model may be measured, also one that cannot compute in float64."""
+    try:
+        return live_weights(model, batches, masks), None
+    except NoLinearForm:
+        return {}, None  # what a network is, and no failure
+    except PruneError as error:
+        return {}, f"live paths are not known: {error}"
+    except Exception as error:
+        lines = str(error).splitlines() or [""]
+        return {}, f"live paths are not known: in float64 the model raises {type(error).__name__}: {lines[0]}"
 
 
 def _count_products(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Counter[nn.Linear], int]:

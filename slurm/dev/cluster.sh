@@ -8,10 +8,10 @@
 #   cluster.sh controller-kill DIRECTORY | controller-start DIRECTORY      the same for slurmctld
 #
 # Then `export SLURM_CONF=DIRECTORY/slurm.conf`. Key=Value replaces or adds a line of slurm.conf, e.g. MaxArraySize=11.
-# Environment: NODES=3 (2 at least) CPUS=8 MEMORY=4000 (MB) GPUS=2, per node; PORT=27800, the first of 200 ports.
+# Environment: NODES=3 (2 at least) CPUS=8 MEMORY=4096 (MB) GPUS=2, per node; PORT=27800, the first of 200 ports.
 # Partitions: main; low on the last node, whose jobs are preempted by those in high, on all nodes; short, two minutes at most.
 set -euo pipefail
-NODES=${NODES:-3} CPUS=${CPUS:-8} MEMORY=${MEMORY:-4000} GPUS=${GPUS:-2} PORT=${PORT:-27800}
+NODES=${NODES:-3} CPUS=${CPUS:-8} MEMORY=${MEMORY:-4096} GPUS=${GPUS:-2} PORT=${PORT:-27800}
 PATH=/usr/sbin:/sbin:$PATH
 action=${1:?start, stop, node-kill, node-start, controller-kill or controller-start} directory=${2:?directory of the cluster}
 shift 2

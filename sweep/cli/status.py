@@ -1,10 +1,12 @@
 """`sweep status`."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
@@ -37,7 +39,10 @@ def show_status(name: str, results: Path | None, *, as_json: bool, watch: bool) 
                     "exit_status": status.exit_status,
                     "job": status.job,
                 }
-                print(json.dumps(line | {"progress": dict(status.progress)}), flush=True)
+                print(
+                    json.dumps(_finite(line | {"progress": dict(status.progress)}), allow_nan=False),
+                    flush=True,
+                )
             if problem:
                 print(f"warning: {problem}", file=sys.stderr)
         else:
@@ -50,6 +55,13 @@ def show_status(name: str, results: Path | None, *, as_json: bool, watch: bool) 
             break
         time.sleep(_WATCH_SECONDS)
     return exit_code(statuses)
+
+
+def _finite(value: Any) -> Any:
+    """`value` with null for what JSON has no number for: the loss of a run that diverges."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _print_tables(sweep: SweepPaths, statuses: Sequence[RunStatus]) -> None:

@@ -7,41 +7,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sweep.config.key_values import select_runs
 from sweep.config.run_spec import RunSpec
+from sweep.config.strict_types import require_types
+from sweep.config.yaml_values import InvalidYaml, dump_yaml, load_yaml
 from sweep.core.errors import UsageError, nearest, summarise_validation
 from sweep.store.schema import DENSE
 from sweep.tasks import TASKS
 
 SHIPPED = files("sweep") / "grids"
 _MOST_SEEDS = 100_000
-_MERGE = "tag:yaml.org,2002:merge"
-
-
-class _Loader(yaml.SafeLoader):
-    """Raises for a key that is given twice in one mapping."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
-                continue
-            if key.value in seen:
-                problem = f"the key {key.value!r} is given twice; leave one out"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
-        return node
-
-
-class _TextLoader(yaml.SafeLoader):
-    """Reads every value as text, but merges with `<<`."""
-
-
-_TextLoader.yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}
 
 
 class Grid(BaseModel):
@@ -79,8 +56,8 @@ class Grid(BaseModel):
         if isinstance(value, str):
             return parse_seeds(value)
         listed = [value] if isinstance(value, int) else value
-        if isinstance(listed, list) and any(isinstance(seed, bool) for seed in listed):
-            raise ValueError("true and false are not seeds; write integers")
+        if isinstance(listed, list) and any(isinstance(seed, bool | str) for seed in listed):
+            raise ValueError("true, false and text are not seeds; write integers")
         return listed
 
     @classmethod
@@ -110,18 +87,12 @@ class Grid(BaseModel):
     def parse(cls, text: str, origin: str) -> Self:
         """Read a grid from YAML text; `origin` names it in errors."""
         try:
-            content = yaml.load(text, _Loader)
+            content = load_yaml(text)
             if isinstance(content, dict) and "slurm" in content:
-                # as text, like a profile: YAML makes 36000 of a time 10:00:00
-                content["slurm"] = yaml.load(text, _TextLoader)["slurm"] or {}
-        except RecursionError:
-            raise UsageError(f"grid {origin!r} has brackets nested too deeply; fix it") from None
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-            mark = getattr(error, "problem_mark", None)
-            line = f", line {mark.line + 1}" if mark else ""
-            raise UsageError(
-                f"grid {origin!r}{line}: not valid YAML: {getattr(error, 'problem', error)}"
-            ) from None
+                # as text, like a profile: a partition may be called 1 or true
+                content["slurm"] = load_yaml(text, as_text=True)["slurm"] or {}
+        except InvalidYaml as error:
+            raise UsageError(f"grid {origin!r}{error.where}: not valid YAML: {error}") from None
         if not isinstance(content, dict):
             raise UsageError(f"grid {origin!r} must be a mapping with the keys {', '.join(_keys())}")
         if not origin.endswith((".yaml", ".yml")):
@@ -130,6 +101,7 @@ class Grid(BaseModel):
         for key in content:
             if key not in _keys():
                 raise UsageError(f"grid {origin!r}: unknown key {key!r}{nearest(str(key), _keys())}")
+        require_types(cls, {key: content.get(key, []) for key in ("compressions",)}, f"grid {origin!r}")
         try:
             return cls.model_validate(content)
         except ValidationError as error:
@@ -157,9 +129,7 @@ class Grid(BaseModel):
 
     def dump(self) -> str:
         """The grid as YAML that `parse` reads back."""
-        return yaml.safe_dump(
-            self.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True
-        )
+        return dump_yaml(self.model_dump(mode="json", by_alias=True))
 
 
 def expand(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[RunSpec]:

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import yaml
-
-from sweep.core.errors import UsageError, nearest
+from sweep.config.yaml_values import InvalidYaml, load_yaml
+from sweep.core.errors import UsageError, cut, nearest
 from sweep.store.run_record import RunRecord
 
 _COMMA = re.compile(r",(?![^\[]*\])")
@@ -27,12 +26,9 @@ def split_pair(option: str, text: str) -> tuple[str, str]:
 def parse_value(text: str) -> Any:
     """A value of the command line, read as in a grid: `3`, `0.5`, `[0.9, 0.99]`, `true`, `null`, text."""
     try:
-        return yaml.safe_load(text)
-    except RecursionError:
-        raise UsageError(f"value {text[:20]}.. has brackets nested too deeply; fix it") from None
-    except (yaml.YAMLError, ValueError) as error:
-        what = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise UsageError(f"value {text!r} is not valid YAML ({what}); quote it if it is text") from None
+        return load_yaml(text)
+    except InvalidYaml as error:
+        raise UsageError(f"value {cut(text)!r} is not valid YAML ({error}); quote it if it is text") from None
 
 
 def parse_only(texts: Iterable[str]) -> dict[str, list[str]]:

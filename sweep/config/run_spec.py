@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sweep.config.strict_types import require_types
 from sweep.core.errors import UsageError, nearest, summarise_validation
 from sweep.store.layout import is_directory_name
 from sweep.store.run_record import RunRecord
@@ -140,6 +141,8 @@ class RunSpec(BaseModel):
                 hint = nearest(key, settable_fields())
                 raise UsageError(f"task {task!r}: unknown key {key!r} in its `defaults`{hint}; leave it out")
         given, options = cls._sorted_out(kind, overrides)
+        require_types(cls, given, f"task {task!r}")
+        require_types(kind.Options, options, f"task {task!r}")
         fields: dict[str, Any] = dict(kind.defaults) | given
         if compression == 0:
             pruner = DENSE

@@ -1,5 +1,6 @@
 """Files that are either there and whole, or not there: written next to their place, synced, then renamed."""
 
+import errno
 import json
 import os
 import secrets
@@ -8,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sweep.core.errors import StorageError
+from sweep.core.errors import FullDiskError, StorageError
 
 # Readers of Parquet directories skip names that start with a dot, and so does everything here.
 _PREFIX = ".tmp-"
@@ -37,8 +38,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """The one-line form of a failed write, with what to do about it."""
-    fix = "make room or use another directory, then repeat the command (`sweep launch` with --retry failed)"
-    return StorageError(f"cannot write {path}: {error.strerror or error}; {fix}")
+    problem = f"cannot write {path}: {error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FullDiskError(f"{problem}; make room, then repeat the command")
+    fix = "use another directory, then repeat the command (`sweep launch` with --retry failed)"
+    return StorageError(f"{problem}; {fix}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -80,11 +84,6 @@ def remove_leftovers(directory: Path) -> None:
     """Delete what a killed writer left half-written in `directory`."""
     for leftover in directory.glob(f"{_PREFIX}*"):
         leftover.unlink(missing_ok=True)
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames in a directory durable."""
-    _sync(path)
 
 
 def _beside(path: Path) -> Path:

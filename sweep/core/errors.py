@@ -40,6 +40,7 @@ class Cause(StrEnum):
     """SIGTERM or SIGUSR2, with which Slurm announces the end of a job."""
     NOT_FINITE = "not_finite"
     """A loss or a metric is infinite or not a number."""
+    FULL_DISK = "full_disk"
     FAILED_START = "failed_start"
     """Slurm holds the job, since the node that was to start it could not."""
 
@@ -77,6 +78,18 @@ class StorageError(SweepError):
     exit_code = ExitCode.USAGE
 
 
+class FullDiskError(StorageError):
+    """There is no room, or no quota, for a file."""
+
+    cause = Cause.FULL_DISK
+
+
+class OutOfMemoryError(SweepError):
+    """This process may have no more memory for this run."""
+
+    cause = Cause.OUT_OF_MEMORY
+
+
 class OutOfGpuMemoryError(SweepError):
     """A GPU has no memory left for this run."""
 
@@ -92,7 +105,14 @@ class NotFiniteError(SweepError):
 def summarise_exception(error: BaseException) -> str:
     """What a traceback ends with, `ValueError: no rows`, without line breaks and in at most 500 characters."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return shorten(text, 500, placeholder=" ...")
+    return printable(shorten(text, 500, placeholder=" ..."))
+
+
+def printable(text: str) -> str:
+    """`text` without what would move the cursor, change colours or name the window of a terminal that shows it."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\ufffd" for character in text
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -116,4 +136,9 @@ def summarise_validation(error: "ValidationError") -> str:
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] in ("missing", "extra_forbidden"):
         return f"{where}: {what.lower()}"
-    return f"{where} = {first['input']!r}: {what[0].lower()}{what[1:]}"
+    return f"{where} = {cut(repr(first['input']))}: {what[0].lower()}{what[1:]}"
+
+
+def cut(text: str, most: int = 200) -> str:
+    """The beginning of what a user gave, for a message of one line."""
+    return text if len(text) <= most else f"{text[:most]}.."

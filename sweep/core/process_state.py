@@ -111,4 +111,5 @@ def _torch_parts() -> tuple[_Part, ...]:
 def _set_default_device(before: Any) -> None:
     import torch
 
-    torch.set_default_device(before)
+    # "cpu" would be a mode that every call goes through from then on; None is what it was
+    torch.set_default_device(None if before.type == "cpu" else before)

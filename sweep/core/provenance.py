@@ -1,6 +1,5 @@
 """Where a result comes from: code, versions, machine."""
 
-import hashlib
 import json
 import platform
 import socket
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.core.env import source_root
+from sweep.core.plugin_code import PluginCode
 
 _SOURCE = source_root()
 SNAPSHOT = "snapshot.json"
@@ -51,10 +51,8 @@ def machine() -> dict[str, Any]:
 
 
 def plugins(paths: list[Path]) -> str | None:
-    """Name and SHA-256 of each plug-in file as JSON; None without any."""
-    if not paths:
-        return None
-    return json.dumps({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths})
+    """Name and digest (see `PluginCode`) of each plug-in as JSON; None without any."""
+    return json.dumps({path.name: PluginCode.of(path).digest for path in paths}) if paths else None
 
 
 def _git(*arguments: str) -> str | None:
@@ -71,8 +69,10 @@ def _git(*arguments: str) -> str | None:
             "--no-optional-locks",
             *arguments,
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
 
@@ -80,7 +80,7 @@ def _git(*arguments: str) -> str | None:
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except FileNotFoundError:
+    except OSError:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()

@@ -2,11 +2,12 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.text import Text
 
-from sweep.config.plugins import load_plugins
+from sweep.config.plugins import code_of, load_plugins
 from sweep.core.env import checkpoint_seconds
 from sweep.core.errors import ExitCode, UsageError
 from sweep.core.signals import nohup
@@ -16,11 +17,11 @@ from sweep.launch.cost import Estimate, expected, format_cost, require_consent
 from sweep.launch.on_slurm import hand_over
 from sweep.launch.options import LaunchOptions, check_options
 from sweep.launch.plan import LaunchPlan, make_plan, threads_per_run
-from sweep.launch.staleness import print_stale, with_current_code
 from sweep.launch.summary import finish
+from sweep.store.schema import DENSE
 from sweep.store.status import RunStatus
-from sweep.store.submissions import DataStamp, Submission, check_consistent, current_data, register_runs
-from sweep.tasks import get_task, prepared
+from sweep.store.submissions import DataStamp, Submission, check_consistent, register_runs
+from sweep.tasks import Task, get_task, prepared
 from sweep.tasks.data.dataset import DataSource
 from sweep.terminal.console import STYLES, console
 from sweep.terminal.progress import make_display
@@ -46,16 +47,17 @@ def launch(options: LaunchOptions) -> ExitCode:
         return ExitCode.OK
 
     submission = _prepare(plan)
-    register_runs(plan.sweep, plan.grid.dump(), plan.specs.values())
+    register_runs(plan.sweep, plan.grid.dump(), plan.specs.values(), options.patience)
     # for the cost and the question, which may take its time; what is submitted is decided again, under the lock
     statuses, _ = current_status(plan.sweep, submission.data, plan.specs)
-    print_stale(statuses)
+    _say_stale(statuses)
     cost = _print_cost(plan, statuses)
     require_consent(cost, options.ask_above, options.yes)
     if plan.slurm:
         return hand_over(plan, plan.slurm, submission)
-    _execute(plan, submission, statuses)
-    return finish(plan, submission)
+    not_replaced = _execute(plan, submission, statuses)
+    code = finish(plan, submission)
+    return ExitCode.FAILED if not_replaced and code == ExitCode.OK else code
 
 
 def _require_current_directory() -> None:
@@ -67,8 +69,9 @@ def _require_current_directory() -> None:
 
 
 def _prepare(plan: LaunchPlan) -> Submission:
-    """Have the data of every task ready before the first slot opens, and know its hash."""
-    from sweep.run.seeds import seed_for_data  # on demand: it loads torch
+    """Have the data of every task ready before the first slot opens, and know its hash and the code of plug-ins."""
+    from prune.methods import get_method  # on demand: these import torch
+    from sweep.run.seeds import seed_for_data
 
     source = DataSource.from_env(plan.options.data_dir, plan.options.allow_unverified_data)
     stamps: dict[str, DataStamp] = {}
@@ -78,8 +81,27 @@ def _prepare(plan: LaunchPlan) -> Submission:
         seed_for_data(run.task)
         with console.status(Text(f"preparing the data of {run.task}")):
             data = prepared(run.task, run.options, source)
-        stamps[run.task] = DataStamp(data.data_hash, data.data_verified, get_task(run.task).pipeline_version)
-    return plan.submission(source, with_current_code(plan, stamps))
+        kind = get_task(run.task)
+        pruners = {other.pruner for other in plan.runs if other.task == run.task} - {DENSE}
+        stamps[run.task] = DataStamp(
+            data.data_hash,
+            data.data_verified,
+            kind.pipeline_version,
+            code_of(kind),
+            {name: code for name in sorted(pruners) if (code := code_of(get_method(name).function))},
+            {
+                name: "rows" if kind.loss_count is Task.loss_count else "items"
+                for name in sorted(pruners)
+                if get_method(name).data
+            },
+        )
+    return plan.submission(source, stamps)
+
+
+def _say_stale(statuses: Sequence[RunStatus]) -> None:
+    """Print why results do not count, which nobody may have meant: an edited plug-in, another copy of the data."""
+    for detail, count in Counter(status.detail for status in statuses if status.state == "stale").items():
+        console.print(Text(f"{count} results are stale: {detail}", style=STYLES["stale"]), soft_wrap=True)
 
 
 def _print_cost(plan: LaunchPlan, statuses: Sequence[RunStatus]) -> Estimate:
@@ -94,8 +116,8 @@ def _print_cost(plan: LaunchPlan, statuses: Sequence[RunStatus]) -> Estimate:
     return cost
 
 
-def _execute(plan: LaunchPlan, submission: Submission, statuses: Sequence[RunStatus]) -> None:
-    """Execute the missing runs on this machine."""
+def _execute(plan: LaunchPlan, submission: Submission, statuses: Sequence[RunStatus]) -> list[str]:
+    """Execute the missing runs on this machine; returns those that keep their earlier result since their attempt failed."""
     sweep = plan.sweep
     for status in statuses:
         if status.state == "done":  # what a power failure between result and clean-up left
@@ -103,7 +125,7 @@ def _execute(plan: LaunchPlan, submission: Submission, statuses: Sequence[RunSta
     number = submission.save(sweep)
     todo = plan.todo(statuses)
     if not todo:
-        return
+        return []
     slots = plan.slots(todo)
     complete = len(statuses) - len(todo)
     already = f", {complete} already complete or left alone" if complete else ""
@@ -116,13 +138,12 @@ def _execute(plan: LaunchPlan, submission: Submission, statuses: Sequence[RunSta
     with make_display(len(todo), slots) as display:
         executor = LocalExecutor(sweep, number, submission.data, slots, display, again=again)
         executor.execute([status.spec for status in todo])
+    return executor.not_replaced
 
 
 def _show(plan: LaunchPlan) -> None:
     """Print what a launch would do (--dry-run)."""
-    # as the launch would find them, but for data that has changed since the last one, which is only known when it is prepared
-    stamps = with_current_code(plan, current_data(plan.sweep))
-    statuses, problem = current_status(plan.sweep, stamps, plan.specs)
+    statuses, problem = current_status(plan.sweep, None, plan.specs)
     if plan.slurm:
         from sweep.executors.slurm.launch import dry_run
 
@@ -133,6 +154,5 @@ def _show(plan: LaunchPlan) -> None:
     for status in statuses:
         console.print(Text.assemble((f"{status.state:<12}", STYLES[status.state]), status.run_id))
     console.print(status_table(statuses))
-    print_stale(statuses)
     _print_cost(plan, statuses)
     console.print(f"{len(statuses)} runs; nothing was started (--dry-run)")

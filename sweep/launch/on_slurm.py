@@ -52,7 +52,9 @@ def _submit(
     missing, count = plan.specs, 0
     while True:
         try:
-            return count + submit_missing(slurm, plan.sweep, missing, submission, retried, say)
+            return count + submit_missing(
+                slurm, plan.sweep, missing, submission, retried, say, plan.options.patience
+            )
         except PartialSubmission as partly:
             if not plan.options.wait:
                 raise

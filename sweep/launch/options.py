@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import typer
 
 from sweep.core.errors import UsageError
+from sweep.store.lock import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -136,15 +137,21 @@ class LaunchOptions:
         str | None,
         typer.Option(help="also rerun failed runs, or rerun everything", metavar="failed|all"),
     ] = None
-    keep_results: Annotated[
+    no_wait_lock: Annotated[
         bool,
         typer.Option(
-            "--keep-results", help="results of a plug-in's earlier code count although it has changed"
+            "--no-wait-lock",
+            help="exit with code 3 if another launch or `sweep cancel` of the sweep is at it",
         ),
     ] = False
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show sbatch scripts, runs and their states; start nothing")
     ] = False
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for another process that holds the sweep's lock."""
+        return 0.0 if self.no_wait_lock else PATIENCE
 
 
 def check_options(options: LaunchOptions) -> None:

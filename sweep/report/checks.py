@@ -1,6 +1,5 @@
 """Sanity checks: what a reader has to know before trusting a conclusion."""
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ LEARNING_LOSS_RATIO = 0.99
 
 def sanity(inputs: ReportInputs) -> list[Notice]:
     """Warnings first, then notes."""
-    notices = [*_files(inputs), *_failures(inputs), *_stale(inputs)]
+    notices = [*_files(inputs), *_failures(inputs)]
     for task in inputs.tasks:
-        notices += [*_data(task), *_masks(task), *_training(task), *_pairing(task)]
+        notices += [*_data(task), *_masks(task), *_scoring(task), *_training(task), *_pairing(task)]
     notices += _code(inputs)
     return sorted(notices, key=lambda notice: notice.level != "warning")
 
@@ -38,14 +37,6 @@ def _failures(inputs: ReportInputs) -> list[Notice]:
             text = f"{_count(some, 'run')} {what}; every mean here is over the others."
             notices.append(Notice("warning", text, [f"{s.run_id}: {s.detail}" for s in some]))
     return notices
-
-
-def _stale(inputs: ReportInputs) -> list[Notice]:
-    stale = [status for status in inputs.statuses if status.state == "stale" and status.row]
-    if not stale:
-        return []
-    text = f"{_count(stale, 'run')} left out as stale: of other data, another pipeline version or other plug-in code."
-    return [Notice("warning", text, [f"{status.run_id}: {status.detail}" for status in stale])]
 
 
 def _data(task: TaskResults) -> list[Notice]:
@@ -70,9 +61,16 @@ def _masks(task: TaskResults) -> list[Notice]:
     pruned = [row for row in task.rows if row["compression"]]
     say(
         "warning",
-        [row for row in task.rows if not row["mask_effective"]],
+        [row for row in task.rows if row["mask_effective"] is False],
         "in which pruned weights still affect the output: the mask is not effective.",
     )
+    say(
+        "note",
+        [row for row in task.rows if row["mask_effective"] is None],
+        "of which it cannot be told whether pruned weights affect the output.",
+    )
+    for note in dict.fromkeys(filter(None, (row["notes"] for row in task.rows))):
+        say("note", [row for row in task.rows if row["notes"] == note], f"with a note: {note}.")
     say(
         "warning",
         [row for row in pruned if row["scope"] == "global" and not _exact(row)],
@@ -99,6 +97,22 @@ def _masks(task: TaskResults) -> list[Notice]:
         most = max(dead, key=lambda row: row["dead_units"])
         say("note", dead, f"with dead units (without a live input or output), up to {most['dead_units']:,}.")
     return notices
+
+
+def _scoring(task: TaskResults) -> list[Notice]:
+    """Rows whose masks come from scores that were added in two ways."""
+    uneven = [
+        row
+        for row in task.rows
+        if row["compression"]
+        and row["score_samples"] > row["score_batch_size"]
+        and (row["score_samples"] % row["score_batch_size"] or row["bleu_paper"] is not None)
+    ]
+    old = [row["run_id"] for row in uneven if row["schema_version"] < 6]
+    if not 0 < len(old) < len(uneven):
+        return []
+    text = f"{task.name}: {_count(old, 'run')} gave every scoring batch the same weight, the others weigh batches by their items."
+    return [Notice("warning", text, old)]
 
 
 def _exact(row: Row) -> bool:
@@ -159,14 +173,6 @@ def _code(inputs: ReportInputs) -> list[Notice]:
         notices.append(Notice("note", text, sorted(shas)))
     if any(row["git_dirty"] for row in rows):
         notices.append(Notice("note", "Some runs come from code with uncommitted changes."))
-    versions: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        for name, fingerprint in json.loads(row["plugin_code"] or "{}").items():
-            versions[name].add(fingerprint)
-    for name, fingerprints in versions.items():
-        if len(fingerprints) > 1:
-            text = f"The runs come from {len(fingerprints)} versions of the plug-in code of {name}, kept with --keep-results."
-            notices.append(Notice("warning", text, sorted(fingerprints)))
     machines = {(row["cpu"], row["gpu"]) for row in rows}
     if len(machines) > 1:
         text = "The runs come from several kinds of machine: wall times are not comparable between them."

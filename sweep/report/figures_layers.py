@@ -6,7 +6,7 @@ from statistics import fmean
 
 from sweep.report.blocks import Cell, Column, Figure, Line, Table, compact, plain, word
 from sweep.report.inputs import TaskResults
-from sweep.report.style import blank, legend_below, mark, marker_style, styled
+from sweep.report.style import blank, legend_below, mark, marker_style, shown, styled
 
 Key = tuple[str, float]
 
@@ -32,8 +32,8 @@ def densities(task: TaskResults) -> Figure | None:
                     _cell(axes, x, y, of[key])
         axes.set_xlim(-0.5, len(keys) - 0.5)
         axes.set_ylim(len(means) - 0.5, -0.5)
-        axes.set_xticks(range(len(keys)), [f"{p}\nc={c:g}" for p, c in keys], fontsize=8)
-        axes.set_yticks(range(len(means)), list(means), fontsize=8)
+        axes.set_xticks(range(len(keys)), [f"{shown(p)}\nc={c:g}" for p, c in keys], fontsize=8)
+        axes.set_yticks(range(len(means)), list(map(shown, means)), fontsize=8)
     columns = [Column("layer", numeric=False), *(Column(f"{p} at {c:g}", p) for p, c in keys)]
     lines = [Line([word(layer), *(plain(of.get(key), 4) for key in keys)]) for layer, of in means.items()]
     caption = "Density per layer in percent, mean over the seeds: dark is full, light is sparse, a cross is an empty layer."
@@ -88,14 +88,14 @@ def collapse(task: TaskResults) -> Figure | None:
             ]
             if marks:
                 (points,) = axes.plot(
-                    *zip(*marks, strict=True), **marker_style(index), linestyle="", label=pruner
+                    *zip(*marks, strict=True), **marker_style(index), linestyle="", label=shown(pruner)
                 )
                 mark(points, pruner)
-        axes.set_yticks(range(len(layers)), layers, fontsize=8)
+        axes.set_yticks(range(len(layers)), list(map(shown, layers)), fontsize=8)
         axes.set_ylim(len(layers) - 0.5, -0.5)
         axes.set_xlim(0, max(task.compressions) * 1.05)
         axes.set_xlabel("first empty at compression")
-        legend_below(figure, axes, {p: p for p in task.pruners})
+        legend_below(figure, axes, {shown(p): p for p in task.pruners})
     lines = [
         Line(
             [

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from sweep.report.blocks import Column, Figure, Line, Table, compact, estimate, plain, word
 from sweep.report.inputs import TaskResults
 from sweep.report.stats import Summary, paired_differences
-from sweep.report.style import blank, legend_below, mark, marker_style, styled
+from sweep.report.style import blank, legend_below, mark, marker_style, shown, styled
 
 COMPRESSION = "compression c (density = 10⁻ᶜ)"
 _DOTS = 30
@@ -25,10 +25,10 @@ def metric(task: TaskResults) -> Figure:
         for index, pruner in enumerate(task.pruners):
             points = [(c, s) for c in task.compressions if (s := found.get((pruner, c)))]
             _estimates(axes, points, pruner, index, len(task.pruners))
-            owners |= {pruner: pruner}
+            owners |= {shown(pruner): pruner}
             theirs = sorted((c, value) for (name, c), value in published.items() if name == pruner)
             if theirs:
-                label = f"{pruner}, the paper"
+                label = shown(f"{pruner}, the paper")
                 (line,) = axes.plot(
                     *zip(*theirs, strict=True), **marker_style(index), markersize=7, markerfacecolor="none", linestyle=":",
                     linewidth=1, label=label,
@@ -38,7 +38,7 @@ def metric(task: TaskResults) -> Figure:
         _limits(axes, [v for s in found.values() for v in s.values] + list(published.values()))
         axes.set_xticks(task.compressions, [f"{c:g}" for c in task.compressions])
         axes.set_xlabel(COMPRESSION)
-        axes.set_ylabel(f"test {task.metric}")
+        axes.set_ylabel(f"test {shown(task.metric)}")
         legend_below(figure, axes, owners)
     lines = [
         Line([compact(c), word(p), estimate(found[p, c]), compact(published.get((p, c)))], p)
@@ -81,8 +81,8 @@ def difference(task: TaskResults) -> Figure | None:
             axes.tick_params(labelsize=8)
         for axes in panels[len(compressions) :]:
             axes.set_axis_off()
-        panels[0].set_ylabel(f"{task.metric}, pruner − random")
-        legend_below(figure, panels[0], {p: p for p in found})
+        panels[0].set_ylabel(f"{shown(task.metric)}, pruner − random")
+        legend_below(figure, panels[0], {shown(p): p for p in found})
     lines = [
         Line([compact(c), word(p), estimate(s, signed=True)], p)
         for p, differences in found.items()
@@ -107,7 +107,7 @@ def _estimate(axes: Axes, x: float, summary: Summary, pruner: str, index: int) -
         mark(dots, pruner)
     bars = axes.errorbar(
         [x], [summary.mean], yerr=[summary.half_width or 0.0], **marker_style(index), markersize=6, capsize=3, linestyle="",
-        elinewidth=1.2, label=pruner,
+        elinewidth=1.2, label=shown(pruner),
     )  # fmt: skip
     for artist in bars.get_children():
         mark(artist, pruner)
@@ -125,7 +125,7 @@ def wall_time(task: TaskResults) -> Figure:
         axes.set_ylim(bottom=0)
         axes.set_xlabel("density (fraction of the prunable weights kept)")
         axes.set_ylabel("seconds of training")
-        legend_below(figure, axes, {p: p for p in task.pruners})
+        legend_below(figure, axes, {shown(p): p for p in task.pruners})
     lines = [
         Line([plain(10**-c, 4), word(p), estimate(found[p, c], 1)], p)
         for c in task.compressions
@@ -162,7 +162,7 @@ def pareto(task: TaskResults) -> Figure:
                 [test[key].mean for key in mine],
                 **marker_style(index),
                 linestyle="",
-                label=pruner,
+                label=shown(pruner),
             )
             mark(points, pruner)
         if (dense, 0.0) in test:
@@ -180,8 +180,8 @@ def pareto(task: TaskResults) -> Figure:
         )
         axes.set_xscale("log")
         axes.set_xlabel("FLOPs remaining, of the dense network's")
-        axes.set_ylabel(f"test {task.metric}, mean")
-        legend_below(figure, axes, {p: p for p in task.pruners})
+        axes.set_ylabel(f"test {shown(task.metric)}, mean")
+        legend_below(figure, axes, {shown(p): p for p in task.pruners})
     lines = [
         Line(
             [
@@ -249,7 +249,7 @@ def _estimates(
         capsize=3,
         linewidth=1.5,
         elinewidth=1,
-        label=pruner,
+        label=shown(pruner),
     )
     for artist in bars.get_children():
         mark(artist, pruner)

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 from sweep.report.blocks import Column, Figure, Line, Table, compact, plain, word
 from sweep.report.figures_metric import COMPRESSION
 from sweep.report.inputs import TaskResults
-from sweep.report.style import COLOURS, MARKERS, blank, legend_below, mark, marker_style, styled
+from sweep.report.style import COLOURS, MARKERS, blank, legend_below, mark, marker_style, shown, styled
 from sweep.report.translation import by_weighting
 from sweep.store.schema import DENSE
 
@@ -42,14 +42,16 @@ def curves(task: TaskResults) -> Figure | None:
                 xs = sorted(epoch for at, name, epoch in means if (at, name) == (c, pruner))
                 if xs:
                     ys = [fmean(means[c, pruner, x]) for x in xs]
-                    (line,) = axes.plot(xs, ys, color=_colour(task, pruner), linewidth=1.6, label=pruner)
+                    (line,) = axes.plot(
+                        xs, ys, color=_colour(task, pruner), linewidth=1.6, label=shown(pruner)
+                    )
                     mark(line, pruner if c else None)
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         for axes in panels[len(compressions) :]:
             axes.set_axis_off()
-        panels[0].set_ylabel(f"{split} {task.metric}")
-        legend_below(figure, panels[len(compressions) - 1], {p: p for p in task.pruners})
+        panels[0].set_ylabel(f"{split} {shown(task.metric)}")
+        legend_below(figure, panels[len(compressions) - 1], {shown(p): p for p in task.pruners})
     lines = [
         Line([compact(c), word(pruner), compact(epoch), plain(fmean(values), 2)], pruner if c else None)
         for (c, pruner, epoch), values in sorted(means.items())
@@ -78,7 +80,7 @@ def bleu_weightings(task: TaskResults) -> Figure | None:
             5.0 if across < 3 else 6.6, 0.9 + 2.4 * -(-across // 3), -(-across // 3), min(across, 3)
         )
         for axes, pruner in zip(panels, task.pruners, strict=False):
-            axes.set_title(pruner, fontsize=9)
+            axes.set_title(shown(pruner), fontsize=9)
             for index, (name, cells) in enumerate(found.items()):
                 points = [(c, cells[pruner, c].mean) for c in task.compressions if (pruner, c) in cells]
                 if points:
@@ -87,7 +89,7 @@ def bleu_weightings(task: TaskResults) -> Figure | None:
                         color=COLOURS[index],
                         marker=MARKERS[index],
                         markersize=4,
-                        label=name,
+                        label=shown(name),
                     )
             axes.set_xlabel(COMPRESSION, fontsize=8)
         for axes in panels[across:]:

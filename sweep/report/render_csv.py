@@ -6,6 +6,25 @@ import io
 from sweep.report.blocks import Table
 
 
+def _inert(value: object) -> object:
+    """Text that a spreadsheet would take for a formula, with an apostrophe in front; numbers as they are."""
+    if (
+        isinstance(value, str)
+        and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        and not _is_number(value)
+    ):
+        return f"'{value}"
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def to_csv(table: Table) -> str:
     """A header and a line for each row; a column of estimates becomes mean, low, high and n. Missing is empty."""
     parts = [
@@ -17,7 +36,7 @@ def to_csv(table: Table) -> str:
         header += [f"{column.title} {name}" for name in names] or [column.title]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
+    writer.writerow(map(_inert, header))
     for line in table.lines:
         values: list[object] = []
         for cell, names in zip(line.cells, parts, strict=True):
@@ -25,5 +44,5 @@ def to_csv(table: Table) -> str:
             values += [cell.parts.get(name) for name in names] or [
                 single if cell.value is None else cell.value
             ]
-        writer.writerow(values)
+        writer.writerow(map(_inert, values))
     return out.getvalue()

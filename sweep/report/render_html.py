@@ -1,5 +1,8 @@
 """A document as one HTML page that needs no other file and no network."""
 
+import base64
+import hashlib
+import itertools
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -24,18 +27,39 @@ _INLINE = (
 _LIGHTER = ("#4DA3DB", "#F08A4B", "#2FC79A", "#E0A3C6", "#F2BC4B", "#8CCBF2", "#B98A80")
 
 
+class Ids:
+    """Ids of one page: letters, digits and `-`, made from texts, and another for each text."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, str] = {}
+
+    def __call__(self, text: str) -> str:
+        if text not in self._found:
+            short = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "part"
+            taken = set(self._found.values())
+            numbered = (f"{short}-{number}" for number in itertools.count(2))
+            self._found[text] = next(each for each in itertools.chain([short], numbered) if each not in taken)
+        return self._found[text]
+
+
 def to_html(document: Document, svgs: Mapping[str, str]) -> str:
-    """The page. svgs: the drawing of each figure, by its name."""
+    """The page. svgs: the drawing of each figure, by its name.
+
+    No script but its own can run in it, whatever names, errors and samples contain.
+    """
+    ids, script = Ids(), _asset("report.js")
     return _template().render(
         document=document,
+        ident=ids,
+        policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_sha256(script)}'",
         svgs={
-            block.name: Markup(inline(svgs[block.name], block.name, str(escape(block.alt))))
+            block.name: Markup(inline(svgs[block.name], ids(f"figure {block.name}"), str(escape(block.alt))))
             for section in document.sections
             for block in section.blocks
             if isinstance(block, Figure)
         },
         css=Markup(_asset("report.css")),
-        js=Markup(_asset("report.js")),
+        js=Markup(script),
         light=Markup("".join(f"--c{i}: {c}; " for i, c in enumerate(COLOURS))),
         dark=Markup("".join(f"--c{i}: {c}; " for i, c in enumerate(_LIGHTER))),
         most=MOST_LINES,
@@ -50,9 +74,8 @@ def rich(text: str) -> Markup:
     return Markup(escaped)
 
 
-def slug(text: str) -> str:
-    """An id for a title."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def kind(block: Block) -> str:
@@ -62,7 +85,7 @@ def kind(block: Block) -> str:
 @cache
 def _template():  # type: ignore[no-untyped-def]
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"rich": rich, "slug": slug, "kind": kind}
+    environment.filters |= {"rich": rich, "kind": kind}
     return environment.from_string(_asset("report.html.j2"))
 
 

@@ -1,5 +1,7 @@
 """A table as LaTeX, for `\\input` into a paper that loads booktabs and graphicx."""
 
+import re
+
 from sweep.report.blocks import Table
 
 _SPECIAL = {
@@ -19,7 +21,7 @@ def to_latex(table: Table) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{escape(table.caption)}}}",
-            rf"\label{{tab:{table.name}}}",
+            rf"\label{{tab:{re.sub('[^A-Za-z0-9-]+', '-', table.name)}}}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",

@@ -64,14 +64,6 @@ def summarise(values: Sequence[float]) -> Summary:
     return Summary(mean, half, tuple(values))
 
 
-def of_one_metric(
-    rows: Sequence[Mapping[str, Any]],
-) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """Of a task's rows those that have the metric of the one that finished last, and the others: no mean is over both."""
-    metric = max(rows, key=lambda row: row["finished_at"])["metric"]
-    return [row for row in rows if row["metric"] == metric], [row for row in rows if row["metric"] != metric]
-
-
 def cells(rows: Iterable[Mapping[str, Any]], column: str, pruners: Sequence[str]) -> Cells:
     """Summaries of `column` per pruner and compression. The dense runs at compression 0 count for every pruner."""
     values: dict[tuple[str, float], list[float]] = defaultdict(list)

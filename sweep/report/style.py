@@ -5,7 +5,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote, unquote
 
+from markupsafe import escape
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -41,8 +43,8 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """The project's style; both drawing and saving have to be inside."""
-    with style.context(STYLE):
+    """The project's style, whatever a `matplotlibrc` or a plug-in has set; both drawing and saving have to be inside."""
+    with style.context(STYLE, after_reset=True):
         yield
 
 
@@ -62,7 +64,7 @@ def marker_style(index: int) -> dict[str, Any]:
 
 
 def legend_below(figure: Figure, axes: Axes, pruners: dict[str, str]) -> None:
-    """One legend under the axes. pruners: whose entry each label is, for the page's filter."""
+    """One legend under the axes. pruners: whose entry each label, as it is `shown`, is, for the page's filter."""
     found = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     if not found:
         return
@@ -78,9 +80,14 @@ def legend_below(figure: Figure, axes: Axes, pruners: dict[str, str]) -> None:
             mark(text, pruners[label])
 
 
+def shown(name: str) -> str:
+    """A name as matplotlib shows it: `$` begins no formula, and what begins with `_` is not left out of a legend."""
+    return ("\u2009" if name.startswith("_") else "") + name.replace("$", r"\$")
+
+
 def mark(artist: Any, pruner: str | None = None, seed: int | None = None) -> None:
     """Record whose an artist is; `to_svg` turns it into attributes for the page's filters."""
-    artist.set_gid(f"of|{'' if pruner is None else pruner}|{'' if seed is None else seed}")
+    artist.set_gid(f"of|{quote(pruner or '', safe='')}|{'' if seed is None else seed}")
 
 
 def to_svg(figure: Figure) -> str:
@@ -97,12 +104,17 @@ def to_svg(figure: Figure) -> str:
     svg = re.sub(r'id="of\|([^"|]*)\|([^"|]*)"', _owner, svg)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
-    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)
+    svg = re.sub(r' (?:d|x|y|x1|x2|y1|y2|width|height|points|transform|viewBox)="[^"]*"', _rounded, svg)
     return re.sub(r"\n\s*", "\n", svg)
 
 
+def _rounded(match: re.Match[str]) -> str:
+    """Coordinates to a hundredth of a point. Text and names are not touched: their digits mean something."""
+    return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", match[0])
+
+
 def _owner(match: re.Match[str]) -> str:
-    pruner = f'data-pruner="{match[1]}"' if match[1] else ""
+    pruner = f'data-pruner="{escape(unquote(match[1]))}"' if match[1] else ""
     return pruner + (f' data-seed="{match[2]}"' if match[2] else "")
 
 
@@ -112,9 +124,19 @@ def stand_alone(svg: str) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{head}>\n<rect width="100%" height="100%" fill="white"/>{rest}'
 
 
-def inline(svg: str, name: str, title: str) -> str:
-    """For a page: unique ids, the page's ink, colours that the page may lighten, as wide as there is room."""
-    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+def inline(svg: str, prefix: str, title: str) -> str:
+    """For a page: unique ids, the page's ink, colours that the page may lighten, as wide as there is room.
+
+    Args:
+        svg: as `to_svg` gives it.
+        prefix: of its ids: letters, digits and `-`.
+        title: escaped.
+    """
+    svg = re.sub(
+        r' (id|href|xlink:href|clip-path|style|fill|stroke|mask)="[^"]*"',
+        lambda match: re.sub(r'(^ id="|href="#|url\(#)', lambda start: f"{start[0]}{prefix}-", match[0]),
+        svg,
+    )
     svg = svg.replace(INK.lower(), "currentColor")
     for index, colour in enumerate(COLOURS):
         svg = svg.replace(colour.lower(), f"var(--c{index})")

@@ -109,7 +109,7 @@ def runs(task: TaskResults) -> Table:
                 plain(row["flops_remaining"], 4),
                 plain(row["seconds_total"], 1),
                 compact(row["attempt"]),
-                word("yes" if row["mask_effective"] else "**no**"),
+                word({True: "yes", False: "**no**", None: "unknown"}[row["mask_effective"]]),
                 word(row["run_id"]),
             ],
             row["pruner"],

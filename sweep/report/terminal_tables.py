@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from rich.measure import Measurement
 from rich.table import Table
-from rich.text import Text
 
-from sweep.report.stats import Cells, cells, format_interval, of_one_metric
+from sweep.report.stats import Cells, cells, format_interval
 from sweep.store.status import RunStatus, pruners_of
 from sweep.terminal.console import console
 
@@ -48,13 +47,7 @@ def results(statuses: Sequence[RunStatus]) -> None:
     """Print the result table of every task with complete runs."""
     rows = [status.row for status in statuses if status.state == "done" and status.row]
     for task in dict.fromkeys(row["task"] for row in rows):
-        mine, others = of_one_metric([row for row in rows if row["task"] == task])
-        if others:
-            other = ", ".join(dict.fromkeys(str(row["metric"]) for row in others))
-            console.print(
-                Text(f"{task}: {len(others)} runs have another metric ({other}) and are left out"),
-                soft_wrap=True,
-            )
+        mine = [row for row in rows if row["task"] == task]
         pruners = pruners_of(statuses, task)
         for table in result_tables(task, mine[0]["metric"], cells(mine, "test_metric", pruners), pruners):
             console.print(table)

@@ -1,7 +1,7 @@
 """Write a report, once or repeatedly while its sweep runs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure as Drawing
@@ -9,13 +9,14 @@ from matplotlib.figure import Figure as Drawing
 from sweep.core.atomic_files import replacing, write_text
 from sweep.report.blocks import Document, Figure, Table
 from sweep.report.document import document
+from sweep.report.drawing import drawn
 from sweep.report.file_list import instead_of_the_last
 from sweep.report.inputs import gather
 from sweep.report.render_csv import to_csv
 from sweep.report.render_html import to_html
 from sweep.report.render_latex import to_latex
 from sweep.report.render_markdown import cells_of, to_markdown
-from sweep.report.style import stand_alone, styled, to_svg
+from sweep.report.style import stand_alone, styled
 from sweep.store.layout import SweepPaths
 
 WATCH_SECONDS = 10.0
@@ -28,7 +29,8 @@ def write_report(sweep: SweepPaths) -> Path:
 
 
 def _write(sweep: SweepPaths, content: Document) -> None:
-    texts = _texts(sweep, content)
+    content, svgs = drawn(content)
+    texts = _texts(sweep, content, svgs)
     pictures = _pictures(sweep, content)
     with instead_of_the_last(sweep, [*texts, *pictures]):
         for path, drawing in pictures.items():
@@ -40,10 +42,9 @@ def _write(sweep: SweepPaths, content: Document) -> None:
             write_text(path, text)
 
 
-def _texts(sweep: SweepPaths, content: Document) -> dict[Path, str]:
+def _texts(sweep: SweepPaths, content: Document, svgs: Mapping[str, str]) -> dict[Path, str]:
     """What is in each file, the pages last: they point to the others."""
     texts: dict[Path, str] = {}
-    svgs: dict[str, str] = {}
     for block in (block for section in content.sections for block in section.blocks):
         if isinstance(block, Table):
             texts[sweep.table(f"{block.name}.csv")] = to_csv(block)
@@ -52,7 +53,6 @@ def _texts(sweep: SweepPaths, content: Document) -> dict[Path, str]:
                 texts[sweep.table(f"{block.name}.md")] = text
                 texts[sweep.table(f"{block.name}.tex")] = to_latex(block)
         elif isinstance(block, Figure):
-            svgs[block.name] = to_svg(block.drawing)
             texts[sweep.plot(f"{block.name}.svg")] = stand_alone(svgs[block.name])
             texts[sweep.table(f"{block.data.name}.csv")] = to_csv(block.data)
     texts[sweep.report_html] = to_html(content, svgs)

@@ -14,7 +14,7 @@ from sweep.core.atomic_files import replacing
 from sweep.core.env import checkpoint_seconds
 from sweep.core.errors import StorageError, summarise_exception
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Checkpoint:
@@ -62,7 +62,9 @@ class Checkpoint:
             problem = f"checkpoint {self.path} cannot be read ({summarise_exception(error)})"
             # damage may point to a place before the file's start, which the system refuses with EINVAL
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
-                raise StorageError(f"{problem}; repeat the launch command with --retry failed") from error
+                raise StorageError(
+                    f"{problem}; make it readable or delete it, then repeat the launch command with --retry failed"
+                ) from error
             say(f"{problem}; restarting from scratch")
             return None
 

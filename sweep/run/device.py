@@ -1,16 +1,18 @@
 """The device that a run computes on: whether it is there, and what makes its numbers repeatable."""
 
 import os
+import random
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 import torch.utils.deterministic
 
 from sweep.core.env import gpu_share
-from sweep.core.errors import OutOfGpuMemoryError, UsageError
+from sweep.core.errors import OutOfGpuMemoryError, OutOfMemoryError, UsageError
 
 _NO_MEMORY = (
     "CUDA out of memory",
@@ -19,6 +21,7 @@ _NO_MEMORY = (
     "CUBLAS_STATUS_NOT_INITIALIZED",
 )
 """PyTorch's allocator, the driver while it makes a context, and cuBLAS do not say it alike."""
+_NO_HOST_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "std::bad_alloc", "Cannot allocate memory")
 _CONTEXT = 0.01
 """Of a GPU's memory, what the CUDA context of a process takes in addition to its tensors."""
 
@@ -65,6 +68,30 @@ def use(name: str) -> torch.device:
     return torch.device(name)
 
 
+def random_state(device: str) -> dict[str, Any]:
+    """The state of the global generators, torch's, NumPy's and Python's, for a checkpoint."""
+    of_numpy = np.random.get_state(legacy=False)
+    assert isinstance(of_numpy, dict)
+    words = torch.from_numpy(of_numpy["state"]["key"].astype("int64"))
+    state = {
+        "rng": torch.get_rng_state(),
+        "numpy_rng": of_numpy | {"state": {"key": words, "pos": of_numpy["state"]["pos"]}},
+        "python_rng": random.getstate(),
+    }
+    return state | {"cuda_rng": torch.cuda.get_rng_state()} if device == "cuda" else state
+
+
+def set_random_state(device: str, state: dict[str, Any]) -> None:
+    """Put back what `random_state` gave."""
+    torch.set_rng_state(state["rng"])
+    of_numpy = state["numpy_rng"]
+    words = of_numpy["state"]["key"].numpy().astype("uint32")
+    np.random.set_state(of_numpy | {"state": of_numpy["state"] | {"key": words}})
+    random.setstate(state["python_rng"])
+    if device == "cuda":
+        torch.cuda.set_rng_state(state["cuda_rng"])
+
+
 def gpu_columns(device: str) -> dict[str, Any]:
     """What a row says of the GPU: its name, and the most that tensors took of it in this process; None on the CPU."""
     on_gpu = device == "cuda"
@@ -76,10 +103,20 @@ def gpu_columns(device: str) -> dict[str, Any]:
 
 @contextmanager
 def explain_out_of_memory(batch_size: int) -> Iterator[None]:
-    """Raise OutOfGpuMemoryError, one line with the fix, where a GPU runs out of memory."""
+    """Raise OutOfGpuMemoryError or OutOfMemoryError, one line with the fix, where a GPU or this process runs out of memory.
+
+    Under a limit such as `ulimit -v` an allocation fails; under a cgroup's the process is killed, which its parent notices.
+    """
     try:
         yield
-    except RuntimeError as error:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_HOST_MEMORY):
+            asked = re.search(r"tried to allocate (\d+) bytes", str(error))
+            detail = f" ({asked[0]})" if asked else ""
+            raise OutOfMemoryError(
+                f"out of memory{detail}: raise the limit of the process (`ulimit -v`), launch with fewer --slots, or lower "
+                f"batch_size (now {batch_size})"
+            ) from error
         if not any(words in str(error) for words in _NO_MEMORY):
             raise
         asked = re.search(r"Tried to allocate [\d.]+ \w+", str(error))

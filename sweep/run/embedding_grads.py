@@ -20,22 +20,18 @@ class RowGradients:
     """Keeps dense gradient tables for the embeddings of a model; use as `with gradients.for_step(): optimizer.step()`.
 
     Args:
-        model: its `nn.Embedding` and `nn.EmbeddingBag` modules (mean and sum) on the CPU are set to give sparse gradients.
+        model: its `nn.Embedding` and `nn.EmbeddingBag` modules (mean and sum) on the CPU are set to give sparse gradients, where
+            that gives the numbers of the dense ones and nothing else looks at the gradient.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._tables: dict[nn.Parameter, Tensor] = {}
         for module in model.modules():
-            if isinstance(module, nn.Embedding) or (
-                isinstance(module, nn.EmbeddingBag) and module.mode != "max"
-            ):
+            if isinstance(module, nn.Embedding | nn.EmbeddingBag) and _gives_rows(module):
+                module.sparse = True
                 weight = module.weight
                 assert isinstance(weight, nn.Parameter)
-                if weight.is_cuda:
-                    continue
-                module.sparse = True
-                if weight.requires_grad:
-                    self._tables[weight] = torch.zeros_like(weight)
+                self._tables[weight] = torch.zeros_like(weight)
 
     @contextmanager
     def for_step(self) -> Iterator[None]:
@@ -54,3 +50,17 @@ class RowGradients:
             table.index_fill_(0, rows, 0)
         for weight in self._tables:
             weight.grad = None
+
+
+def _gives_rows(module: nn.Embedding | nn.EmbeddingBag) -> bool:
+    """Whether a sparse gradient of the module's table can stand in for the dense one."""
+    weight = module.weight
+    return (
+        type(module) in (nn.Embedding, nn.EmbeddingBag)  # a parametrised one has a class of its own
+        and isinstance(weight, nn.Parameter)
+        and weight.requires_grad
+        and not weight.is_cuda
+        and not module.scale_grad_by_freq  # torch has no sparse form of it
+        and getattr(module, "mode", None) != "max"
+        and not (weight._backward_hooks or weight._post_accumulate_grad_hooks)  # which expect a dense one
+    )

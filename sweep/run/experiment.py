@@ -1,6 +1,5 @@
 """What one run does: prepare, build, prune or resume, train, evaluate, write."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ import torch
 from torch import nn
 
 import prune
-from sweep.config.plugins import custom_code
 from sweep.config.run_spec import RunSpec
 from sweep.core import provenance
 from sweep.core.atomic_files import write_json
@@ -20,13 +18,12 @@ from sweep.core.errors import NotFiniteError, SweepError
 from sweep.core.signals import StopRequest
 from sweep.run.checkpoint import Checkpoint
 from sweep.run.device import gpu_columns, use
+from sweep.run.diagnostics import check_mask, examples, join_notes, padding_waste
 from sweep.run.pruning import prune_network
-from sweep.run.result_row import Seconds, asked, cost, weights_hash, write_tables
-from sweep.run.seeds import seed_everything, seed_for_data, seed_python
-from sweep.run.supersede import superseding
+from sweep.run.result_row import Seconds, asked, cost, keep_superseded, weights_hash, write_tables
+from sweep.run.seeds import seed_for_data, seed_globals
 from sweep.run.train_loop import Controls, Position, epoch_batches, train
 from sweep.store.attempts import Attempt, claims
-from sweep.store.layout import RunPaths
 from sweep.store.retries import summarise_retries
 from sweep.store.schema import SCHEMA_VERSION, TRANSLATION, ResultRow
 from sweep.tasks import get_task
@@ -36,11 +33,11 @@ from sweep.tasks.data.dataset import DataSource
 
 def run_one(
     run: RunSpec,
-    paths: RunPaths,
     source: DataSource,
     attempt: Attempt,
     stop: StopRequest,
     *,
+    again: bool = False,
     sweep: str = "",
     plugins: Sequence[Path] = (),
     log: Callable[[str], None] = print,
@@ -49,10 +46,10 @@ def run_one(
 
     Args:
         run: what to do.
-        paths: the run's directory.
         source: where data may come from.
-        attempt: the held right to execute the run; progress is reported to it.
+        attempt: the held right to execute the run, in its directory; progress is reported to it.
         stop: where signals arrive.
+        again: begin without the checkpoint that an earlier attempt left.
         sweep: name of the sweep, for the row.
         plugins: loaded plug-ins, for the row.
         log: takes one line.
@@ -64,8 +61,8 @@ def run_one(
         UsageError: the run's device is not here.
         SweepError: it cannot be pruned or trained.
     """
-    experiment = _Experiment(run, paths, attempt, stop, log)
-    experiment.prepare(source, plugins)
+    experiment = _Experiment(run, attempt, stop, log)
+    experiment.prepare(source, plugins, again)
     experiment.build()
     if experiment.saved is None:
         experiment.prune()
@@ -95,6 +92,7 @@ class _Evaluated:
     test: Mapping[str, float]
     training: Mapping[str, float]
     samples: Sequence[Mapping[str, str]]
+    padding_waste: float | None
 
 
 class _Experiment:
@@ -111,19 +109,20 @@ class _Experiment:
     def __init__(
         self,
         run: RunSpec,
-        paths: RunPaths,
         attempt: Attempt,
         stop: StopRequest,
         log: Callable[[str], None],
     ) -> None:
-        self.run, self.paths, self.attempt, self.stop, self.log = run, paths, attempt, stop, log
+        self.run, self.paths, self.attempt, self.stop, self.log = run, attempt.run, attempt, stop, log
         self.seconds = Seconds()
         self.saved: dict[str, Any] | None = None
         """What an earlier attempt left to resume from."""
         self.origin: dict[str, Any] = {}
         """Code, versions and machine, as the row has them."""
+        self.notes: str | None = None
+        """What else is not known of the run, and why."""
 
-    def prepare(self, source: DataSource, plugins: Sequence[Path]) -> None:
+    def prepare(self, source: DataSource, plugins: Sequence[Path], again: bool) -> None:
         """Set up this process, have the data ready, and read the checkpoint."""
         # Adam's first moment of a rare token decays into denormal numbers within an epoch, and arithmetic on those is many times
         # slower: AG News trains four times faster without them. They are below 1.2e-38, so no weight feels it.
@@ -134,8 +133,6 @@ class _Experiment:
         # before anything else: the row names the code that ran, not what the checkout holds when the run ends
         versions = {**provenance.code(), **provenance.machine()}
         self.origin = {**versions, "plugins": provenance.plugins(list(plugins))}
-        code = custom_code(self.run.task, self.run.pruner)
-        self.origin["plugin_code"] = json.dumps(code) if code else None
         self.attempt.report({"phase": "data"})
         self.task = make_task(self.run)
         seed_for_data(self.run.task)
@@ -147,20 +144,20 @@ class _Experiment:
             "pipeline_version": self.task.pipeline_version,
             "torch": str(torch.__version__),
             "plugins": self.origin["plugins"],
-            **code,
         }
         self.checkpoint = Checkpoint(self.paths.checkpoint, identity, self.attempt.require_held)
+        if again:
+            self.checkpoint.delete()
         self.saved = self.checkpoint.load(self.log)
 
     def build(self) -> None:
         """Make the model with its initial weights: on the CPU, whose numbers are the same for every device."""
-        seed_everything(self.run.seed, "init")
+        seed_globals(self.run.seed, "init")
         self.model = self.task.model(self.data).to(self.device)
 
     def prune(self) -> None:
         """Score and mask the model."""
         self.attempt.report({"phase": "prune"})
-        seed_python(self.run.seed, "prune", self.run.pruner)
         with self.seconds.of("prune"):
             try:
                 pruning, layers = prune_network(self.run, self.task, self.data, self.model)
@@ -197,15 +194,22 @@ class _Experiment:
         with self.seconds.of("evaluate"):
             test = task.measure(model, self.data.test, run.eval_batch_size)
             training = task.measure_training(model, self.data.train, run.eval_batch_size)
-            samples = task.samples(model, self.data.test)
-        self.evaluated = _Evaluated(test, training, samples)
+            samples, no_samples = examples(task, model, self.data)
+        waste, no_waste = padding_waste(lambda: epoch_batches(run, task, self.data, 0))
+        self.evaluated = _Evaluated(test, training, samples, waste)
         _check_finite(run, {"test": test["loss"], "training": training["loss"]})
         if not math.isfinite(test[task.metric]):  # after the losses, which say what is to be fixed
             raise NotFiniteError(
                 f"the test {task.metric} is {test[task.metric]} while the losses are numbers; fix evaluate() of {run.task}"
             )
         inputs, _ = self.data.test.batches(run.eval_batch_size)[0]
-        self.pruned.pruning["mask_effective"] &= prune.mask_effective(model, inputs)
+        effective, unknown = check_mask(model, inputs)
+        pruning = self.pruned.pruning
+        both = {effective, pruning["mask_effective"]}  # False wherever it is known to be
+        pruning["mask_effective"] = False if False in both else None if None in both else True
+        self.notes = join_notes(*pruning["notes"], no_samples, no_waste, unknown)
+        if self.notes:
+            self.log(f"note: {self.notes}")
 
     def row(self, sweep: str) -> ResultRow:
         """The row of the finished run."""
@@ -216,7 +220,7 @@ class _Experiment:
         translation: dict[str, Any] = {name: test.get(name) for name in TRANSLATION}
         return ResultRow(
             **asked(run, sweep),
-            **self.pruned.pruning,
+            **(self.pruned.pruning | {"notes": self.notes}),
             metric=task.metric,
             test_metric=test[task.metric],
             test_accuracy=test.get("accuracy"),
@@ -228,7 +232,7 @@ class _Experiment:
             **cost(self.seconds, self.position),
             data_hash=data.data_hash,
             data_verified=data.data_verified,
-            padding_waste=getattr(epoch_batches(run, task, data, 0), "padding_waste", None),
+            padding_waste=self.evaluated.padding_waste,
             train_rows=data.train_rows,
             test_rows=data.test_rows,
             pipeline_version=task.pipeline_version,
@@ -244,11 +248,11 @@ class _Experiment:
         )
 
     def write(self, row: ResultRow) -> None:
-        """Write the tables, unless the run was taken over, and delete the checkpoint."""
+        """Write the tables, unless the run was taken over, and delete the checkpoint. What they replace is kept, too."""
         self.attempt.require_held()
+        keep_superseded(self.paths, self.attempt.number)
         layers, epochs = self.pruned.layers, self.position.history
-        with superseding(self.paths, self.attempt.number) as paths:
-            write_tables(paths, row, epochs, layers, self.evaluated.samples, self.model)
+        write_tables(self.paths, row, epochs, layers, self.evaluated.samples, self.model)
         self.checkpoint.delete()
 
 

@@ -7,6 +7,7 @@ from torch import nn
 
 import prune
 from sweep.config.run_spec import RunSpec
+from sweep.run.diagnostics import check_mask
 from sweep.run.seeds import derive
 from sweep.tasks.base import Dataset, Task
 
@@ -34,9 +35,11 @@ def prune_network(
         invert=run.invert,
         skip=task.unpruned(model),
         generator=torch.Generator().manual_seed(derive(run.seed, "prune", run.pruner)),
+        count=task.loss_count,
     )
     batch = data.test.batches(run.eval_batch_size)[0]
     stats = prune.network_stats(model, [batch], one)
+    effective, problem = check_mask(model, batch[0])
     pruning = {
         "iterations": report.iterations,
         "threshold": report.threshold,
@@ -52,7 +55,8 @@ def prune_network(
         "empty_layers": len(stats.empty_layers),
         "dead_units": stats.dead_units,
         "layer_collapse": stats.layer_collapse,
-        "mask_effective": prune.mask_effective(model, batch[0]),
+        "mask_effective": effective,
+        "notes": [note for note in (stats.problem, problem) if note],
     }
     layers = [
         {

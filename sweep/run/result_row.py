@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import resource
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,14 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import prune
 from sweep.config.run_spec import RunSpec
 from sweep.core.atomic_files import write_text
 from sweep.run.checkpoint import save_tensors
 from sweep.run.train_loop import Position
-from sweep.store.layout import RunPaths
+from sweep.store.layout import AttemptNumber, RunPaths
 from sweep.store.parquet import write_rows
 from sweep.store.schema import EPOCHS, LAYERS, RESULT, EpochRow, LayerRow, ResultRow, as_mapping
 
@@ -56,11 +58,13 @@ def asked(run: RunSpec, sweep: str) -> dict[str, Any]:
 
 
 def weights_hash(model: nn.Module) -> str:
-    """SHA-256 over names and bytes of all parameters and buffers."""
+    """SHA-256 over names and bytes of all parameters and buffers. What else a module may add to its state is left out."""
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    for name, value in model.state_dict().items():
+        if isinstance(value, Tensor):
+            digest.update(name.encode())
+            content: Any = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+            digest.update(content)
     return digest.hexdigest()
 
 
@@ -73,6 +77,17 @@ def cost(seconds: Seconds, at: Position) -> dict[str, Any]:
         "seconds_total": sum(spent.values()),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
+
+
+def keep_superseded(paths: RunPaths, attempt: AttemptNumber) -> None:
+    """Give the tables that `attempt` is about to replace a second name, with its number; the first stays for the time being."""
+    for table in (paths.result, paths.layers, paths.epochs):
+        kept = paths.superseded(table, attempt)
+        if table.exists() and not kept.exists():
+            try:
+                os.link(table, kept)
+            except OSError:  # a file system without hard links
+                shutil.copy2(table, kept)
 
 
 def write_tables(

@@ -10,9 +10,9 @@ from sweep.config.plugins import format_error, load_plugins
 from sweep.config.run_spec import RunSpec
 from sweep.core.errors import SweepError
 from sweep.run.device import use
+from sweep.run.diagnostics import examples, join_notes
 from sweep.run.experiment import make_task
 from sweep.run.pruning import prune_network
-from sweep.run.seeds import seed_everything, seed_for_data, seed_python
 from sweep.run.train_loop import epoch_batches
 from sweep.run.train_step import Step
 from sweep.store.run_record import RunRecord
@@ -45,32 +45,30 @@ def try_out(specs: Sequence[RunRecord], submission: Submission, log: Callable[[s
     for spec in specs:
         run = RunSpec.from_record(spec)
         try:
-            loss = _one_batch(run, source)
+            loss, note = _one_batch(run, source)
         except (Exception, SystemExit) as error:
             raise SweepError(
                 f"smoke test of {run.task} with {run.pruner}: {format_error(error, plugins)}"
             ) from error
-        log(f"smoke test of {run.task} with {run.pruner}: loss {loss:.4f}")
+        log(f"smoke test of {run.task} with {run.pruner}: loss {loss:.4f}{f'; note: {note}' if note else ''}")
 
 
-def _one_batch(run: RunSpec, source: DataSource) -> float:
+def _one_batch(run: RunSpec, source: DataSource) -> tuple[float, str | None]:
+    """The loss after a step, and what will not be known of such runs."""
     device = use(run.device)
     torch.set_num_threads(run.threads)
     rows = min(run.score_samples, run.score_batch_size)
     run = run.model_copy(update={"score_samples": rows, "iterations": 1})
     task = make_task(run)
-    seed_for_data(run.task)
     data = task.prepare(source).to(device)
-    seed_everything(run.seed, "init")
     model = task.model(data).to(device)
-    seed_python(run.seed, "prune", run.pruner)
-    prune_network(run, task, data, model)
+    pruning, _ = prune_network(run, task, data, model)
     inputs, target = epoch_batches(run, task, data, 0)[0]
     Step(run, task, model)(inputs, target)
-    task.samples(model, data.test)
+    _, no_samples = examples(task, model, data)
     inputs, target = data.test.batches(run.eval_batch_size)[0]
     with torch.no_grad():
         after = task.loss(model.eval()(*inputs), target).item()
     if not math.isfinite(after):
         raise SweepError(f"the loss is {after} after one batch; lower lr (now {run.lr:g})")
-    return after
+    return after, join_notes(*pruning["notes"], no_samples)

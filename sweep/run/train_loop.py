@@ -15,7 +15,8 @@ from sweep.config.run_spec import RunSpec
 from sweep.core.errors import NotFiniteError
 from sweep.core.signals import StopRequest
 from sweep.run.checkpoint import Checkpoint
-from sweep.run.seeds import derive, random_state, seed_everything, set_random_state
+from sweep.run.device import random_state, set_random_state
+from sweep.run.seeds import derive, seed_globals
 from sweep.run.train_step import Step
 from sweep.tasks.base import Dataset, Task
 
@@ -29,12 +30,12 @@ waits for a GPU."""
 
 @dataclass
 class Position:
-    """Where training is, and what it has seen so far."""
+    """Where training is, and what it has seen so far; `items` are what the loss is averaged over."""
 
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
-    rows: int = 0
+    items: int = 0
     epoch_seconds: float = 0.0
     seconds: float = 0.0
     evaluate_seconds: float = 0.0
@@ -97,10 +98,10 @@ def train(
         controls.stop.raise_if_requested()
 
     while at.epoch < run.epochs:
-        _train_epoch(run, epoch_batches(run, task, data, at.epoch), model, step, at, controls, save)
+        _train_epoch(run, task, data, model, step, at, controls, save)
         at.history.append(_evaluated_epoch(run, task, data, model, at))
         controls.log(_epoch_line(run, task, at.history[-1]))
-        at.epoch, at.step, at.loss_sum, at.rows, at.epoch_seconds = at.epoch + 1, 0, 0.0, 0, 0.0
+        at.epoch, at.step, at.loss_sum, at.items, at.epoch_seconds = at.epoch + 1, 0, 0.0, 0, 0.0
     if controls.stop.requested:
         save()
     return at
@@ -109,7 +110,7 @@ def train(
 def _start(run: RunSpec, model: nn.Module, step: Step, resume: dict[str, Any] | None) -> Position:
     """The position to train from; model, optimizer and random numbers are brought there."""
     if resume is None:
-        seed_everything(run.seed, "train")
+        seed_globals(run.seed, "train")
         return Position()
     model.load_state_dict(resume["model"])
     step.optimizer.load_state_dict(resume["optimizer"])
@@ -119,7 +120,8 @@ def _start(run: RunSpec, model: nn.Module, step: Step, resume: dict[str, Any] | 
 
 def _train_epoch(
     run: RunSpec,
-    batches: Sequence[Batch],
+    task: Task,
+    data: Dataset,
     model: nn.Module,
     step: Step,
     at: Position,
@@ -128,16 +130,17 @@ def _train_epoch(
 ) -> None:
     """Do the steps of an epoch from `at.step` on."""
     model.train()
-    unseen: list[Tensor] = []
+    batches = epoch_batches(run, task, data, at.epoch)
+    unseen: list[tuple[Tensor, int | Tensor]] = []
     began = time.perf_counter()
     while at.step < len(batches):
         inputs, target = batches[at.step]
-        unseen.append(step(inputs, target) * len(target))
-        at.rows += len(target)
+        count = task.loss_count(target)
+        unseen.append((step(inputs, target) * count, count))
         at.step += 1
         saving = controls.checkpoint.due() or controls.stop.requested
         if saving or len(unseen) == _LOOK_EVERY or at.step == len(batches):
-            at.loss_sum = _total(at.loss_sum, unseen, run, at)
+            _add_up(at, unseen, run)
             began = _tick(at, began)
             controls.report(_progress(run, at, len(batches)))
         if saving:
@@ -154,7 +157,7 @@ def _evaluated_epoch(
     at.evaluate_seconds += time.perf_counter() - began
     return {
         "epoch": at.epoch + 1,
-        "train_loss": at.loss_sum / at.rows,
+        "train_loss": at.loss_sum / at.items,
         "eval_split": "validation" if data.validation else "test",
         "eval_loss": metrics["loss"],
         "eval_metric": metrics[task.metric],
@@ -170,17 +173,17 @@ def epoch_batches(run: RunSpec, task: Task, data: Dataset, epoch: int) -> Sequen
     )
 
 
-def _total(sum_so_far: float, losses: list[Tensor], run: RunSpec, at: Position) -> float:
-    """Add the losses one by one, so that the sum does not depend on where it was read, and empty the list."""
-    values = torch.stack(losses).tolist()
-    losses.clear()
+def _add_up(at: Position, unseen: list[tuple[Tensor, int | Tensor]], run: RunSpec) -> None:
+    """Add losses and counts one by one, so that the sums do not depend on where they were read, and empty the list."""
+    values = torch.stack([loss for loss, _ in unseen]).tolist()
+    at.items += sum(int(count) for _, count in unseen)
+    unseen.clear()
     if not all(map(math.isfinite, values)):
         raise NotFiniteError(
             f"the loss is not finite in epoch {at.epoch + 1} before step {at.step}; lower lr (now {run.lr:g})"
         )
     for value in values:
-        sum_so_far += value
-    return sum_so_far
+        at.loss_sum += value
 
 
 def _tick(at: Position, began: float) -> float:
@@ -205,7 +208,7 @@ def _progress(run: RunSpec, at: Position, steps: int) -> dict[str, Any]:
         "phase": "train",
         "epoch": at.epoch + 1,
         "epochs": run.epochs,
-        "loss": at.loss_sum / at.rows,
+        "loss": at.loss_sum / at.items,
         "metric": metric,
         "fraction": done / run.epochs,
         "eta": at.seconds / done * (run.epochs - done),

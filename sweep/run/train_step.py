@@ -26,7 +26,9 @@ class Step:
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=run.lr, betas=run.betas, eps=run.eps, fused=True
         )
-        self._gradients = RowGradients(model)
+        # a loss of a plug-in's own may look at gradients itself, as a penalty on them does, and expects dense ones
+        known = type(task).training_loss.__module__.startswith("sweep.tasks.")
+        self._gradients = RowGradients(model if known else nn.Identity())
         self._autocast = torch.autocast(run.device, torch.bfloat16, enabled=run.precision == "bf16")
         captured = run.device == "cuda" and task.captured
         self._repeat = CapturedSteps(self._eager, self.optimizer) if captured else self._eager

@@ -11,9 +11,18 @@ from typing import Literal
 from sweep.config.plugins import format_error, load_plugins
 from sweep.core import streams
 from sweep.core.env import slurm_job
-from sweep.core.errors import BUSY, Cause, ExitCode, SweepError, UsageError, nearest, summarise_exception
+from sweep.core.errors import (
+    BUSY,
+    Cause,
+    ExitCode,
+    FullDiskError,
+    SweepError,
+    UsageError,
+    nearest,
+    summarise_exception,
+)
 from sweep.core.signals import Stopped, StopRequest, stop_with_parent
-from sweep.store.attempts import Attempt, Busy, claims
+from sweep.store.attempts import Attempt, Busy
 from sweep.store.layout import SubmissionNumber, SweepPaths
 from sweep.store.parquet import read_result
 from sweep.store.run_record import RunRecord
@@ -62,7 +71,11 @@ def execute(
     except Stopped as stopped:
         stop.ignore()
         # the signal may have come when there was nothing left to do
-        end = _End("done", None, ExitCode.OK) if _finished(attempt) else _stopped(stopped, log)
+        end = _End("done", None, ExitCode.OK) if _has_finished(attempt) else _stopped(stopped, log)
+    except FullDiskError as error:  # no fault of the run, which is to be resumed when there is room
+        stop.ignore()
+        log(f"error: {error}")
+        end = _End("interrupted", str(error), ExitCode.INCOMPLETE, error.cause)
     except SweepError as error:
         stop.ignore()
         log(f"error: {error}")
@@ -108,7 +121,7 @@ def _carry_out(
     again: bool,
     log: Callable[[str], None],
 ) -> None:
-    """Execute the claimed run; an old result stays until it is replaced. Afterwards no signal is heeded."""
+    """Execute the claimed run; afterwards no signal is heeded."""
     # on demand: these imports cost more than finding out that there is nothing to do
     from sweep.config.run_spec import RunSpec
     from sweep.tasks.data.dataset import DataSource
@@ -116,12 +129,12 @@ def _carry_out(
     try:
         from sweep.run.device import explain_out_of_memory
         from sweep.run.experiment import run_one
-        from sweep.run.seeds import seed_everything
+        from sweep.run.seeds import seed_globals
     except ImportError as error:  # no extension for this machine, or no torch
         raise SweepError(summarise_exception(error)) from error
 
     plugins = [Path(path) for path in submission.plugins]
-    seed_everything(spec.seed, "plug-ins")
+    seed_globals(spec.seed, "plug-ins")
     load_plugins(plugins)
     run = RunSpec.from_record(spec)
     if run.id != spec.id:
@@ -129,29 +142,20 @@ def _carry_out(
             f"run {spec.id}: this version's defaults give it the id {run.id}; launch it with a new --name"
         )
     source = DataSource.from_env(submission.data_dir, submission.allow_unverified)
-    if again and not _requeued(attempt):
-        attempt.run.checkpoint.unlink(missing_ok=True)
     log(f"attempt {attempt.number} of {run.id}")
     with explain_out_of_memory(run.batch_size):
-        row = run_one(run, attempt.run, source, attempt, stop, sweep=sweep.name, plugins=plugins, log=log)
+        row = run_one(run, source, attempt, stop, again=again, sweep=sweep.name, plugins=plugins, log=log)
     stop.ignore()
     log(f"done: {row.metric} {row.test_metric:.2f}")
 
 
-def _finished(attempt: Attempt) -> bool:
-    """Whether the run's result is of this attempt, and not of the one that it was to replace."""
+def _has_finished(attempt: Attempt) -> bool:
+    """Whether the run's result is of this attempt: one of an earlier attempt may be there, too."""
     try:
         row = read_result(attempt.run.result)
-    except SweepError:
+    except SweepError:  # of another version, or damaged: not written by this process
         return False
     return row is not None and row["attempt"] == attempt.number
-
-
-def _requeued(attempt: Attempt) -> bool:
-    """Whether this Slurm job began the run before it was requeued: then it resumes, also with `again`."""
-    me = slurm_job()
-    earlier = [claim for claim in claims(attempt.run) if claim.number < attempt.number]
-    return bool(me and earlier and earlier[-1].content.get("slurm_job") == me["slurm_job"])
 
 
 def main() -> int:

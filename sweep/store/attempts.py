@@ -155,7 +155,14 @@ class Attempt:
         self._progress = dict(progress)
 
     def require_held(self) -> None:
-        """Raise SweepError if the run was taken over, as from an attempt that was silent for long: the newer one may write."""
+        """Raise SweepError if the run was taken over, as from an attempt that was silent for long, or its file is lost.
+
+        Without it another process may execute the run, and the directory that the file was in may not be the sweep's any more.
+        """
+        if not _is_recorded(self.run, Claim(self.number, self._content)):
+            raise SweepError(
+                f"{self.run.attempt(self.number)} was deleted, moved or replaced during the run; exiting without a result"
+            )
         newest = max(_numbers(self.run), default=0)
         if newest > self.number:
             raise SweepError(f"attempt {self.number} lost its lease to attempt {newest}; exiting")
@@ -174,7 +181,7 @@ class Attempt:
 
     def _beat(self) -> None:
         path = self.run.heartbeat(self.number)
-        while True:
+        while _is_recorded(self.run, Claim(self.number, self._content)):
             # a heartbeat that cannot be written (a full disk) must not end the run: silence is what it then says
             temporary = path.with_name(f".{path.name}")
             try:
@@ -195,7 +202,9 @@ def record_end(
     exit_status: int | None = None,
     cause: Cause | None = None,
 ) -> None:
-    """Write the end of an attempt: its own, or that of a child that was killed."""
+    """Write the end of an attempt: its own, or that of a child that was killed. One whose file is gone has none."""
+    if not _is_recorded(run, claim):
+        return
     end = {
         "ended_at": _now(),
         "outcome": outcome,
@@ -205,6 +214,16 @@ def record_end(
     }
     write_json(run.attempt(claim.number), claim.content | end)
     run.heartbeat(claim.number).unlink(missing_ok=True)
+
+
+def _is_recorded(run: RunPaths, claim: Claim) -> bool:
+    """Whether the attempt's file is there, and is this process's: after a deletion another may have the same number."""
+    try:
+        content = _read_object(run.attempt(claim.number))
+    except OSError:  # a file server that is away for a moment takes nothing from anybody
+        return True
+    who = ("host", "pid", "pid_start")
+    return content is not None and all(content.get(name) == claim.content.get(name) for name in who)
 
 
 def process_start(pid: int) -> int | None:

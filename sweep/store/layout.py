@@ -83,10 +83,6 @@ class RunPaths:
         """Where `attempt` puts a result that it replaces."""
         return self.attempts / f"{attempt:04d}.superseded.{table.name}"
 
-    def replacement(self, attempt: AttemptNumber) -> Path:
-        """The directory in which `attempt` gathers what is to replace a result."""
-        return self.attempts / f"{attempt:04d}.new"
-
 
 @dataclass(frozen=True)
 class ArrayPaths:
@@ -211,10 +207,18 @@ def is_directory_name(name: str) -> bool:
     return bool(name) and not name.startswith((".", "-")) and "/" not in name and name.isprintable()
 
 
+_OF_A_SWEEP = {
+    "arrays", "code", "collected", "follow", "grid.yaml", "report", "runs", "runs.jsonl", "smoke", "submissions",
+}  # fmt: skip
+"""What is in the directory of a sweep: one called so would make a sweep of the directory of sweeps."""
+
+
 def sweep_paths(name: str, results: Path | None = None) -> SweepPaths:
     """The paths of the sweep `name`, which must be usable as a directory name."""
     if not is_directory_name(name):
         raise UsageError(f"sweep name {name!r} cannot be a directory name; choose another")
+    if name in _OF_A_SWEEP:
+        raise UsageError(f"sweep name {name!r} is that of a file in every sweep's directory; choose another")
     return SweepPaths(results_root(results) / name)
 
 

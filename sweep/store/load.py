@@ -23,7 +23,8 @@ def load(path: str | Path, table: str = "result") -> pa.Table:
 
     Returns:
         pyarrow.Table with the columns of `RESULT`, `EPOCHS` or `LAYERS`, ordered by run directory. Files that are not whole or
-        not the project's, and results that are stale, are left out and named in a warning of the logger `sweep.store.load`. What
+        not the project's, and results that are stale, are left out and named in a warning of the logger `sweep.store.load`, as is
+        a directory without any. What
         `sweep collect` has gathered is used where it is current, which is what makes 10,000 runs load in half a second.
 
     Raises:
@@ -43,11 +44,18 @@ def load(path: str | Path, table: str = "result") -> pa.Table:
         tables.append(loaded)
         for problem in problems:
             _log.warning("left out: %s", problem)
-    return pa.concat_tables(tables)
+    whole = pa.concat_tables(tables)
+    if not len(whole):
+        _log.warning("no results in %s", directory)
+    return whole
 
 
 def _is_sweep(directory: Path) -> bool:
-    return any((directory / name).is_dir() for name in ("runs", "collected"))
+    """Whether there are runs in it; a directory of sweeps may have one called `runs`, from before that was refused."""
+    return any(
+        (directory / name).is_dir() and not (directory / name / "grid.yaml").exists()
+        for name in ("runs", "collected")
+    )
 
 
 def load_sweep(sweep: SweepPaths, table: str) -> tuple[pa.Table, list[str]]:
@@ -55,7 +63,16 @@ def load_sweep(sweep: SweepPaths, table: str) -> tuple[pa.Table, list[str]]:
     results = read_rows(sweep, "result")
     directories = [source.partition("\t")[0] for source in results.table[SOURCE].to_pylist()]
     data = current_data(sweep)
-    columns = ("task", "data_hash", "pipeline_version", "plugin_code")
+    columns = (
+        "task",
+        "pruner",
+        "data_hash",
+        "pipeline_version",
+        "plugins",
+        "schema_version",
+        "score_samples",
+        "score_batch_size",
+    )
     stale = {}
     for directory, row in zip(directories, results.table.select(columns).to_pylist(), strict=True):
         if reason := staleness(row, data.get(row["task"])):

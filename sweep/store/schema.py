@@ -153,8 +153,12 @@ class ResultRow:
     ]
     layer_collapse: Annotated[bool, Column("some layer is empty while others are not")]
     mask_effective: Annotated[
-        bool, Column("outputs unchanged when pruned weights are scrambled, after pruning and at the end")
+        bool | None,
+        Column(
+            "outputs unchanged when pruned weights are scrambled, after pruning and at the end; null if it cannot be told"
+        ),
     ]
+    notes: Annotated[str | None, Column("what else is not known of the run, and why; null if nothing")]
     weights_hash: Annotated[
         str, Column("SHA-256 of the final parameters and masks: equal for bit-identical runs")
     ]
@@ -205,12 +209,6 @@ class ResultRow:
         bool | None, Column("the checkout had changes that were not committed; null outside a checkout")
     ]
     plugins: Annotated[str | None, Column("name and SHA-256 of each plug-in, as JSON; null without any")]
-    plugin_code: Annotated[
-        str | None,
-        Column(
-            "fingerprint of the code of the task and the pruner, if from plug-ins, as JSON; null for others, and before schema 6"
-        ),
-    ]
     prunesweep_version: Annotated[str, Column("version of this package")]
     python_version: Annotated[str, Column("version of Python")]
     torch_version: Annotated[str, Column("version of PyTorch")]

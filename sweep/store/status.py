@@ -4,12 +4,13 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from sweep.core.errors import Cause, ExitCode, SweepError, UsageError
-from sweep.store.attempts import latest, liveness, read_progress
+from sweep.core.plugin_code import PluginCode
+from sweep.store.attempts import Claim, latest, liveness, read_progress
 from sweep.store.layout import RunPaths, SweepPaths
 from sweep.store.parquet import MANY_RESULTS, read_result
 from sweep.store.run_record import RunRecord
@@ -24,7 +25,7 @@ STATES: dict[State, str] = {
     "pending": "not started: waiting in Slurm's queue, or never launched",
     "interrupted": "stopped, killed or lost; the launch command resumes from its checkpoint",
     "failed": "ended with an error (`sweep logs NAME --failed` shows more); a launch with --retry failed runs it again",
-    "stale": "its result is of other data, pipeline version or plug-in code, or damaged; the launch command runs it again",
+    "stale": "its result is of other data, code or scoring than the current, or damaged; the launch command runs it again",
     "unknown": "silent on another machine for too short a time to be lost; or Slurm does not answer; or a newer prunesweep's",
 }
 
@@ -37,8 +38,7 @@ class RunStatus:
     """The state of one run.
 
     `cause` says why it ended or does not start, where anything depends on that; `detail` says it in words. `job` is the Slurm job
-    that has it, waiting or running; empty if none has. `rerun` of a run that is done: how a later attempt ended, which was to
-    replace the result and did not.
+    that has it, waiting or running; empty if none has.
     """
 
     run_id: str
@@ -50,12 +50,7 @@ class RunStatus:
     exit_status: int | None = None
     progress: Mapping[str, Any] = field(default_factory=dict)
     job: str = ""
-    rerun: Literal["", "failed", "interrupted"] = ""
     row: Mapping[str, Any] | None = None
-
-    def of_rerun(self) -> "RunStatus":
-        """For whoever asked for a rerun: its failure is the run's, although the result of before counts."""
-        return replace(self, state=self.rerun) if self.rerun else self
 
 
 ReadResult = Callable[[Path], dict[str, Any] | None]
@@ -114,16 +109,10 @@ def examine(
     if claim and life == "live":
         return status("running", progress=read_progress(run, claim))
     result = check_result(run, stamp, read)
-    # a later attempt than the result's was to replace it
-    later = (
-        claim is not None and claim.outcome != "done" and claim.number != (result.row or {}).get("attempt")
-    )
-    if result.state == "done" and claim and later:
-        rerun: Literal["failed", "interrupted"] = "failed" if claim.outcome == "failed" else "interrupted"
-        why = claim.content.get("error") or (KILLED if life == "dead" else "no end is recorded")
-        detail = f"attempt {claim.number} was to replace it and {'failed' if rerun == 'failed' else 'was interrupted'}: {why}"
-        return status("done", detail, rerun=rerun, cause=claim.cause, row=result.row)
-    if result.state is not None and not (result.state == "stale" and later and life != "unknown"):
+    rerun = bool(claim and claim.outcome != "done" and (result.row or {"attempt": 0})["attempt"] < attempts)
+    if result.state == "done" and rerun and claim:
+        return status("done", _kept(claim, result.row), row=result.row)
+    if result.state is not None and not (result.state == "stale" and rerun):
         return status(result.state, result.detail, row=result.row)
     if not claim:
         return status("pending")
@@ -133,6 +122,13 @@ def examine(
     if claim.outcome == "failed":
         return status("failed", claim.content.get("error") or "", **ended)
     return status("interrupted", claim.content.get("error") or KILLED, **ended)
+
+
+def _kept(claim: Claim, row: Mapping[str, Any] | None) -> str:
+    """What became of an attempt to make a result again."""
+    error = claim.content.get("error") or KILLED
+    of = f"attempt {row['attempt']}" if row else "an earlier attempt"
+    return f"the result is of {of}; attempt {claim.number} {claim.outcome or 'ended'}: {error}"
 
 
 @dataclass(frozen=True)
@@ -179,19 +175,35 @@ def is_complete(sweep: SweepPaths, spec: RunRecord, stamp: DataStamp | None) -> 
 
 
 def staleness(row: Mapping[str, Any], stamp: DataStamp | None) -> str:
-    """Why a result does not count for the data, pipeline and custom code of `stamp`; empty if it does."""
+    """Why a result does not count for the data and pipeline of `stamp`; empty if it does."""
     if stamp is None:
         return ""
     if row["data_hash"] != stamp.data_hash:
         return f"data {row['data_hash'][:12]}, now {stamp.data_hash[:12]}"
     if row["pipeline_version"] != stamp.pipeline_version:
         return f"pipeline version {row['pipeline_version']}, now {stamp.pipeline_version}"
-    if stamp.code and row["plugin_code"]:
-        for name, fingerprint in json.loads(row["plugin_code"]).items():
-            counted = stamp.code.get(name)
-            if counted and fingerprint not in counted:
-                return f"plug-in code of {name} {fingerprint[:12]}, now {counted[0][:12]}"
+    for code in (stamp.task_code, stamp.pruner_code.get(row["pruner"])):
+        if code and not _is_by(row, code):
+            return f"plug-in {code.name} has changed since"
+    if _weighed_otherwise(row, stamp):
+        return f"its scoring batches all counted the same, now by their {stamp.weighed_by[row['pruner']]}"
     return ""
+
+
+def _weighed_otherwise(row: Mapping[str, Any], stamp: DataStamp) -> bool:
+    """Whether a result's scores would be others now: before schema 6 every batch counted the same, whatever its size."""
+    by = stamp.weighed_by.get(row["pruner"])
+    if by is None or row["schema_version"] >= 6:
+        return False
+    samples, size = row["score_samples"], row["score_batch_size"]
+    # batches of equally many rows have hardly ever equally many tokens
+    return samples > size and (by != "rows" or samples % size != 0)
+
+
+def _is_by(row: Mapping[str, Any], code: PluginCode) -> bool:
+    """Whether a result was computed by this code of a plug-in; the name of its file does not matter."""
+    digests = json.loads(row["plugins"] or "{}").values()
+    return code.digest in digests or (row["schema_version"] < 6 and code.file in digests)
 
 
 def counts(statuses: list[RunStatus]) -> dict[State, int]:

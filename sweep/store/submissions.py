@@ -1,34 +1,60 @@
 """What a sweep consists of, on disk: its grid, its runs, its submissions."""
 
-import fcntl
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import UnionType
 from typing import Any, Self
 
-from sweep.core.atomic_files import cannot_write, create, write_text
+from sweep.core.atomic_files import create, write_text
 from sweep.core.errors import StorageError, UsageError
+from sweep.core.plugin_code import PluginCode
 from sweep.store.layout import SubmissionNumber, SweepPaths
+from sweep.store.lock import PATIENCE, locked
 from sweep.store.run_record import RunRecord
 
 
 @dataclass(frozen=True)
 class DataStamp:
-    """Which data of a task, through which pipeline, by which custom code: a result is complete only for the current one.
+    """Which data of a task, through which pipeline and by which code of plug-ins: a result is complete only for the current ones.
 
-    code: of what comes from plug-ins, `task NAME` and `pruner NAME`, the fingerprints whose results count; that of the launch is
-    the first.
+    `task_code` is of the plug-in that has the task, `pruner_code` by pruner of those that have pruners; what is the project's own
+    is not in them. `weighed_by` has for each pruner that scores with data what the loss of a scoring batch is weighed by: "rows",
+    or "items" of the task's own, such as tokens. Launches before schema 6, by which all batches counted the same, say nothing.
     """
 
     data_hash: str
     data_verified: bool
     pipeline_version: int
-    code: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    task_code: PluginCode | None = None
+    pruner_code: Mapping[str, PluginCode] = field(default_factory=dict)
+    weighed_by: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The stamp as a submission's file holds it; older ones have no code."""
+        task_code = content.get("task_code")
+        pruner_code = content.get("pruner_code") or {}
+        return cls(
+            **dict(content)
+            | {
+                "task_code": PluginCode(**task_code) if task_code else None,
+                "pruner_code": {pruner: PluginCode(**code) for pruner, code in pruner_code.items()},
+            }
+        )
+
+    def after(self, earlier: "DataStamp | None") -> "DataStamp":
+        """This stamp with what an earlier launch knew of pruners that this one does not have."""
+        if earlier is None:
+            return self
+        return replace(
+            self,
+            pruner_code={**earlier.pruner_code, **self.pruner_code},
+            weighed_by={**earlier.weighed_by, **self.weighed_by},
+        )
 
 
 @dataclass(frozen=True)
@@ -59,17 +85,19 @@ class Submission:
         path = sweep.submission(number)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            content["data"] = {task: DataStamp(**stamp) for task, stamp in content["data"].items()}
+            content["data"] = {task: DataStamp.from_json(stamp) for task, stamp in content["data"].items()}
             submission = cls(**content)
             _require(submission, runs=list, data_dir=str | None, plugins=list, engine=str, slurm=dict | None)
             for stamp in submission.data.values():
-                _require(stamp, data_hash=str, pipeline_version=int, code=dict)
+                _require(stamp, data_hash=str, pipeline_version=int)
             return submission
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise _damaged(path, error) from error
 
 
-def register_runs(sweep: SweepPaths, grid: str, runs: Iterable[RunRecord]) -> None:
+def register_runs(
+    sweep: SweepPaths, grid: str, runs: Iterable[RunRecord], patience: float = PATIENCE
+) -> None:
     """Add `runs` to the sweep's, and keep the grid they come from.
 
     A sweep may grow: by a task that was left out, more seeds, another pruner. What it may not do is to change its mind: at each
@@ -79,12 +107,14 @@ def register_runs(sweep: SweepPaths, grid: str, runs: Iterable[RunRecord]) -> No
         sweep: where.
         grid: the resolved grid as YAML.
         runs: `RunSpec.to_record()` of each.
+        patience: seconds to wait for another process that is at it.
 
     Raises:
+        Locked: another process still is.
         UsageError: the sweep has another run at the same coordinates.
     """
     requested = list(runs)
-    with locked(sweep.directory):
+    with locked(sweep.directory, patience):
         known = check_consistent(sweep, requested)
         # the grid first: a sweep is one that has a grid, and a launch that is killed in between is repeated
         write_text(sweep.grid, grid)
@@ -113,26 +143,6 @@ def check_consistent(sweep: SweepPaths, runs: Iterable[RunRecord]) -> dict[str, 
 
 def _coordinates(run: RunRecord) -> tuple[str, str, float, int]:
     return run.task, run.pruner, run.compression, run.seed
-
-
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """One process at a time for what is in `directory`; the system releases a dead one's lock."""
-    lock = directory / ".lock"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a")
-    except OSError as error:
-        raise cannot_write(lock, error) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            raise StorageError(
-                f"cannot lock {lock}: {error.strerror}; its file system has no locks: have it mounted with them "
-                "(Lustre: -o flock), or launch with another --results"
-            ) from error
-        yield
 
 
 def read_runs(sweep: SweepPaths) -> dict[str, RunRecord]:
@@ -175,13 +185,10 @@ def submissions(sweep: SweepPaths) -> list[Submission]:
 
 
 def current_data(sweep: SweepPaths, launches: Iterable[Submission] | None = None) -> dict[str, DataStamp]:
-    """For each task data and code of the latest of `launches` that used them; by default they are read."""
+    """For each task the data of the latest of `launches` that used it; by default they are read."""
     stamps: dict[str, DataStamp] = {}
     for launch in submissions(sweep) if launches is None else launches:
-        for task, stamp in launch.data.items():
-            # a launch of some pruners says nothing of the others
-            known = stamps[task].code if task in stamps else {}
-            stamps[task] = replace(stamp, code={**known, **stamp.code}) if known else stamp
+        stamps |= {task: stamp.after(stamps.get(task)) for task, stamp in launch.data.items()}
     return stamps
 
 

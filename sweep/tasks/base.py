@@ -77,6 +77,10 @@ class Task(ABC):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Mean loss over a batch, a scalar; `output` is what the model gives for the batch's inputs."""
 
+    def loss_count(self, target: Tensor) -> int | Tensor:
+        """How many items `loss` is the mean over, by which losses of several batches are averaged: rows, unless overridden."""
+        return len(target)
+
     def training_loss(self, model: nn.Module, inputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
         """The same as `loss(model(*inputs), target)`, for training, where a task may have a cheaper algorithm."""
         return self.loss(model(*inputs), target)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sweep.core.errors import UsageError
+from sweep.core.errors import DataError, UsageError, nearest
+
+SPLITS = ("train", "validation", "test")
+CHECKS = 2
+"""Version of what is checked before token ids are kept; those of another version are made again. 2: labels, splits, marks."""
 
 RowT = TypeVar("RowT", bound=tuple[Any, ...])
 
@@ -32,8 +37,30 @@ class Corpus(Generic[RowT]):
         digest = hashlib.sha256()
         for split in rows:
             for row in rows[split]:
-                digest.update((" ".join(map(str, (split, *row))) + "\n").encode())
+                digest.update(_line(split, row).encode())
+            if not rows[split]:
+                digest.update(f"{json.dumps([split])}\n".encode())
         return cls(digest.hexdigest(), verified=True, rows=lambda: rows)
+
+
+def _line(split: str, row: tuple[Any, ...]) -> str:
+    """A row as a line that no other row has."""
+    *before, last = row
+    if all(type(value) is int for value in before) and "\n" not in str(last):
+        return " ".join(map(str, (split, *row))) + "\n"  # what hashes have been of since the first version
+    return json.dumps([split, *row], default=str) + "\n"
+
+
+def require_splits(rows: Mapping[str, Sequence[RowT]], required: Collection[str], task: str) -> None:
+    """Raise DataError unless `rows` has the `required` splits, and no other than `SPLITS`: its rows would be for nothing."""
+    for name in rows:
+        if name not in SPLITS:
+            raise DataError(
+                f"task {task!r}: unknown split {name!r}{nearest(name, SPLITS)}; there are {', '.join(SPLITS)}"
+            )
+    for name in required:
+        if name not in rows:
+            raise DataError(f"task {task!r} has no {name} rows; give its corpus the split {name!r}")
 
 
 def checked(corpus: Corpus[RowT], task: str) -> Corpus[RowT]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from sweep.core.errors import DataError, cut
 from sweep.tasks.base import Task
-from sweep.tasks.corpus import Corpus, checked
+from sweep.tasks.corpus import CHECKS, Corpus, checked, require_splits
 from sweep.tasks.data.dataset import Dataset, DataSource, Split
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class TextClassification(Task):
 
     @abstractmethod
     def corpus(self, source: DataSource) -> Corpus[Row]:
-        """Find and verify the texts."""
+        """Find and verify the texts of the splits `train` and `test`, and, if there is one, `validation`."""
 
     def prepare(self, source: DataSource) -> Dataset:
         from sweep.tasks.data.token_bags import BagSplit
@@ -45,16 +47,48 @@ class TextClassification(Task):
 
         corpus = checked(self.corpus(source), self.name)
         key: Key = {"data": corpus.data_hash, "tokenizer": self.tokenizer, "pipeline": self.pipeline_version}
+        key = {**key, "classes": self.num_classes, "checks": CHECKS}
         tables = load_or_build(
-            source.tokens, self.name, key, lambda: _tokenized(corpus.rows(), self.tokenizer)
+            source.tokens,
+            self.name,
+            key,
+            lambda: _tokenized(self._checked_rows(corpus.rows()), self.tokenizer),
         )
+        validation = tables.get("validation")
         return Dataset(
             train=BagSplit.from_table(tables["train"]),
             test=BagSplit.from_table(tables["test"]),
+            validation=None if validation is None else BagSplit.from_table(validation),
             data_hash=corpus.data_hash,
             data_verified=corpus.verified,
             info={"vocab_size": tables["vocabulary"].num_rows, "num_classes": self.num_classes},
         )
+
+    def _checked_rows(self, rows: Mapping[str, Sequence[Row]]) -> Mapping[str, Sequence[Row]]:
+        """`rows`, whose labels are right: a wrong one would fail in every run, or be ignored by the loss, or be another.
+
+        Raises:
+            DataError: a label that is not one of 0 .. num_classes - 1, or a split that there is not.
+        """
+        require_splits(rows, ("train", "test"), self.name)
+        for split in rows:
+            for number, row in enumerate(rows[split], 1):
+                label, text = row
+                if not isinstance(text, str):
+                    raise DataError(
+                        f"task {self.name!r}, {split} row {number}: {cut(repr(text))} is not a text; give a string"
+                    )
+                if not (isinstance(label, Integral) and not isinstance(label, bool)):
+                    fix = "give classes as integers"
+                elif not 0 <= label < self.num_classes:
+                    fix = f"number the {self.num_classes} classes from 0, or set num_classes"
+                else:
+                    continue
+                raise DataError(
+                    f"task {self.name!r}, {split} row {number}: label {cut(repr(label))} is none of 0 to "
+                    f"{self.num_classes - 1}; {fix}"
+                )
+        return rows
 
     def model(self, data: Dataset) -> nn.Module:
         from models import TextClassificationModel
@@ -73,7 +107,7 @@ class TextClassification(Task):
 
 
 def _tokenized(rows: Mapping[str, Sequence[Row]], tokenizer_name: str) -> dict[str, pa.RecordBatch]:
-    """Tables `train` and `test` (see `token_bags.to_table`) and `vocabulary`, which comes from the training rows alone."""
+    """A table for each split (see `token_bags.to_table`) and `vocabulary`, which comes from the training rows alone."""
     import numpy as np
     import pyarrow as pa
 

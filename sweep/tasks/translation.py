@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 
 from pydantic import Field
 
+from sweep.core.errors import DataError
 from sweep.tasks.base import MOST, Task
-from sweep.tasks.corpus import Corpus, checked
+from sweep.tasks.corpus import CHECKS, SPLITS, Corpus, checked, require_splits
 from sweep.tasks.data.dataset import Dataset, DataSource, Split
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from sweep.tasks.data.sentence_pairs import PairSplit
 
 SPECIALS = ("<unk>", "<pad>", "<bos>", "<eos>")
-SPLITS = ("train", "validation", "test")
+_MARKS = frozenset(SPECIALS) - {"<unk>"}
+
+Tokens = Mapping[str, Sequence[list[str]]]
+"""By split, of each sentence."""
 
 _GPU_MULTIPLE = 8
 """Of the widths of a training batch on a GPU: batches then have few shapes, each of which is captured once."""
@@ -94,12 +98,13 @@ class Translation(Task):
             "source tokenizer": names[0],
             "target tokenizer": names[1],
             "pipeline": self.pipeline_version,
+            "checks": CHECKS,
         }
         tables = load_or_build(
             source.tokens,
             self.name,
             key,
-            lambda: _tokenized(corpus.rows(), self.tokenizer(names[0]), self.tokenizer(names[1])),
+            lambda: self._tokenized(corpus.rows(), [self.tokenizer(name) for name in names]),
         )
         vocabulary = tables["target_vocabulary"].column("token").to_pylist()
         splits = {name: PairSplit.from_table(tables[name], vocabulary) for name in SPLITS}
@@ -109,6 +114,32 @@ class Translation(Task):
             data_verified=corpus.verified,
             info={"src_vocab": tables["source_vocabulary"].num_rows, "tgt_vocab": len(vocabulary)},
         )
+
+    def _tokenized(
+        self, pairs: Mapping[str, Sequence[Pair]], tokenizers: Sequence[Callable[[str], list[str]]]
+    ) -> dict[str, pa.RecordBatch]:
+        """See `_tables`.
+
+        Raises:
+            DataError: a split that is missing or unknown, or a token that marks the end of a sentence.
+        """
+        from sweep.tasks.data.tokenize import tokenize
+
+        require_splits(pairs, SPLITS, self.name)
+        for name in SPLITS:
+            for number, pair in enumerate(pairs[name], 1):
+                if not all(isinstance(side, str) for side in pair):
+                    raise DataError(
+                        f"task {self.name!r}, {name} pair {number} is not two texts; give strings"
+                    )
+        sides = [
+            {name: tokenize((pair[side] for pair in pairs[name]), tokenizer) for name in SPLITS}
+            for side, tokenizer in enumerate(tokenizers)
+        ]
+        for side, tokens in zip(Pair._fields, sides, strict=True):
+            for name in SPLITS:
+                _require_no_marks(tokens[name], f"task {self.name!r}: the {name} {side}")
+        return _tables(sides[0], sides[1], pairs)
 
     def model(self, data: Dataset) -> nn.Module:
         from models import Seq2SeqTransformer
@@ -122,6 +153,11 @@ class Translation(Task):
         from sweep.tasks.metrics.translation import cross_entropy
 
         return cross_entropy(output, target)
+
+    def loss_count(self, target: Tensor) -> Tensor:
+        from sweep.tasks.metrics.translation import predicted_tokens
+
+        return predicted_tokens(target)
 
     def training_loss(self, model: nn.Module, inputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
         # computed in chunks the loss stays in the CPU's caches and leaves padding out; on a GPU it would take more launches and a
@@ -160,19 +196,15 @@ def _concrete(model: nn.Module, split: Split) -> tuple[Seq2SeqTransformer, PairS
     return cast("Seq2SeqTransformer", model), cast("PairSplit", split)
 
 
-def _tokenized(
-    pairs: Mapping[str, Sequence[Pair]],
-    source_tokenizer: Callable[[str], list[str]],
-    target_tokenizer: Callable[[str], list[str]],
+def _tables(
+    sources: Tokens, targets: Tokens, pairs: Mapping[str, Sequence[Pair]]
 ) -> dict[str, pa.RecordBatch]:
     """A table for each split (see `sentence_pairs.to_table`), and two vocabularies, from the training pairs alone."""
     import pyarrow as pa
 
     from sweep.tasks.data.sentence_pairs import to_table
-    from sweep.tasks.data.tokenize import build_vocabulary, encode, tokenize
+    from sweep.tasks.data.tokenize import build_vocabulary, encode
 
-    sources = {name: tokenize((pair.source for pair in pairs[name]), source_tokenizer) for name in SPLITS}
-    targets = {name: tokenize((pair.target for pair in pairs[name]), target_tokenizer) for name in SPLITS}
     vocabularies = [build_vocabulary(side["train"], SPECIALS) for side in (sources, targets)]
     tables = {
         f"{name}_vocabulary": pa.record_batch({"token": pa.array(vocabulary.get_itos())})
@@ -190,3 +222,13 @@ def _tokenized(
         ]
         tables[name] = to_table(texts, *ids)
     return tables
+
+
+def _require_no_marks(tokens: Sequence[Sequence[str]], where: str) -> None:
+    """Raise DataError for a token that the model takes for the end, the beginning or the padding of a sentence."""
+    for number, sentence in enumerate(tokens, 1):
+        if found := _MARKS.intersection(sentence):
+            raise DataError(
+                f"{where} of pair {number} has the token {min(found)!r}, which marks a sentence's end, beginning or padding "
+                "for the model; remove it or write it differently"
+            )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from sweep.core.errors import printable
 from sweep.store.status import STATES, RunStatus, counts
 from sweep.terminal.console import STYLES, console
 from sweep.terminal.progress import progress_cells
@@ -36,10 +37,8 @@ def explain(statuses: Sequence[RunStatus]) -> None:
         console.print(Text.assemble("\n", ("pending", STYLES["pending"]), (f": {STATES['pending']}", "dim")))
         for detail, number in waiting.most_common(10):
             console.print(Text(f"  {number} {detail}"), soft_wrap=True)
-    for state in ("running", "done", "failed", "interrupted", "stale", "unknown"):
-        members = [
-            status for status in statuses if status.state == state and (state != "done" or status.rerun)
-        ]
+    for state in ("running", "failed", "interrupted", "stale", "unknown"):
+        members = [status for status in statuses if status.state == state]
         if not members:
             continue
         meaning = Text.assemble("\n", (state, STYLES[state]), (f": {STATES[state]}", "dim"))
@@ -47,7 +46,7 @@ def explain(statuses: Sequence[RunStatus]) -> None:
         for status in members[:20]:
             # errors may hold paths and commands, which are to be copied whole; progress is only read
             soft_wrap = state != "running" or not console.is_terminal
-            console.print(Text(f"  {status.run_id}  {_detail(status)}"), soft_wrap=soft_wrap)
+            console.print(Text(printable(f"  {status.run_id}  {_detail(status)}")), soft_wrap=soft_wrap)
         if len(members) > 20:
             console.print(Text(f"  and {len(members) - 20} more", style="dim"))
 

@@ -1,5 +1,7 @@
 """What is wrong in a grid: one line that names the file, the key and the fix, and nothing is written."""
 
+from itertools import pairwise
+
 import pytest
 import yaml
 from support.command import GRID, refused
@@ -24,10 +26,10 @@ from support.command import GRID, refused
         ("tasks: {toy: {epoch: 3}}", r"unknown key 'epoch' for task 'toy' \(did you mean 'epochs'\?\)"),
         ("tasks: {toy: 3}", r"tasks.toy = 3: input should be a valid dictionary"),
         ("tasks: [toy, [toy]]", r"tasks = .*: input should be a valid dictionary"),
-        ("pruners: {random: {lr: fast}}", r"lr = 'fast': input should be a valid number"),
+        ("pruners: {random: {lr: fast}}", r"lr = 'fast': expected a number"),
         ("seeds: [-1]", r"seed = -1: .*greater than or equal to 0"),
-        ("set: {epochs: 2020-13-45}", r"grid 'grid.yaml'.*not valid YAML"),
-        ("set: {epochs: [1}", r"grid 'grid.yaml', line \d+: not valid YAML"),
+        ("tasks: {toy: {epochs: 2020-13-45}}", r"epochs = '2020-13-45': expected an integer"),
+        ("tasks: {toy: {epochs: [1}}", r"grid 'grid.yaml', line \d+: not valid YAML"),
         ("name: a/b", r"sweep name 'a/b' cannot be a directory name"),
         ("<<: {slurm: 3}", r"grid 'grid.yaml': slurm = '3': input should be a valid dictionary"),
         (
@@ -35,9 +37,33 @@ from support.command import GRID, refused
             r"line \d+: not valid YAML: the key 'seeds' is given twice; leave one",
         ),
         ("set: {lr: 1, lr: 2}", r"line \d+: not valid YAML: the key 'lr' is given twice; leave one"),
-        pytest.param("set: " + "[" * 3000, r"grid 'grid.yaml' has brackets .*too deep", id="brackets"),
-        ("seeds: true", r"grid 'grid.yaml': seeds = True: true and false are not seeds"),
-        ("seeds: [1, false]", r"grid 'grid.yaml': seeds = \[1, False\]: true and false are not seeds"),
+        pytest.param(
+            "set: " + "[" * 3000, r"grid 'grid.yaml': not valid YAML: its brackets .*too deep", id="brackets"
+        ),
+        ("seeds: true", r"grid 'grid.yaml': seeds = True: true, false and text are not seeds"),
+        ('seeds: ["1"]', r"true, false and text are not seeds"),
+        ("seeds: [8, 010]", r"seeds = \[8, '010'\]: true, false and text are not seeds; write integers"),
+        ("tasks: {toy: {epochs: 0_1}}", r"epochs = '0_1': expected an integer"),
+        ("tasks: {toy: {epochs: yes}}", r"epochs = 'yes': expected an integer"),
+        ("tasks: {toy: {epochs: true}}", r"epochs = True: expected an integer"),
+        ("tasks: {toy: {epochs: 1:30}}", r"epochs = '1:30': expected an integer"),
+        ('tasks: {toy: {epochs: "3"}}', r"epochs = '3': expected an integer"),
+        ("set: {lr: true}", r"lr = True: expected a number"),
+        ("set: {iterations: on}", r"iterations = 'on': expected an integer"),
+        ("set: {shuffle: yes}", r"shuffle = 'yes': expected true or false"),
+        ("set: {shuffle: 1}", r"shuffle = 1: expected true or false"),
+        ("set: {betas: [0.9, true]}", r"betas = \[0.9, True\]: expected a number in each place"),
+        ("set: {lr: .nan}", r"lr = nan: input should be"),
+        ("compressions: [true]", r"compressions = \[True\]: expected a number in each place"),
+        ('compressions: ["1"]', r"compressions = \['1'\]: expected a number in each place"),
+        (f"tasks: {{toy: {{epochs: {'9' * 4000}}}}}", r"epochs = 9{200}\.\.: input should be"),
+        (
+            "a: &a [x, x, x, x, x, x, x, x, x]\n"
+            + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi")),
+            r"not valid YAML: its aliases stand for more than 100,000 values; write fewer",
+        ),
+        ("a: &a [*a]", r"not valid YAML: an alias stands for a value that it is in; write it out"),
+        ("seeds: [1, false]", r"grid 'grid.yaml': seeds = \[1, False\]: true, false and text are not seeds"),
     ],
 )
 def test_mistakes_in_a_grid(command, tmp_path, text, message):

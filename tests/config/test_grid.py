@@ -4,6 +4,7 @@ import pytest
 
 from sweep.config.grid import Grid, expand, parse_seeds
 from sweep.config.key_values import parse_only, select_runs
+from sweep.config.yaml_values import dump_yaml
 from sweep.core.errors import UsageError
 
 
@@ -15,9 +16,7 @@ def grid(**changes):
         "compressions": [0, 1],
         "seeds": "0-1",
     }
-    import yaml
-
-    return Grid.parse(yaml.safe_dump(fields | changes, sort_keys=False), "g.yaml")
+    return Grid.parse(dump_yaml(fields | changes), "g.yaml")
 
 
 def test_expansion_counts_the_dense_run_once_per_seed():
@@ -209,3 +208,18 @@ def test_the_shipped_paper_grid_is_the_papers():
     )
     # per seed: one dense run, and two pruners at four compressions
     assert len(expand(paper, {"task": ["ag_news"]})) == 3 * (1 + 2 * 4)
+
+
+@pytest.mark.parametrize(
+    "name", ["08", "1e3", "1e-3", ".5e1", "yes", "null", "1:30", "true", "2020-01-01", "~", "<<", "a: b"]
+)
+def test_a_dumped_grid_reads_back_whatever_things_are_called(name):
+    g = grid(name=name, set={"lr": 1e-05}, slurm={"toy": {"partition": name}})
+    again = Grid.parse(g.dump(), "g.yaml")
+    assert again == g
+    assert (again.name, again.slurm["toy"]["partition"], again.settings["lr"]) == (name, name, 1e-05)
+
+
+def test_a_partition_may_be_a_number_to_others():
+    text = "{tasks: [toy], pruners: [random], compressions: [1], seeds: [0], slurm: {toy: {partition: 007, account: 1e3}}}"
+    assert Grid.parse(text, "g.yaml").slurm == {"toy": {"partition": "007", "account": "1e3"}}

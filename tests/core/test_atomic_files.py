@@ -25,10 +25,10 @@ def test_create_succeeds_for_exactly_one_and_keeps_the_first_content(tmp_path):
     assert os.listdir(path.parent) == ["1"]
 
 
-def test_a_failed_write_names_the_file_and_the_mend(tmp_path):
+def test_a_failed_write_names_the_file_and_the_fix(tmp_path):
     blocker = tmp_path / "file"
     blocker.write_text("not a directory")
-    with pytest.raises(SweepError, match=r"cannot write .*file/a\.json: File exists; make room or"):
+    with pytest.raises(SweepError, match=r"cannot write .*file/a\.json: File exists; use another directory"):
         write_json(blocker / "a.json", {})
 
 

@@ -89,7 +89,7 @@ def execute(run, directory, stop=None):
     paths = SweepPaths(directory).run(run.id)
     attempt = Attempt.claim(paths)
     try:
-        row = run_one(run, paths, source(directory), attempt, stop or StopRequest(), log=lambda line: None)
+        row = run_one(run, source(directory), attempt, stop or StopRequest(), log=lambda line: None)
     except Stopped:
         attempt.end("interrupted")
         return None

@@ -61,54 +61,46 @@ def test_a_stale_run_is_made_again_once(work, grid, files):
         assert [(row["train_rows"], row["attempt"]) for row in rows(work)] == [(10, 2)]
 
 
-MINE = """
+HELPED = """
+import helper
 import prune
-from helper import SIGN
 
 
 @prune.method("mine", data=False)
 def mine(scoring):
-    return [SIGN * w.abs() for w in scoring.weights]
+    return [helper.scored(weight) for weight in scoring.weights]
 """
+HELPER = "def scored(weight):\n    return {}weight.detach()\n"
 
 
-def attempts(work):
-    return {row["pruner"]: row["attempt"] for row in rows(work)}
+def test_results_of_changed_code_do_not_count(work, grid, files):
+    """The plug-in's own file, and a module next to it; other pruners, and a file that is moved, keep their results."""
+    mine = TOY | {"pruners": ["random", "mine"]}
+    plugin = files.plugin("mine", "mine.py", HELPED)
+    files.plugin("mine", "helper.py", HELPER.format(""))
 
+    def launch(*options):
+        done = work("--grid", grid(**mine), "--local", "--plugin", plugin, *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout, {row["pruner"]: row["attempt"] for row in rows(work)}
 
-def test_results_of_another_version_of_a_plugin_are_stale(work, grid, files):
-    """Those of its tasks and pruners, and not for a comment; --keep-results keeps them until the code changes again."""
-    files.plugin("mine", "helper.py", "SIGN = 1\n")
-    plugin = files.plugin("mine", "mine.py", MINE)
-    fields = TOY | {"pruners": ["random", "mine"]}
-    launched(work, grid, fields, "--plugin", plugin)
-    files.plugin("mine", "mine.py", MINE + "# a comment\n")
-    assert "stale" not in launched(work, grid, fields, "--plugin", plugin)
-    assert attempts(work) == {"random": 1, "mine": 1}
-
-    files.plugin("mine", "helper.py", "SIGN = -1\n")
-    shown = launched(work, grid, fields, "--plugin", plugin, "--dry-run")
-    assert "stale: 1 runs (plug-in code of pruner mine " in shown
-    kept = launched(work, grid, fields, "--plugin", plugin, "--keep-results")
-    assert "stale" not in kept
-    launched(work, grid, fields, "--plugin", plugin)
-    assert attempts(work) == {"random": 1, "mine": 1}
-
-    files.plugin("mine", "helper.py", "SIGN = -2\n")
-    said = launched(work, grid, fields, "--plugin", plugin)
-    assert "stale: 1 runs (plug-in code of pruner mine " in said
-    assert "--keep-results keeps them" in said
-    assert attempts(work) == {"random": 1, "mine": 2}
+    assert launch()[1] == {"random": 1, "mine": 1}
+    assert "stale" not in launch()[0]
+    files.plugin("mine", "helper.py", HELPER.format("-"))
+    dry = work("--grid", grid(**mine), "--local", "--plugin", plugin, "--dry-run").stdout
+    assert "stale" not in dry, "as sweep status: the code of the last launch is what counts until the next"
+    said, attempts = launch()
+    assert "1 results are stale: plug-in mine.py has changed since" in said
+    assert attempts == {"random": 1, "mine": 2}
+    plugin.write_text(plugin.read_text() + "# a remark\n")
+    assert launch()[1] == {"random": 1, "mine": 3}
+    plugin = files.plugin("elsewhere", "mine.py", plugin.read_text())
+    files.plugin("elsewhere", "helper.py", HELPER.format("-"))
+    said, attempts = launch()
+    assert "stale" not in said
+    assert attempts == {"random": 1, "mine": 3}
     assert set(work.states().values()) == {"done"}
-
-
-def test_a_dry_run_and_status_agree(work, grid, files):
-    """On what an earlier launch made stale, and what the present pipeline does."""
-    notes = ONE_RUN | {"tasks": ["notes"], "seeds": [0, 1]}
-    text = files.plugin("mine", "notes.py", NOTES)
-    data = files.notes("few", 8)
-    launched(work, grid, notes, "--plugin", text, "--data-dir", data)
-    launched(work, grid, notes, "--plugin", text, "--data-dir", files.notes("many", 12), "--only", "seed=0")
-    assert sorted(work.states().values()) == ["done", "stale"]
-    shown = launched(work, grid, notes, "--plugin", text, "--dry-run")
-    assert [line.split()[0] for line in shown.splitlines()[:2]] == ["done", "stale"]
+    # a launch without the plug-in knows of its pruner what the one before did
+    only = work("--grid", grid(**mine), "--local", "--only", "pruner=random", "--plugin", plugin)
+    assert only.returncode == 0
+    assert len(rows(work)) == 2

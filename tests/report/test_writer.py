@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,38 @@ def test_what_a_reader_should_know_is_a_note(tmp_path, values, said):
     assert [notice.level for text, notice in notices(sweep).items() if said in text] == ["note"]
 
 
-def test_retries_are_told(tmp_path):
+def test_two_metrics_are_never_averaged(tmp_path):
+    """A task whose metric has been renamed: the latest rows count, the others are named."""
+    sweep = write_sweep(tmp_path / "s")
+    old = ["toy-grasp-c1-s0", "toy-random-c1-s1"]
+    for run_id in old:
+        change(sweep, run_id, metric="F1", finished_at=datetime(2020, 1, 1, tzinfo=UTC))
+    inputs = gather(sweep)
+    (task,) = inputs.tasks
+    assert {row["metric"] for row in task.rows} == {"accuracy"}
+    assert len(task.rows) == 13
+    assert sorted(inputs.problems) == [
+        f"{run_id}: its metric is F1, that of later runs accuracy" for run_id in old
+    ]
+
+
+def test_masks_of_two_kinds_of_scores_are_a_warning(tmp_path):
+    """Before schema 6 scoring batches of unequal size had equal weights."""
+    sweep = write_sweep(
+        tmp_path / "s", compressions=(1.0,), score_samples=257, score_batch_size=256, schema_version=6
+    )
+    assert not any("scoring batch" in text for text in notices(sweep))
+    change(sweep, "toy-grasp-c1-s1", schema_version=5)
+    (text,) = (text for text in notices(sweep) if "scoring batch" in text)
+    assert text.startswith("toy: 1 run gave every scoring batch the same weight")
+    even = write_sweep(
+        tmp_path / "even", compressions=(1.0,), score_samples=512, score_batch_size=256, schema_version=6
+    )
+    change(even, "toy-grasp-c1-s1", schema_version=5)
+    assert not any("scoring batch" in text for text in notices(even))
+
+
+def test_retries_are_reported(tmp_path):
     sweep = write_sweep(tmp_path / "s")
     assert "retries" not in to_markdown(document(gather(sweep)))
     change(sweep, "toy-grasp-c1-s1", retries=2, retry_history='["memory", "node"]')

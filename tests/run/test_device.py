@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from sweep.config.run_spec import RunSpec
-from sweep.core.errors import UsageError
+from sweep.core.errors import Cause, OutOfMemoryError, UsageError
 from sweep.run import device
 from sweep.store.submissions import Submission, register_runs
 from sweep.tasks.data.dataset import Dataset
@@ -100,3 +101,36 @@ def test_rows_that_cannot_move_are_named(bags):
         UsageError, match=r"rows that are a Rows cannot be on a GPU: give it a method to\(device\)"
     ):
         Dataset(bags, Rows(), "hash", True).to(torch.device("meta"))
+
+
+def test_a_checkpoint_on_the_cpu_holds_no_state_of_a_gpu():
+    torch.manual_seed(3)
+    state = device.random_state("cpu")
+    drawn = torch.rand(5)
+    assert list(state) == ["rng", "numpy_rng", "python_rng"]
+    device.set_random_state("cpu", state)
+    assert torch.equal(torch.rand(5), drawn)
+
+
+@pytest.mark.parametrize(
+    ("allocate", "detail"),
+    [
+        (lambda: torch.empty(1 << 58), r" \(tried to allocate 1152921504606846976 bytes\)"),
+        (lambda: bytearray(1 << 60), ""),
+        (lambda: np.empty(1 << 57), ""),
+    ],
+)
+def test_memory_that_the_process_may_not_have_is_named_as_such(allocate, detail):
+    with (
+        pytest.raises(
+            OutOfMemoryError, match=rf"^out of memory{detail}: raise .* batch_size \(now 64\)$"
+        ) as caught,
+        device.explain_out_of_memory(64),
+    ):
+        allocate()
+    assert caught.value.cause is Cause.OUT_OF_MEMORY
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="shapes"), device.explain_out_of_memory(64):
+        raise RuntimeError("shapes")

@@ -64,8 +64,8 @@ def fill(disk, leave):
 
 @pytest.mark.process
 def test_a_disk_that_fills_up_during_a_run(tmp_path, finished, work):
-    """The second run fails for want of room; the first keeps its files; with room again the same command completes it."""
-    grid = write_grid(tmp_path, seeds=[0, 1])
+    """The second run ends for want of room, and the third is not started; with room again the same command completes them."""
+    grid = write_grid(tmp_path, seeds=[0, 1, 2])
     with small_disk(tmp_path / "disk", "2m") as disk:
         shutil.copytree(finished.paths().directory, disk / "grid", ignore=shutil.ignore_patterns("report"))
         work.results = disk
@@ -73,22 +73,26 @@ def test_a_disk_that_fills_up_during_a_run(tmp_path, finished, work):
         shutil.rmtree(work.paths().run(second).directory)
         kept = snapshot(work.paths().run(first).directory)
         filler = fill(disk, leave=44 * 1024)
-        done = work("--grid", grid, "--local")
-        assert done.returncode == 1
-        full = rf"cannot write \S+/{second}/\S+: .*No space left on device; make room or .*--retry failed"
-        assert re.search(rf"failed {second}  {full}", done.stdout), done.stdout
+        done = work("--grid", grid, "--local", "--slots", 1)
+        assert done.returncode == 3
+        full = (
+            rf"cannot write \S+/{second}/\S+: .*No space left on device; make room, then repeat the command"
+        )
+        assert re.search(full, done.stdout), done.stdout
+        assert f"the disk of {disk}/grid is full: 1 runs are not started" in done.stdout
         assert not any("Traceback" in text for text in (done.stdout, done.stderr))
-        assert work.states() == {first: "done", second: "failed"}
-        assert re.search(full, work.sweep("logs", "grid", "--failed").stdout)
+        third = work.run_ids()[2]
+        assert work.states() == {first: "done", second: "interrupted", third: "pending"}
+        assert re.search(full, work.sweep("logs", second).stdout)
         assert snapshot(work.paths().run(first).directory) == kept
 
         filler.unlink()
-        done = work("--grid", grid, "--local", "--retry", "failed")
+        done = work("--grid", grid, "--local")
         assert done.returncode == 0, done.stderr
         assert snapshot(work.paths().run(first).directory) == kept
         assert not list(disk.rglob(".tmp-*"))
         numbers = [science(sweep.load(place / "grid").to_pylist()) for place in (disk, finished.results)]
-        assert numbers[0] == numbers[1]
+        assert [row for row in numbers[0] if row["run_id"] != third] == numbers[1]
 
 
 @pytest.mark.process

@@ -211,7 +211,7 @@ def test_a_stale_result_is_in_no_report(motley):
     assert work.sweep("report", "grid").returncode == 0
     report = (work.results / "grid/report/report.md").read_text()
     assert "1 of 12 runs are complete." in report
-    assert "- 1 stale: its result is of other data, pipeline version or plug-in code, or damaged" in report
+    assert "- 1 stale: its result is of other data, code or scoring than the current, or damaged" in report
     assert re.search(r"^\| 1\.5 \|", report, re.M)
     assert not re.search(r"^\| 1 \|", report, re.M)
 

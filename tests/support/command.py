@@ -50,9 +50,13 @@ class SharedForkServer:
         self._server = self._servers.setdefault(threads, ForkServer(threads))
 
     def start(
-        self, arguments: list[str], log: Path, environment: Mapping[str, str] | None = None
+        self,
+        arguments: list[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        heed: Callable[[], None] = lambda: None,
     ) -> ChildProcess:
-        return self._server.start(arguments, log, environment)
+        return self._server.start(arguments, log, environment, heed)
 
     def close(self) -> None:
         """The next launch needs it."""

@@ -60,7 +60,7 @@ def write_sweep(
                     metric="accuracy", test_metric=score(pruner, compression, seed), target_density=density,
                     density=density, kept=int(1000 * density), prunable=1000, scope="global", ties=1, dead_units=0,
                     effective_density=density, layer_collapse=False, empty_layers=0, flops_remaining=density,
-                    flops_remaining_paper=density, gpu=None, plugins=None, plugin_code=None, retries=0, retry_history="[]",
+                    flops_remaining_paper=density, gpu=None, plugins=None, retries=0, retry_history="[]",
                     **(dict.fromkeys(TRANSLATION) | values),
                 )  # fmt: skip
                 paths = sweep.run(run_id)

@@ -47,7 +47,7 @@ class Workplace:
         command = [sys.executable, "-m", module, *map(str, arguments)]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
-            command, text=True, env=self._all(), cwd=ROOT, preexec_fn=signals, **(streams | options)
+            command, text=True, env=self._all(), preexec_fn=signals, **({"cwd": ROOT} | streams | options)
         )
 
     def process(self, *arguments, module="sweep.launch", timeout=120, **options):

@@ -1,14 +1,15 @@
 """Slots on this machine: a number of runs at a time, each in a separate process."""
 
+import os
 import signal
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.core.atomic_files import cannot_write
-from sweep.core.errors import BUSY, Cause, ExitCode, StorageError
+from sweep.core.errors import BUSY, Cause, ExitCode, FullDiskError, StorageError
 from sweep.core.signals import DeferredSignals
 from sweep.executors.base import Executor
 from sweep.executors.local.forkserver import ChildProcess, ForkServer
@@ -22,6 +23,8 @@ from sweep.terminal.progress import Display
 
 _POLL_SECONDS = 0.2
 _ELSEWHERE_SECONDS = 2.0
+_ROOM_FOR_AN_ATTEMPT = 32 * 1024
+"""Bytes."""
 _FATAL_FAULTS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
 
 
@@ -29,6 +32,12 @@ _FATAL_FAULTS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, s
 class _Slot:
     process: ChildProcess
     run_id: str
+
+
+class SweepGone(StorageError):
+    """The directory of a sweep has disappeared while its runs were executed."""
+
+    exit_code = ExitCode.INCOMPLETE
 
 
 class LocalExecutor(Executor):
@@ -58,6 +67,10 @@ class LocalExecutor(Executor):
         self.slots, self.display, self.again, self.patient = slots, display, again, patient
         self._oom_kills = OomKillCounter()
         self._running: list[_Slot] = []
+        self.not_replaced: list[str] = []
+        """Runs with a result that were to be executed again, and failed."""
+        self.full_disk = ""
+        """Why no further run is started, where that is for want of room."""
         self._fork_servers: dict[int, ForkServer] = {}
 
     def execute(self, specs: Sequence[RunRecord]) -> None:
@@ -76,9 +89,15 @@ class LocalExecutor(Executor):
             with DeferredSignals() as signals:
                 while waiting or self._running or elsewhere:
                     signals.heed()
+                    self._require_sweep()
                     self._reap(elsewhere)
+                    if waiting and self.full_disk:
+                        self.display.note(f"{self.full_disk}: {len(waiting)} runs are not started")
+                        waiting.clear()
                     if waiting and len(self._running) < self.slots:
-                        self._start(waiting.popleft())
+                        self._start(waiting[0], signals.heed)
+                        if not self.full_disk:
+                            waiting.popleft()
                         continue
                     if elsewhere and time.monotonic() >= next_check:
                         elsewhere = self._check_elsewhere(elsewhere, waiting)
@@ -86,6 +105,7 @@ class LocalExecutor(Executor):
                     held = [*(slot.run_id for slot in self._running), *elsewhere]
                     self.display.tick([self._examine(run_id) for run_id in held], len(waiting))
                     time.sleep(_POLL_SECONDS)
+                self._require_sweep()
         except BaseException:
             self._stop()
             raise
@@ -93,19 +113,32 @@ class LocalExecutor(Executor):
             for server in self._fork_servers.values():
                 server.close()
 
+    def _require_sweep(self) -> None:
+        """Raise SweepGone where the sweep's directory is not where it was: nothing may be made in its place."""
+        if not self.sweep.directory.is_dir():
+            raise SweepGone(
+                f"{self.sweep.directory} is gone: renamed, deleted or unmounted; put it back, then repeat the command"
+            )
+
     def _fork_server(self, threads: int) -> ForkServer:
         if threads not in self._fork_servers:
             self._fork_servers[threads] = ForkServer(threads)
         return self._fork_servers[threads]
 
-    def _start(self, run_id: str) -> None:
+    def _start(self, run_id: str, heed: Callable[[], None]) -> None:
+        """Start a run, unless the disk is full. `heed` raises for a signal that has come meanwhile."""
         run = self.sweep.run(run_id)
         arguments = [run_id, "--sweep", str(self.sweep.directory), "--submission", str(self.submission)]
-        _require_writable(run.log)
+        try:
+            _require_writable(run.log)
+        except FullDiskError as error:
+            self.full_disk = str(error)
+            return
         process = self._fork_server(self._specs[run_id].threads).start(
             [*arguments, *(["--again"] if run_id in self.again else [])],
             run.log,
             {"SWEEP_GPU_SHARE": str(1 / min(self.slots, len(self._specs)))},
+            heed,
         )
         self._running.append(_Slot(process, run_id))
         self.display.started(self._examine(run_id))
@@ -124,7 +157,13 @@ class LocalExecutor(Executor):
                     self.display.note(f"{slot.run_id}: another attempt holds it; left to that one")
                 continue
             self._record_silent_death(slot, status)
-            self.display.ended(self._examine(slot.run_id))
+            ended = self._examine(slot.run_id)
+            if status != ExitCode.OK and (ended.cause is Cause.FULL_DISK or _is_full(self.sweep.directory)):
+                self.full_disk = f"the disk of {self.sweep.directory} is full"
+            if ended.state == "done" and status != ExitCode.OK:
+                self.not_replaced.append(slot.run_id)
+                self.display.note(f"{slot.run_id}: {ended.detail}")
+            self.display.ended(ended)
 
     def _record_silent_death(self, slot: _Slot, status: int, impatient: bool = False) -> None:
         """Write the end of an attempt whose process could not: only its parent knows how it died."""
@@ -170,8 +209,7 @@ class LocalExecutor(Executor):
 
     def _examine(self, run_id: str) -> RunStatus:
         spec = self._specs[run_id]
-        status = examine(self.sweep.run(run_id), spec, self.data.get(spec.task))
-        return status.of_rerun() if run_id in self.again else status
+        return examine(self.sweep.run(run_id), spec, self.data.get(spec.task))
 
     def _stop(self) -> None:
         impatient = False
@@ -189,6 +227,15 @@ class LocalExecutor(Executor):
                 slot.process.kill()
         for slot in self._running:
             self._record_silent_death(slot, slot.process.wait(), impatient)
+
+
+def _is_full(directory: Path) -> bool:
+    """Whether an attempt could not even write down that it begins."""
+    try:
+        room = os.statvfs(directory)
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize < _ROOM_FOR_AN_ATTEMPT
 
 
 def _require_writable(log: Path) -> None:

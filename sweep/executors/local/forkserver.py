@@ -8,13 +8,19 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sweep.core.env import source_root
 from sweep.core.errors import SweepError
 
 _SOURCE = source_root()
+_HEED_SECONDS = 0.5
+_ANSWER_SECONDS = 300.0
+"""Importing torch from a file server that many nodes read at once may take minutes."""
+_END_SECONDS = 5.0
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
@@ -65,9 +71,14 @@ class ForkServer:
         self._environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
+        self._heed: Callable[[], None] = lambda: None
 
     def start(
-        self, arguments: Sequence[str], log: Path, extra: Mapping[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        log: Path,
+        extra: Mapping[str, str] | None = None,
+        heed: Callable[[], None] = lambda: None,
     ) -> ChildProcess:
         """Start `python -m sweep.run ARGUMENTS` with its output appended to `log`.
 
@@ -75,10 +86,12 @@ class ForkServer:
             arguments: of `sweep.run`.
             log: a file in an existing directory.
             extra: added to the environment.
+            heed: called while the server process does not answer; what it raises ends that process, and the wait.
 
         Raises:
-            SweepError: no process can be started.
+            SweepError: no process can be started, or the server process does not answer for some minutes.
         """
+        self._heed = heed
         environment = {**os.environ, **self._environment, **(extra or {})}
         request = {"arguments": list(arguments), "environment": environment, "log": str(log)}
         reply = self._send(request) if self._channel else None
@@ -97,7 +110,10 @@ class ForkServer:
         if self._channel:
             self._channel.close()
         if self._process:
-            self._process.wait()
+            try:
+                self._process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:  # stopped, or waiting for a file system
+                self._abandon()
         self._channel = self._process = None
 
     def _start_server(self) -> None:
@@ -138,6 +154,29 @@ class ForkServer:
                     f"the processes of runs cannot start: {lines[-1] if lines else 'no error message'}"
                 )
 
+    def _keep_waiting(self, limit: float) -> None:
+        """Return if the reply may still come; else end the server process, and raise."""
+        try:
+            self._heed()
+            if time.monotonic() > limit:
+                raise SweepError(
+                    f"the process that runs are forked from has not answered for {_ANSWER_SECONDS:.0f} s; launch again when this "
+                    "machine and its file systems respond"
+                )
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """End a server process that does not answer, so that it starts nothing later."""
+        if self._channel:
+            self._channel.close()
+        if self._process:
+            self._process.kill()
+            with suppress(subprocess.TimeoutExpired):  # it waits for a file system
+                self._process.wait(_END_SECONDS)
+        self._channel = self._process = None
+
     def _send(self, request: Mapping[str, object]) -> str | None:
         """The reply to a request; None if the server process is gone."""
         assert self._channel
@@ -150,11 +189,16 @@ class ForkServer:
     def _receive(self) -> str | None:
         assert self._channel
         received = b""
+        self._channel.settimeout(_HEED_SECONDS)
+        limit = time.monotonic() + _ANSWER_SECONDS
         while not received.endswith(b"\n"):
             try:
                 part = self._channel.recv(4096)
             except ConnectionResetError:
                 return None
+            except TimeoutError:
+                self._keep_waiting(limit)
+                continue
             if not part:
                 return None
             received += part

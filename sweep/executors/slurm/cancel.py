@@ -11,8 +11,8 @@ from sweep.executors.slurm.job_status import places, with_slurm
 from sweep.executors.slurm.launch import reconcile_all
 from sweep.executors.slurm.smoke_jobs import cancel_smoke_tests
 from sweep.store.layout import SweepPaths
+from sweep.store.lock import locked
 from sweep.store.status import RunStatus, survey
-from sweep.store.submissions import locked
 
 _JOBS_PER_COMMAND = 200
 _POLL_SECONDS = 1.0
@@ -27,7 +27,7 @@ def cancel(sweep: SweepPaths, run_ids: Collection[str], say: Callable[[str], Non
     Raises:
         SlurmUnavailable: Slurm does not answer, or has not released them after ten minutes.
     """
-    with locked(sweep.arrays):
+    with locked(sweep.arrays, say=say):
         reconcile_all(sweep, say)
         active = _active(sweep)
         everything = all(status.run_id in run_ids for status in active)

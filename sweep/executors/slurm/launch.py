@@ -20,9 +20,10 @@ from sweep.executors.slurm.smoke_jobs import SmokeTests
 from sweep.executors.slurm.submission import reconcile
 from sweep.run.smoke import ABOVE_RUNS
 from sweep.store.layout import SubmissionNumber, SweepPaths
+from sweep.store.lock import PATIENCE, locked
 from sweep.store.run_record import RunRecord
 from sweep.store.status import State, survey
-from sweep.store.submissions import Submission, locked
+from sweep.store.submissions import Submission
 
 
 class SlurmRequest(BaseModel):
@@ -60,6 +61,7 @@ def submit_missing(
     submission: Submission,
     retried: Collection[State],
     say: Callable[[str], None],
+    patience: float = PATIENCE,
 ) -> int:
     """Submit every run that is in a state of `retried` and not held or queued; returns how many there were.
 
@@ -70,13 +72,17 @@ def submit_missing(
         submission: with the current data by task, and plug-ins, of which jobs are to load copies.
         retried: states; with `done` complete ones are executed again.
         say: reports what happens, a line at a time.
+        patience: seconds to wait for another launch or cancellation of the sweep.
 
     Raises:
+        Locked: another one is still at it.
         SlurmUnavailable: Slurm does not answer, and nothing is submitted on a guess.
         PartialSubmission, InvalidJob: as `SlurmExecutor.execute`.
     """
     check_directory(sweep.directory)
-    with locked(sweep.arrays):  # one launch after the other: each sees what the one before has submitted
+    with locked(
+        sweep.arrays, patience, say
+    ):  # one launch after the other: each sees what the one before has submitted
         reconcile_all(sweep, say)
         statuses, problem = with_slurm(sweep, survey(sweep, submission.data, specs=specs))
         if problem:
@@ -88,7 +94,7 @@ def submit_missing(
         _say_choice(choice, request.retries, say)
         if not todo:
             return 0
-        code, plugins = code_snapshot.take(sweep, map(Path, submission.plugins))
+        code, plugins = code_snapshot.take(sweep, map(Path, submission.plugins), say)
         number = replace(submission, plugins=[str(path) for path in plugins]).save(sweep)
         again = {status.run_id for status in todo} if "done" in retried else set()
         large = len(todo) > ABOVE_RUNS

@@ -6,14 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sweep.config.yaml_values import InvalidYaml, load_yaml
 from sweep.core.errors import UsageError, nearest, summarise_validation
 
 _DURATION = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?$")
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?) *(|K|M|G|T)B?$", re.IGNORECASE)
 _MEGABYTES = {"K": 1 / 1024, "": 1, "M": 1, "G": 1024, "T": 1024**2}
+
+
+def _printable(text: str) -> str:
+    """`text`, which becomes part of a line that Slurm reads."""
+    if not text.isprintable():
+        raise ValueError("it has a line break or another character that cannot be printed")
+    return text
 
 
 class Profile(BaseModel):
@@ -44,6 +51,26 @@ class Profile(BaseModel):
         str | None, Field(description="command to run Python with, e.g. `apptainer exec image.sif`")
     ] = None
     python: Annotated[str | None, Field(description="Python on the nodes; by default this one")] = None
+
+    @field_validator("partition", "account", "qos", "constraint", "container", "python")
+    @classmethod
+    def _one_line(cls, value: str | None) -> str | None:
+        return value if value is None else _printable(value)
+
+    @field_validator("exclude", "modules")
+    @classmethod
+    def _lines(cls, value: list[str]) -> list[str]:
+        return [_printable(each) for each in value]
+
+    @field_validator("env")
+    @classmethod
+    def _variables(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, content in value.items():
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(f"{name!r} is not the name of an environment variable")
+            if "\0" in content:
+                raise ValueError(f"the value of {name} has a zero byte")
+        return value
 
     @field_validator("time", mode="before")
     @classmethod
@@ -80,18 +107,14 @@ class Profile(BaseModel):
             UsageError: no such file, not YAML, an unknown key (with the nearest), a value of the wrong type.
         """
         try:
-            # everything as text: YAML 1.1 makes 36000 of a time 10:00:00, and False of an account "no"
-            content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+            # everything as text: an account may be called 1 or true
+            content = load_yaml(path.read_text(encoding="utf-8"), as_text=True)
         except FileNotFoundError:
             raise UsageError(f"--profile {path}: no such file; the shipped ones are in slurm/") from None
         except UnicodeDecodeError as error:
             raise UsageError(f"profile {path} is not UTF-8 text ({error}); save it as such") from None
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f", line {mark.line + 1}" if mark else ""
-            raise UsageError(
-                f"profile {path}{line}: not valid YAML: {getattr(error, 'problem', error)}"
-            ) from None
+        except InvalidYaml as error:
+            raise UsageError(f"profile {path}{error.where}: not valid YAML: {error}") from None
         return cls.checked({} if content in ("", None) else content, f"profile {path}")
 
     @classmethod

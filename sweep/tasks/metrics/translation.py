@@ -28,6 +28,11 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), ignore_index=PAD)
 
 
+def predicted_tokens(target: Tensor) -> Tensor:
+    """How many tokens `cross_entropy` is the mean over, an int64 scalar."""
+    return (target[:, 1:] != PAD).sum()
+
+
 def mean_loss(model: Seq2SeqTransformer, split: PairSplit, batch_size: int) -> float:
     """Cross entropy in nats, mean over all tokens of `split`, in eval mode."""
     device = next(model.parameters()).device
@@ -35,7 +40,7 @@ def mean_loss(model: Seq2SeqTransformer, split: PairSplit, batch_size: int) -> f
     with eval_mode(model), torch.no_grad():
         # by length: in random batches half of the work would be on padding
         for (source, _), target in split.bucketed(_TOKENS * batch_size, torch.arange(len(split))):
-            count = int((target[:, 1:] != PAD).sum())
+            count = int(predicted_tokens(target))
             total += model.loss(source.to(device), target.to(device)).item() * count
             tokens += count
     return total / tokens

@@ -36,6 +36,57 @@ print(json.dumps(seen))
 """
 
 
+# as on a node whose file system hangs: the server process is stopped, and nobody continues it
+STOPPED = """
+import os, signal, sys, time
+from pathlib import Path
+from sweep.core.errors import SweepError
+from sweep.executors.local import forkserver
+
+def heed():
+    raise KeyboardInterrupt
+
+log = Path(sys.argv[1])
+forkserver._ANSWER_SECONDS = 1.0
+for heeded, wanted in ((heed, KeyboardInterrupt), (lambda: None, SweepError)):
+    server = forkserver.ForkServer(threads=1)
+    forkserver._ANSWER_SECONDS = 300.0
+    assert server.start(["--help"], log).wait() == 0
+    forkserver._ANSWER_SECONDS = 1.0
+    pid = server._process.pid
+    os.kill(pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    try:
+        server.start(["--help"], log, heed=heeded)
+    except wanted as error:
+        print(type(error).__name__, error)
+    assert time.monotonic() - begin < 30
+    assert not os.path.exists(f"/proc/{pid}"), "it would start the run later"
+    server.close()
+server = forkserver.ForkServer(threads=1)
+forkserver._ANSWER_SECONDS = 300.0
+server.start(["--help"], log).wait()
+os.kill(server._process.pid, signal.SIGSTOP)
+server.close()
+print("closed")
+"""
+
+
+def test_a_server_process_that_does_not_answer(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(tmp_path / "log.txt")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    interrupted, given_up, closed = done.stdout.splitlines()
+    assert (interrupted.strip(), closed) == ("KeyboardInterrupt", "closed")
+    assert given_up.startswith(
+        "SweepError the process that runs are forked from has not answered for 1 s; launch again"
+    )
+
+
 def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

@@ -62,6 +62,12 @@ def test_memory(tmp_path, written, megabytes):
         ("setup: module load x", "setup"),
         ("- a\n- b", "must be a mapping"),
         ("a: [", "line 1: not valid YAML"),
+        ('env: {"A=1; touch X; B": v}', r"'A=1; touch X; B' is not the name of an environment variable"),
+        ('env: {"": v}', "'' is not the name of an environment variable"),
+        ('env: {A: "a\\0b"}', "the value of A has a zero byte"),
+        ('partition: "a\\n#SBATCH --wrap=x"', "it has a line break"),
+        ('exclude: ["a\\nb"]', "it has a line break"),
+        ('container: "a\\rb"', "it has a line break"),
     ],
 )
 def test_mistakes_are_named(tmp_path, written, complaint):
@@ -76,6 +82,15 @@ def test_the_shipped_profiles_are_valid():
     assert (cpu.account, cpu.qos, cpu.gpus) == (None, None, 0)
     assert (gpu.gpus, gpu.time, gpu.memory) == (1, 720, 32768)
     assert preemptible.requeue
+
+
+@pytest.mark.parametrize("name", ["cpu", "preemptible"])
+def test_the_profiles_for_cpus_fit_the_nodes_of_the_cluster_for_trying_out(name):
+    script = (ROOT / "slurm/dev/cluster.sh").read_text()
+    (megabytes,) = re.findall(r"MEMORY=\$\{MEMORY:-(\d+)\}", script)
+    memory = Profile.load(ROOT / f"slurm/{name}.yaml").memory
+    assert memory is not None
+    assert memory <= int(megabytes)
 
 
 @pytest.mark.process

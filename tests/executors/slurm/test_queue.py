@@ -38,7 +38,7 @@ def kinds(asked):
     return [kind for kind, *_ in asked]
 
 
-def test_the_queue(slurm):
+def test_one_query_answers_for_all(slurm):
     answers, asked = slurm
     answers["squeue -n"] += (
         "7_0|s-0123|RUNNING|None\n7_1|s-0123|PENDING|JobArrayTaskLimit\n"
