@@ -86,6 +86,11 @@ def remove_leftovers(directory: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
+def sync_directory(path: Path) -> None:
+    """Make renames in a directory durable."""
+    _sync(path)
+
+
 def _beside(path: Path) -> Path:
     """A name that no other writer has: process numbers repeat between machines and containers."""
     return path.with_name(f"{_PREFIX}{secrets.token_hex(6)}-{path.name}")

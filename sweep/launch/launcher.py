@@ -55,9 +55,8 @@ def launch(options: LaunchOptions) -> ExitCode:
     require_consent(cost, options.ask_above, options.yes)
     if plan.slurm:
         return hand_over(plan, plan.slurm, submission)
-    not_replaced = _execute(plan, submission, statuses)
-    code = finish(plan, submission)
-    return ExitCode.FAILED if not_replaced and code == ExitCode.OK else code
+    _execute(plan, submission, statuses)
+    return finish(plan, submission)
 
 
 def _require_current_directory() -> None:
@@ -116,8 +115,8 @@ def _print_cost(plan: LaunchPlan, statuses: Sequence[RunStatus]) -> Estimate:
     return cost
 
 
-def _execute(plan: LaunchPlan, submission: Submission, statuses: Sequence[RunStatus]) -> list[str]:
-    """Execute the missing runs on this machine; returns those that keep their earlier result since their attempt failed."""
+def _execute(plan: LaunchPlan, submission: Submission, statuses: Sequence[RunStatus]) -> None:
+    """Execute the missing runs on this machine."""
     sweep = plan.sweep
     for status in statuses:
         if status.state == "done":  # what a power failure between result and clean-up left
@@ -125,7 +124,7 @@ def _execute(plan: LaunchPlan, submission: Submission, statuses: Sequence[RunSta
     number = submission.save(sweep)
     todo = plan.todo(statuses)
     if not todo:
-        return []
+        return
     slots = plan.slots(todo)
     complete = len(statuses) - len(todo)
     already = f", {complete} already complete or left alone" if complete else ""
@@ -138,7 +137,6 @@ def _execute(plan: LaunchPlan, submission: Submission, statuses: Sequence[RunSta
     with make_display(len(todo), slots) as display:
         executor = LocalExecutor(sweep, number, submission.data, slots, display, again=again)
         executor.execute([status.spec for status in todo])
-    return executor.not_replaced
 
 
 def _show(plan: LaunchPlan) -> None:

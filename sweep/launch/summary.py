@@ -26,7 +26,8 @@ def finish(plan: LaunchPlan, submission: Submission) -> ExitCode:
     explain(statuses)
     tally = ", ".join(f"{count} {state}" for state, count in counts(statuses).items())
     console.print(f"\n{len(statuses)} runs: {tally}")
-    code = exit_code(statuses)
+    asked_again = plan.options.retry == "all"
+    code = exit_code([status.of_rerun() for status in statuses] if asked_again else statuses)
     # last, so that what came out is seen, and counts, also where the report cannot be written
     try:
         report = write_report(plan.sweep)

@@ -20,8 +20,9 @@ from sweep.run.checkpoint import Checkpoint
 from sweep.run.device import gpu_columns, use
 from sweep.run.diagnostics import check_mask, examples, join_notes, padding_waste
 from sweep.run.pruning import prune_network
-from sweep.run.result_row import Seconds, asked, cost, keep_superseded, weights_hash, write_tables
+from sweep.run.result_row import Seconds, asked, cost, weights_hash, write_tables
 from sweep.run.seeds import seed_for_data, seed_globals
+from sweep.run.supersede import superseding
 from sweep.run.train_loop import Controls, Position, epoch_batches, train
 from sweep.store.attempts import Attempt, claims
 from sweep.store.retries import summarise_retries
@@ -146,7 +147,7 @@ class _Experiment:
             "plugins": self.origin["plugins"],
         }
         self.checkpoint = Checkpoint(self.paths.checkpoint, identity, self.attempt.require_held)
-        if again:
+        if again and not self.attempt.was_requeued:
             self.checkpoint.delete()
         self.saved = self.checkpoint.load(self.log)
 
@@ -250,9 +251,9 @@ class _Experiment:
     def write(self, row: ResultRow) -> None:
         """Write the tables, unless the run was taken over, and delete the checkpoint. What they replace is kept, too."""
         self.attempt.require_held()
-        keep_superseded(self.paths, self.attempt.number)
         layers, epochs = self.pruned.layers, self.position.history
-        write_tables(self.paths, row, epochs, layers, self.evaluated.samples, self.model)
+        with superseding(self.paths, self.attempt.number) as paths:
+            write_tables(paths, row, epochs, layers, self.evaluated.samples, self.model)
         self.checkpoint.delete()
 
 

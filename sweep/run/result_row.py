@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import resource
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from sweep.config.run_spec import RunSpec
 from sweep.core.atomic_files import write_text
 from sweep.run.checkpoint import save_tensors
 from sweep.run.train_loop import Position
-from sweep.store.layout import AttemptNumber, RunPaths
+from sweep.store.layout import RunPaths
 from sweep.store.parquet import write_rows
 from sweep.store.schema import EPOCHS, LAYERS, RESULT, EpochRow, LayerRow, ResultRow, as_mapping
 
@@ -77,17 +75,6 @@ def cost(seconds: Seconds, at: Position) -> dict[str, Any]:
         "seconds_total": sum(spent.values()),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
-
-
-def keep_superseded(paths: RunPaths, attempt: AttemptNumber) -> None:
-    """Give the tables that `attempt` is about to replace a second name, with its number; the first stays for the time being."""
-    for table in (paths.result, paths.layers, paths.epochs):
-        kept = paths.superseded(table, attempt)
-        if table.exists() and not kept.exists():
-            try:
-                os.link(table, kept)
-            except OSError:  # a file system without hard links
-                shutil.copy2(table, kept)
 
 
 def write_tables(

@@ -147,6 +147,12 @@ class Attempt:
         return cls(run, Claim(number, content))
 
     @property
+    def was_requeued(self) -> bool:
+        """Whether this Slurm job had the attempt before, too, and was requeued: then it resumes, whatever was asked for."""
+        before = [claim for claim in claims(self.run) if claim.number < self.number]
+        return bool(before) and _was_requeued(before[-1])
+
+    @property
     def started_at(self) -> datetime:
         return datetime.fromisoformat(self._content["started_at"])
 

@@ -83,6 +83,10 @@ class RunPaths:
         """Where `attempt` puts a result that it replaces."""
         return self.attempts / f"{attempt:04d}.superseded.{table.name}"
 
+    def replacement(self, attempt: AttemptNumber) -> Path:
+        """The directory in which `attempt` gathers what is to replace a result."""
+        return self.attempts / f"{attempt:04d}.new"
+
 
 @dataclass(frozen=True)
 class ArrayPaths:

@@ -4,7 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +38,8 @@ class RunStatus:
     """The state of one run.
 
     `cause` says why it ended or does not start, where anything depends on that; `detail` says it in words. `job` is the Slurm job
-    that has it, waiting or running; empty if none has.
+    that has it, waiting or running; empty if none has. `rerun` of a run that is done: how a later attempt ended, which was to
+    replace its result and did not.
     """
 
     run_id: str
@@ -51,6 +52,11 @@ class RunStatus:
     progress: Mapping[str, Any] = field(default_factory=dict)
     job: str = ""
     row: Mapping[str, Any] | None = None
+    rerun: State | None = None
+
+    def of_rerun(self) -> "RunStatus":
+        """For whoever asked for the run to be executed again: the end of that attempt, not the result that it left in place."""
+        return replace(self, state=self.rerun) if self.rerun else self
 
 
 ReadResult = Callable[[Path], dict[str, Any] | None]
@@ -111,7 +117,9 @@ def examine(
     result = check_result(run, stamp, read)
     rerun = bool(claim and claim.outcome != "done" and (result.row or {"attempt": 0})["attempt"] < attempts)
     if result.state == "done" and rerun and claim:
-        return status("done", _kept(claim, result.row), row=result.row)
+        outcome: State = "failed" if claim.outcome == "failed" else "interrupted"
+        detail = _kept(claim, result.row)
+        return status("done", detail, cause=claim.cause, row=result.row, rerun=outcome)
     if result.state is not None and not (result.state == "stale" and rerun):
         return status(result.state, result.detail, row=result.row)
     if not claim:

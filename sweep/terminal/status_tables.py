@@ -37,8 +37,10 @@ def explain(statuses: Sequence[RunStatus]) -> None:
         console.print(Text.assemble("\n", ("pending", STYLES["pending"]), (f": {STATES['pending']}", "dim")))
         for detail, number in waiting.most_common(10):
             console.print(Text(f"  {number} {detail}"), soft_wrap=True)
-    for state in ("running", "failed", "interrupted", "stale", "unknown"):
+    for state in ("running", "done", "failed", "interrupted", "stale", "unknown"):
         members = [status for status in statuses if status.state == state]
+        if state == "done":  # those alone whose result should have been replaced
+            members = [status for status in members if status.rerun]
         if not members:
             continue
         meaning = Text.assemble("\n", (state, STYLES[state]), (f": {STATES[state]}", "dim"))

@@ -67,8 +67,6 @@ class LocalExecutor(Executor):
         self.slots, self.display, self.again, self.patient = slots, display, again, patient
         self._oom_kills = OomKillCounter()
         self._running: list[_Slot] = []
-        self.not_replaced: list[str] = []
-        """Runs with a result that were to be executed again, and failed."""
         self.full_disk = ""
         """Why no further run is started, where that is for want of room."""
         self._fork_servers: dict[int, ForkServer] = {}
@@ -160,10 +158,7 @@ class LocalExecutor(Executor):
             ended = self._examine(slot.run_id)
             if status != ExitCode.OK and (ended.cause is Cause.FULL_DISK or _is_full(self.sweep.directory)):
                 self.full_disk = f"the disk of {self.sweep.directory} is full"
-            if ended.state == "done" and status != ExitCode.OK:
-                self.not_replaced.append(slot.run_id)
-                self.display.note(f"{slot.run_id}: {ended.detail}")
-            self.display.ended(ended)
+            self.display.ended(ended.of_rerun())
 
     def _record_silent_death(self, slot: _Slot, status: int, impatient: bool = False) -> None:
         """Write the end of an attempt whose process could not: only its parent knows how it died."""

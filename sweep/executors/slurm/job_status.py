@@ -127,11 +127,11 @@ def live_jobs(directory: Path) -> list[str]:
 
 
 def _is_complete(status: RunStatus, sweep: SweepPaths, place: Place) -> bool:
-    """Whether a run is done, and not about to be executed again by a job that has not started it yet."""
+    """Whether a run is done, and not about to be executed again by a job that has not finished it yet."""
     if status.state != "done" or not place.manifest.again:
         return status.state == "done"
     claim = latest(sweep.run(status.run_id))
-    return claim is not None and _is_of(claim, place, None)
+    return claim is not None and claim.outcome == "done" and _is_of(claim, place, None)
 
 
 def refine(status: RunStatus, run: RunPaths, place: Place, queue: Queue) -> RunStatus:

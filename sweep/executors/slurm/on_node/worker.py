@@ -95,7 +95,7 @@ def _execute_until_warned(task: _Task) -> str:
         task.submission.data,
         len(task.specs),
         PlainDisplay(len(task.specs)),
-        again={run_id for run_id in task.specs if task.manifest.again and not _started_here(task, run_id)},
+        again={run_id for run_id in task.specs if task.manifest.again and not _finished_here(task, run_id)},
         patient=False,
     )
     warning = _Warning()
@@ -156,13 +156,15 @@ def follow_up(
 
 def _examine(task: _Task, run_id: str) -> RunStatus:
     spec = task.specs[run_id]
-    return examine(task.sweep.run(run_id), spec, task.submission.data.get(spec.task))
+    status = examine(task.sweep.run(run_id), spec, task.submission.data.get(spec.task))
+    return status.of_rerun() if task.manifest.again else status
 
 
-def _started_here(task: _Task, run_id: str) -> bool:
-    """Whether this very job has started the run already, before it was requeued: then it resumes instead of starting again."""
+def _finished_here(task: _Task, run_id: str) -> bool:
+    """Whether this very job has finished the run already, before it was requeued."""
     claim, me = latest(task.sweep.run(run_id)), slurm_job()
-    return bool(claim and me and claim.content.get("slurm_job") == me["slurm_job"])
+    mine = claim and me and claim.content.get("slurm_job") == me["slurm_job"]
+    return bool(claim and mine and claim.outcome == "done")
 
 
 class _Warning:
