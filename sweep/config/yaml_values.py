@@ -63,9 +63,13 @@ _TextLoader.yaml_implicit_resolvers = {"<": _Loader.yaml_implicit_resolvers["<"]
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what `_Loader` would not read as text."""
+    """Quotes what `_Loader`, or a reader of YAML 1.1, would not read as text."""
 
-    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's way
+        first: yaml.SafeDumper.yaml_implicit_resolvers.get(first, [])
+        + _Loader.yaml_implicit_resolvers.get(first, [])
+        for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
+    }
 
 
 def dump_yaml(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Grids: expansion, selection, settings, errors."""
 
 import pytest
+import yaml
 
 from sweep.config.grid import Grid, expand, parse_seeds
 from sweep.config.key_values import parse_only, select_runs
@@ -218,6 +219,7 @@ def test_a_dumped_grid_reads_back_whatever_things_are_called(name):
     again = Grid.parse(g.dump(), "g.yaml")
     assert again == g
     assert (again.name, again.slurm["toy"]["partition"], again.settings["lr"]) == (name, name, 1e-05)
+    assert yaml.safe_load(g.dump())["name"] == name, "to a reader of YAML 1.1, too"
 
 
 def test_a_partition_may_be_a_number_to_others():

@@ -49,6 +49,7 @@ def test_a_checkpoint_that_the_system_does_not_give_out_is_an_error(tmp_path):
     checkpoint = Checkpoint(tmp_path / "checkpoint.pt", {"run": "a"})
     checkpoint.path.mkdir()
     with pytest.raises(
-        StorageError, match=r"cannot be read \(.*Is a directory.*\); repeat the launch command"
+        StorageError,
+        match=r"cannot be read \(.*Is a directory.*\); make it readable or delete it, then repeat",
     ):
         checkpoint.load(print)
