@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from prune.eval_mode import eval_mode
 from prune.masked_linear import MaskedLinear
+from prune.random_state import random_state_kept
 
 
 @torch.no_grad()
@@ -40,8 +41,7 @@ def mask_effective(model: nn.Module, inputs: Sequence[Tensor]) -> bool | None:
 
 
 def _output(model: nn.Module, inputs: Sequence[Tensor]) -> Any:
-    cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=cuda):
+    with random_state_kept():
         return model(*inputs)
 
 

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from prune.errors import PruneError
 from prune.eval_mode import eval_mode
+from prune.random_state import random_state_kept
 
 Batches = Sequence[tuple[tuple[Any, ...], Any]]
 Count = Callable[[Any], float | Tensor]
@@ -42,9 +43,8 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
     "All" is the training flag of every submodule and the global random state of the CPU and of every CUDA device.
     Attention runs on its mathematical kernel, the only one with a double backward.
     """
-    cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=cuda))
+        stack.enter_context(random_state_kept())
         stack.enter_context(torch.enable_grad())
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         for device in {"cpu", *(p.device.type for p in model.parameters())}:

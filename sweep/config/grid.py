@@ -101,7 +101,7 @@ class Grid(BaseModel):
         for key in content:
             if key not in _keys():
                 raise UsageError(f"grid {origin!r}: unknown key {key!r}{nearest(str(key), _keys())}")
-        require_types(cls, {key: content.get(key, []) for key in ("compressions",)}, f"grid {origin!r}")
+        require_types(cls, {"compressions": content.get("compressions")}, f"grid {origin!r}")
         try:
             return cls.model_validate(content)
         except ValidationError as error:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sweep.core.errors import Cause
 from sweep.report.blocks import Notice
 from sweep.report.inputs import ReportInputs, Row, TaskResults
+from sweep.store.status import has_uneven_batches
 
 LEARNING_LOSS_RATIO = 0.99
 """A run has learnt if its last epoch's training loss is below this fraction of its first epoch's."""
@@ -104,9 +105,7 @@ def _scoring(task: TaskResults) -> list[Notice]:
     uneven = [
         row
         for row in task.rows
-        if row["compression"]
-        and row["score_samples"] > row["score_batch_size"]
-        and (row["score_samples"] % row["score_batch_size"] or row["bleu_paper"] is not None)
+        if row["compression"] and has_uneven_batches(row, of_rows=row["bleu_paper"] is None)
     ]
     old = [row["run_id"] for row in uneven if row["schema_version"] < 6]
     if not 0 < len(old) < len(uneven):

@@ -7,7 +7,7 @@ from typing import Any
 
 from sweep.report.paper import PAPER, PaperTask
 from sweep.report.samples import Samples, read_samples
-from sweep.report.stats import Cells, cells
+from sweep.report.stats import Cells, cells, of_one_metric
 from sweep.store.collection import collect
 from sweep.store.layout import SweepPaths
 from sweep.store.load import load_sweep
@@ -78,15 +78,6 @@ class ReportInputs:
         return [row for task in self.tasks for row in task.rows]
 
 
-def _of_one_metric(rows: list[Row]) -> tuple[list[Row], list[str]]:
-    """The rows of a task with the metric of the latest, and a line for each of the others: two metrics have no mean."""
-    metric = max(rows, key=lambda row: row["finished_at"])["metric"]
-    others = [row for row in rows if row["metric"] != metric]
-    return [row for row in rows if row["metric"] == metric], [
-        f"{row['run_id']}: its metric is {row['metric']}, that of later runs {metric}" for row in others
-    ]
-
-
 def gather(sweep: SweepPaths) -> ReportInputs:
     """Read a sweep; one of `MANY_RESULTS` runs and more is collected first."""
     if len(read_runs(sweep)) >= MANY_RESULTS:
@@ -105,7 +96,7 @@ def gather(sweep: SweepPaths) -> ReportInputs:
                 per_run[name][row["run_id"]].append(row)
     tasks = []
     for task in dict.fromkeys(row["task"] for row in rows):
-        of_task, foreign = _of_one_metric([row for row in rows if row["task"] == task])
+        of_task, foreign = of_one_metric([row for row in rows if row["task"] == task])
         problems += foreign
         samples, damaged = read_samples(sweep, of_task)
         problems += damaged

@@ -64,6 +64,17 @@ def summarise(values: Sequence[float]) -> Summary:
     return Summary(mean, half, tuple(values))
 
 
+def of_one_metric(
+    rows: Sequence[Mapping[str, Any]],
+) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """The rows of a task with the metric of the latest, and a line for each of the others: two metrics have no mean."""
+    metric = max(rows, key=lambda row: row["finished_at"])["metric"]
+    others = [row for row in rows if row["metric"] != metric]
+    return [row for row in rows if row["metric"] == metric], [
+        f"{row['run_id']}: its metric is {row['metric']}, that of later runs {metric}" for row in others
+    ]
+
+
 def cells(rows: Iterable[Mapping[str, Any]], column: str, pruners: Sequence[str]) -> Cells:
     """Summaries of `column` per pruner and compression. The dense runs at compression 0 count for every pruner."""
     values: dict[tuple[str, float], list[float]] = defaultdict(list)

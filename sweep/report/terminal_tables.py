@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
-from sweep.report.stats import Cells, cells, format_interval
+from sweep.report.stats import Cells, cells, format_interval, of_one_metric
 from sweep.store.status import RunStatus, pruners_of
 from sweep.terminal.console import console
 
@@ -47,7 +48,9 @@ def results(statuses: Sequence[RunStatus]) -> None:
     """Print the result table of every task with complete runs."""
     rows = [status.row for status in statuses if status.state == "done" and status.row]
     for task in dict.fromkeys(row["task"] for row in rows):
-        mine = [row for row in rows if row["task"] == task]
+        mine, others = of_one_metric([row for row in rows if row["task"] == task])
+        for line in others:
+            console.print(Text(f"left out: {line}"), soft_wrap=True)
         pruners = pruners_of(statuses, task)
         for table in result_tables(task, mine[0]["metric"], cells(mine, "test_metric", pruners), pruners):
             console.print(table)

@@ -110,17 +110,15 @@ def explain_out_of_memory(batch_size: int) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
+        asked = re.search(r"[Tt]ried to allocate [\d.]+ \w+", str(error))
+        detail = f" (t{asked[0][1:]})" if asked else ""
         if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_HOST_MEMORY):
-            asked = re.search(r"tried to allocate (\d+) bytes", str(error))
-            detail = f" ({asked[0]})" if asked else ""
             raise OutOfMemoryError(
                 f"out of memory{detail}: raise the limit of the process (`ulimit -v`), launch with fewer --slots, or lower "
                 f"batch_size (now {batch_size})"
             ) from error
         if not any(words in str(error) for words in _NO_MEMORY):
             raise
-        asked = re.search(r"Tried to allocate [\d.]+ \w+", str(error))
-        detail = f" ({asked[0][0].lower()}{asked[0][1:]})" if asked else ""
         raise OutOfGpuMemoryError(
             f"out of GPU memory{detail}: other runs may hold it; launch with fewer --slots, a smaller --pack "
             f"or a smaller batch_size (now {batch_size})"

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sweep.core.atomic_files import cannot_write, sync_directory
+from sweep.core.atomic_files import cannot_write, sync
 from sweep.store.layout import AttemptNumber, RunPaths
 
 
@@ -42,4 +42,4 @@ def _swap(run: RunPaths, new: RunPaths, attempt: AttemptNumber) -> None:
     for table in (new.mask, new.samples, new.layers, new.epochs, new.result):
         if table.exists():
             table.replace(run.directory / table.name)
-    sync_directory(run.directory)
+    sync(run.directory)

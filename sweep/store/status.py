@@ -201,11 +201,14 @@ def staleness(row: Mapping[str, Any], stamp: DataStamp | None) -> str:
 def _weighed_otherwise(row: Mapping[str, Any], stamp: DataStamp) -> bool:
     """Whether a result's scores would be others now: before schema 6 every batch counted the same, whatever its size."""
     by = stamp.weighed_by.get(row["pruner"])
-    if by is None or row["schema_version"] >= 6:
-        return False
+    return by is not None and row["schema_version"] < 6 and has_uneven_batches(row, of_rows=by == "rows")
+
+
+def has_uneven_batches(row: Mapping[str, Any], *, of_rows: bool) -> bool:
+    """Whether the batches of a result's scores differ in what their losses are means over: rows, or items such as tokens."""
     samples, size = row["score_samples"], row["score_batch_size"]
     # batches of equally many rows have hardly ever equally many tokens
-    return samples > size and (by != "rows" or samples % size != 0)
+    return bool(samples > size and (not of_rows or samples % size))
 
 
 def _is_by(row: Mapping[str, Any], code: PluginCode) -> bool:

@@ -46,8 +46,13 @@ class TextClassification(Task):
         from sweep.tasks.data.token_cache import Key, load_or_build
 
         corpus = checked(self.corpus(source), self.name)
-        key: Key = {"data": corpus.data_hash, "tokenizer": self.tokenizer, "pipeline": self.pipeline_version}
-        key = {**key, "classes": self.num_classes, "checks": CHECKS}
+        key: Key = {
+            "data": corpus.data_hash,
+            "tokenizer": self.tokenizer,
+            "pipeline": self.pipeline_version,
+            "classes": self.num_classes,
+            "checks": CHECKS,
+        }
         tables = load_or_build(
             source.tokens,
             self.name,

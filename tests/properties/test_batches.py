@@ -31,6 +31,16 @@ POWER = {"snip": 1, "grasp": 2}
 """GraSP's score is of second degree in the loss."""
 
 
+def cut(order, cuts):
+    """Rows in this order, in batches that end at `cuts`."""
+    return [order[start:end] for start, end in pairwise(cuts)]
+
+
+def assert_proportional(split, whole, factor, **tolerance):
+    for name, scores in split.items():
+        torch.testing.assert_close(scores / factor, whole[name], **tolerance)
+
+
 def classifier():
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 4)).double()
@@ -48,11 +58,10 @@ def test_scores_of_any_batches_of_the_same_rows(method, cuts, order):
     x, y = rows()
     model = classifier()
     whole = prune.score(model, functional.cross_entropy, [((x,), y)], method)
-    parts = [order[start:end] for start, end in pairwise(cuts)]
+    parts = cut(order, cuts)
     batches = [((x[part],), y[part]) for part in parts]
     split = prune.score(model, functional.cross_entropy, batches, method)
-    for name, scores in split.items():
-        torch.testing.assert_close(scores / len(batches) ** POWER[method], whole[name], rtol=1e-9, atol=1e-15)
+    assert_proportional(split, whole, len(batches) ** POWER[method], rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("method", POWER)
@@ -77,13 +86,12 @@ def test_scores_of_any_batches_of_the_same_sentences(method, cuts, order):
         )
         return (src, tgt[:, :-1]), tgt
 
-    parts = [order[start:end] for start, end in pairwise(cuts)]
+    parts = cut(order, cuts)
     arguments = (model, translation.loss)
     counted = {"count": translation.loss_count}
     whole = prune.score(*arguments, [batch(range(N))], method, **counted)
     split = prune.score(*arguments, [batch(part) for part in parts], method, **counted)
-    for name, scores in split.items():
-        torch.testing.assert_close(scores / len(parts) ** POWER[method], whole[name], rtol=1e-8, atol=1e-14)
+    assert_proportional(split, whole, len(parts) ** POWER[method], rtol=1e-8, atol=1e-14)
 
 
 @pytest.mark.parametrize("method", POWER)
@@ -92,7 +100,7 @@ def test_scores_of_any_batches_of_the_same_sentences(method, cuts, order):
 def test_masks_of_any_batches_of_the_same_rows(method, cuts, order):
     x, y = rows()
     masks = []
-    for parts in ([list(range(N))], [order[start:end] for start, end in pairwise(cuts)]):
+    for parts in ([list(range(N))], cut(order, cuts)):
         model = classifier()
         batches = [((x[part],), y[part]) for part in parts]
         prune.prune_model(model, functional.cross_entropy, batches, method, 0.5, iterations=2)

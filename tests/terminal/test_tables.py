@@ -10,7 +10,7 @@ from support.rows import run_record
 
 from sweep.config.run_spec import settable_fields
 from sweep.report.stats import cells
-from sweep.report.terminal_tables import result_tables
+from sweep.report.terminal_tables import result_tables, results
 from sweep.store.status import RunStatus
 from sweep.terminal.console import console
 from sweep.terminal.progress import progress_table
@@ -46,6 +46,23 @@ def test_results_are_split_where_one_table_is_too_wide(monkeypatch, width, table
     assert len(found) == tables
     headers = [column.header for table in found for column in table.columns]
     assert [header for header in headers if header in PRUNERS] == PRUNERS
+
+
+def test_two_metrics_are_never_averaged(printed):
+    """Of a task whose metric has been renamed the latest rows count."""
+    row = {"task": "toy", "pruner": "grasp", "compression": 1.0}
+    rows = [
+        row
+        | {"run_id": f"r{seed}", "seed": seed, "metric": metric, "test_metric": value, "finished_at": seed}
+        for seed, (metric, value) in enumerate([("F1", 10.0), ("accuracy", 60.0), ("accuracy", 62.0)])
+    ]
+    statuses = [RunStatus(each["run_id"], run_record(each["run_id"]), "done", row=each) for each in rows]
+    lines = printed(160, lambda: results(statuses) or "")
+    assert lines[0] == "left out: r0: its metric is F1, that of later runs accuracy"
+    table = " ".join(" ".join(lines).split())  # whose title is wider than it
+    assert "toy: test accuracy, mean ± 95 % interval, n = 2" in table
+    # of 60 and 62: 12.706 * 1.4142 / sqrt(2)
+    assert "61.00 ± 12.71" in table
 
 
 def test_n_is_said_once_and_where_it_differs(printed):
